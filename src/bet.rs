@@ -1,0 +1,277 @@
+//! What a valid bet and a valid agency are. A value of these types that exists is valid.
+//!
+//! Knows no sockets, files or threads, and neither the protocol's words nor the files' names: both
+//! write a bet as the same five fields in the same order, each with a separator of its own.
+
+use std::fmt;
+use std::num::NonZeroU16;
+
+mod plain;
+pub mod row;
+
+pub use plain::{PlainBet, plain_bet};
+
+/// The most agencies that a lottery can have.
+pub const AGENCIES_MAX: u16 = 10_000;
+/// The most characters (Unicode scalar values, not bytes) in a first or in a last name.
+pub const NAME_CHARS_MAX: usize = 64;
+/// The highest number that can be played.
+pub const NUMBER_MAX: u16 = 9999;
+/// The fields of a bet.
+pub const BET_FIELDS: usize = 5;
+
+/// The most bytes of a refused value that an error repeats.
+const EXCERPT_CHARS_MAX: usize = 40;
+
+/// How many agencies take part: they are numbered from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agencies(NonZeroU16);
+
+impl Agencies {
+    /// A lottery of `count` agencies; `None` unless it is 1 to [`AGENCIES_MAX`].
+    pub fn new(count: u16) -> Option<Agencies> {
+        NonZeroU16::new(count).filter(|count| count.get() <= AGENCIES_MAX).map(Agencies)
+    }
+
+    /// How many there are.
+    pub fn count(self) -> u16 {
+        self.0.get()
+    }
+
+    /// Every agency, in order.
+    pub fn iter(self) -> impl Iterator<Item = AgencyId> {
+        (1..=self.count()).filter_map(NonZeroU16::new).map(AgencyId)
+    }
+
+    /// The agency that `text` names: a number from 1 to [`Agencies::count`] in plain decimal digits,
+    /// with no sign and no leading zero.
+    pub fn parse(self, text: &str) -> Result<AgencyId, InvalidBet> {
+        AgencyId::parse(text)
+            .filter(|agency| agency.0 <= self.0)
+            .ok_or_else(|| InvalidBet::new(Field::Agency, Reason::Agency(self.count()), text))
+    }
+}
+
+/// An agency's number, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgencyId(NonZeroU16);
+
+impl AgencyId {
+    /// The agency numbered `number`; `None` unless it is 1 to [`AGENCIES_MAX`].
+    pub fn new(number: u16) -> Option<AgencyId> {
+        Agencies::new(number).map(|agencies| AgencyId(agencies.0))
+    }
+
+    /// The agency that `text` names in plain decimal digits, whatever the lottery's size.
+    pub fn parse(text: &str) -> Option<AgencyId> {
+        let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        canonical.then(|| text.parse().ok()).flatten().and_then(AgencyId::new)
+    }
+
+    /// The number.
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+
+    /// Its place in a table of all agencies, from 0.
+    pub fn index(self) -> usize {
+        usize::from(self.get()) - 1
+    }
+}
+
+impl fmt::Display for AgencyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A valid bet. Its fields are kept as they were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bet<'a> {
+    first_name: &'a str,
+    last_name: &'a str,
+    document: &'a str,
+    birthdate: &'a str,
+    number: &'a str,
+}
+
+impl<'a> Bet<'a> {
+    /// Checks the five fields, in their order everywhere: first name, last name, document,
+    /// birthdate, number.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is not as it has to be, and why.
+    pub fn new(fields: [&'a str; BET_FIELDS]) -> Result<Bet<'a>, InvalidBet> {
+        let [first_name, last_name, document, birthdate, number] = fields;
+        check(Field::FirstName, first_name, check_name)?;
+        check(Field::LastName, last_name, check_name)?;
+        check(Field::Document, document, check_document)?;
+        check(Field::Birthdate, birthdate, check_birthdate)?;
+        check(Field::Number, number, check_number)?;
+        Ok(Bet { first_name, last_name, document, birthdate, number })
+    }
+
+    /// The five fields, in the order that [`Bet::new`] takes them.
+    pub fn fields(&self) -> [&'a str; BET_FIELDS] {
+        [self.first_name, self.last_name, self.document, self.birthdate, self.number]
+    }
+
+    /// The document of who placed it: 7 or 8 digits.
+    pub fn document(&self) -> &'a str {
+        self.document
+    }
+
+    /// The number played, as it was written: `75` and `0075` are the same number.
+    pub fn number(&self) -> &'a str {
+        self.number
+    }
+}
+
+fn check(field: Field, text: &str, rule: fn(&str) -> Result<(), Reason>) -> Result<(), InvalidBet> {
+    rule(text).map_err(|reason| InvalidBet::new(field, reason, text))
+}
+
+fn check_name(text: &str) -> Result<(), Reason> {
+    if text.chars().any(|c| c.is_control() || matches!(c, '|' | ';')) {
+        return Err(Reason::NameCharacter);
+    }
+    if text.chars().all(char::is_whitespace) {
+        return Err(Reason::NameBlank);
+    }
+    if text.chars().count() > NAME_CHARS_MAX {
+        return Err(Reason::NameLength);
+    }
+    Ok(())
+}
+
+fn check_document(text: &str) -> Result<(), Reason> {
+    if is_document(text) { Ok(()) } else { Err(Reason::Document) }
+}
+
+fn check_birthdate(text: &str) -> Result<(), Reason> {
+    let day = text.as_bytes().first_chunk().filter(|_| text.len() == plain::BIRTHDATE_BYTES);
+    if day.is_some_and(plain::is_birthdate) { Ok(()) } else { Err(Reason::Birthdate) }
+}
+
+fn check_number(text: &str) -> Result<(), Reason> {
+    if is_number(text) { Ok(()) } else { Err(Reason::Number) }
+}
+
+/// Whether `text` can be a bet's document.
+pub fn is_document(text: &str) -> bool {
+    matches!(text.len(), 7 | 8) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether `text` can be a bet's number.
+pub fn is_number(text: &str) -> bool {
+    matches!(text.len(), 1..=4) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A field of a bet, by the name that errors and `bets.csv` know it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The agency it was placed with.
+    Agency,
+    /// The first name of who placed it.
+    FirstName,
+    /// The last name of who placed it.
+    LastName,
+    /// The document of who placed it.
+    Document,
+    /// The birthdate of who placed it.
+    Birthdate,
+    /// The number played.
+    Number,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Field::Agency => "agency",
+            Field::FirstName => "first_name",
+            Field::LastName => "last_name",
+            Field::Document => "document",
+            Field::Birthdate => "birthdate",
+            Field::Number => "number",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Agency(u16),
+    NameCharacter,
+    NameBlank,
+    NameLength,
+    Document,
+    Birthdate,
+    Number,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Agency(count) => write!(formatter, "must be a number from 1 to {count}"),
+            Reason::NameCharacter => {
+                formatter.write_str("must not hold a bar, a semicolon or a control character")
+            }
+            Reason::NameBlank => formatter.write_str("must not be blank"),
+            Reason::NameLength => {
+                write!(formatter, "must have at most {NAME_CHARS_MAX} characters")
+            }
+            Reason::Document => formatter.write_str("must be 7 or 8 digits"),
+            Reason::Birthdate => {
+                formatter.write_str("must be a day of the years 1900 to 2099 written YYYY-MM-DD")
+            }
+            Reason::Number => formatter.write_str("must be 0 to 9999 in one to four digits"),
+        }
+    }
+}
+
+/// Which field of a bet is not as it has to be, why, and what stands there.
+///
+/// Its text is one line with no `|` and no `;`, whatever was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidBet {
+    field: Field,
+    reason: Reason,
+    excerpt: String,
+}
+
+impl InvalidBet {
+    fn new(field: Field, reason: Reason, text: &str) -> InvalidBet {
+        InvalidBet { field, reason, excerpt: excerpt(text) }
+    }
+
+    /// The field at fault.
+    pub fn field(&self) -> Field {
+        self.field
+    }
+}
+
+impl fmt::Display for InvalidBet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}, not \"{}\"", self.field, self.reason, self.excerpt)
+    }
+}
+
+impl std::error::Error for InvalidBet {}
+
+/// The beginning of `text`, fit to be repeated in an error or a log line: the protocol's delimiters
+/// and control characters become `\u{…}`, and what is too long ends in `…`.
+pub fn excerpt(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut excerpt = String::new();
+    for c in characters.by_ref().take(EXCERPT_CHARS_MAX) {
+        if c.is_control() || matches!(c, '|' | ';') {
+            excerpt.extend(c.escape_unicode());
+        } else {
+            excerpt.push(c);
+        }
+    }
+    if characters.next().is_some() {
+        excerpt.push('…');
+    }
+    excerpt
+}

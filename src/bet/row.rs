@@ -1,0 +1,100 @@
+//! A bet as a line of CSV: the agencies' files and `bets.csv` read and written the general way,
+//! quotes and all. The home of the `csv` crate.
+
+use super::{AgencyId, BET_FIELDS, Bet, InvalidBet};
+use std::fmt;
+
+/// The fields of one line of CSV.
+#[derive(Debug)]
+pub struct Fields(csv::StringRecord);
+
+impl Fields {
+    /// Splits `line`, given without its line end, into fields as RFC 4180 has them.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRow::NotUtf8`] where it is no text.
+    pub fn parse(line: &[u8]) -> Result<Fields, InvalidRow> {
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(line);
+        let mut record = csv::StringRecord::new();
+        // A slice cannot fail to be read, so what is left is text that is none.
+        reader.read_record(&mut record).map_err(|_| InvalidRow::NotUtf8)?;
+        Ok(Fields(record))
+    }
+
+    /// The bet of a line of an agency's file.
+    ///
+    /// # Errors
+    ///
+    /// Another number of fields than five, or the first field against the rules.
+    pub fn bet(&self) -> Result<Bet<'_>, InvalidRow> {
+        self.bet_after(0)
+    }
+
+    /// The agency and the bet of a line of `bets.csv`.
+    ///
+    /// # Errors
+    ///
+    /// Another number of fields than six, or the first field against the rules; the lottery's size
+    /// is not checked here.
+    pub fn agency_and_bet(&self) -> Result<(&str, Bet<'_>), InvalidRow> {
+        let bet = self.bet_after(1)?;
+        Ok((&self.0[0], bet))
+    }
+
+    fn bet_after(&self, before: usize) -> Result<Bet<'_>, InvalidRow> {
+        let expected = before + BET_FIELDS;
+        if self.0.len() != expected {
+            return Err(InvalidRow::FieldCount { expected, found: self.0.len() });
+        }
+        let fields = std::array::from_fn(|place| &self.0[before + place]);
+        Bet::new(fields).map_err(InvalidRow::Bet)
+    }
+}
+
+/// Appends the line of `bets.csv` for a bet, quoted where needed, with its line end.
+pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(out);
+    let agency = agency.to_string();
+    let fields = std::iter::once(agency.as_str()).chain(bet.fields());
+    writer.write_record(fields).expect("a vector takes all that is written to it");
+}
+
+/// What is wrong with a line of CSV.
+///
+/// Its text begins with the field at fault, or with `line`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidRow {
+    /// It is not UTF-8.
+    NotUtf8,
+    /// It has too few or too many fields.
+    FieldCount {
+        /// How many it must have.
+        expected: usize,
+        /// How many it has.
+        found: usize,
+    },
+    /// A field is against the rules.
+    Bet(InvalidBet),
+}
+
+impl fmt::Display for InvalidRow {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InvalidRow::NotUtf8 => formatter.write_str("line: must be UTF-8"),
+            InvalidRow::FieldCount { expected, found } => {
+                write!(formatter, "line: must have {expected} fields, not {found}")
+            }
+            InvalidRow::Bet(invalid) => invalid.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for InvalidRow {}
+
+impl From<InvalidBet> for InvalidRow {
+    fn from(invalid: InvalidBet) -> InvalidRow {
+        InvalidRow::Bet(invalid)
+    }
+}

@@ -1,0 +1,208 @@
+//! The agencies of the lottery.
+
+mod process;
+
+use clap::Parser;
+use crossbeam_channel::Receiver;
+use log::info;
+use loteria::bet::{AgencyId, Bet};
+use loteria::client::{self, Failed, Observer, SingleBet};
+use loteria::config::{ClientConfig, Flags, Sources};
+use process::{Failure, SignalWatch};
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The variables of a single bet, in the order of its fields.
+const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
+
+/// An agency of the lottery, or all: sends its file's bets and prints its winners.
+///
+/// With an agency, that one; without, every agency-N.csv of the directory. With NOMBRE, APELLIDO,
+/// DOCUMENTO, NACIMIENTO and NUMERO set, and an agency: that one bet.
+///
+/// A flag beats its variable, that beats config.toml, that beats the default.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration [default: config.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the server is [variable: CLI_SERVER_ADDRESS] [default: 127.0.0.1:12345]
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
+    /// The agency [variable: CLI_ID] [default: all of the directory]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    agency: Option<String>,
+    /// The agency's file [default: agency-N.csv in CLI_AGENCIES_DIR, which is agencies]
+    #[arg(long, value_name = "CSV")]
+    file: Option<PathBuf>,
+    /// The most bets in a batch [variable: CLI_BATCH_MAX_AMOUNT] [default: 120]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    batch_max_amount: Option<String>,
+    /// off, error, warn, info, debug or trace [variable: LOG_LEVEL, then RUST_LOG] [default: info]
+    #[arg(long, value_name = "L")]
+    log_level: Option<String>,
+}
+
+impl Arguments {
+    fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            server: self.server.clone(),
+            agency: self.agency.clone(),
+            file: self.file.clone(),
+            batch_max_amount: self.batch_max_amount.clone(),
+            log_level: self.log_level.clone(),
+            ..Flags::default()
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    process::exit(configure(&arguments).and_then(|(config, work)| run(&config, work)))
+}
+
+/// What a client is to do.
+enum Work {
+    Agencies(Vec<(AgencyId, PathBuf)>),
+    Bet(AgencyId, [String; 5]),
+}
+
+fn configure(arguments: &Arguments) -> Result<(ClientConfig, Work), Failure> {
+    let flags = arguments.flags();
+    let sources = process::start_logger(Sources::read(&flags, &process::variable))?;
+    let config = sources.client()?;
+    let work = match single_bet(&config)? {
+        Some((agency, fields)) => Work::Bet(agency, fields),
+        None => Work::Agencies(agencies(&config)?),
+    };
+    let id = config.id.map_or("all".into(), |id| id.to_string());
+    info!(
+        "action: config | result: success | client_id: {id} | server_address: {} | \
+         agencies_dir: {} | batch_max_amount: {} | batch_period_ms: {} | window: {} | resume: {} | \
+         reply_timeout_ms: {} | retry_for_ms: {}",
+        config.server_address,
+        config.agencies_dir.display(),
+        config.batch_max_amount,
+        config.batch_period.as_millis(),
+        config.window,
+        config.resume,
+        config.reply_timeout.as_millis(),
+        config.retry_for.as_millis(),
+    );
+    Ok((config, work))
+}
+
+/// The bet of the variables, if they are set.
+fn single_bet(config: &ClientConfig) -> Result<Option<(AgencyId, [String; 5])>, Failure> {
+    let mut fields: [String; 5] = Default::default();
+    let mut missing = Vec::new();
+    for (field, name) in fields.iter_mut().zip(BET_VARIABLES) {
+        match process::variable(name).filter(|value| !value.is_empty()) {
+            None => missing.push(name),
+            Some(value) => {
+                let text = value.into_string();
+                *field = text.map_err(|_| Failure::Usage(format!("{name}: must be UTF-8")))?;
+            }
+        }
+    }
+    if missing.len() == BET_VARIABLES.len() {
+        return Ok(None);
+    }
+    if config.id.is_none() {
+        missing.push("CLI_ID");
+    }
+    let (Some(agency), true) = (config.id, missing.is_empty()) else {
+        let missing = missing.join(", ");
+        return Err(Failure::Usage(format!("a single bet needs these too: {missing}")));
+    };
+    Bet::new(fields.each_ref().map(String::as_str)).map_err(|invalid| {
+        Failure::Usage(format!("the bet of {}: {invalid}", BET_VARIABLES.join(", ")))
+    })?;
+    Ok(Some((agency, fields)))
+}
+
+/// The agency with its file, or all those of the directory.
+fn agencies(config: &ClientConfig) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
+    let directory = &config.agencies_dir;
+    if let Some(id) = config.id {
+        let file = || directory.join(format!("agency-{id}.csv"));
+        return Ok(vec![(id, config.file.clone().unwrap_or_else(file))]);
+    }
+    let failed = |error| Failure::Failed(format!("{}: {error}", directory.display()));
+    let mut agencies = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        agencies.extend(agency_of(&path).map(|id| (id, path)));
+    }
+    if agencies.is_empty() {
+        return Err(Failure::Failed(format!("{}: no agency-N.csv in it", directory.display())));
+    }
+    agencies.sort();
+    Ok(agencies)
+}
+
+/// N, of `agency-N.csv`.
+fn agency_of(path: &Path) -> Option<AgencyId> {
+    let name = path.file_name()?.to_str()?;
+    AgencyId::parse(name.strip_prefix("agency-")?.strip_suffix(".csv")?)
+}
+
+fn run(config: &ClientConfig, work: Work) -> Result<(), Failure> {
+    let (signals, stop) = SignalWatch::start().map_err(Failure::failed)?;
+    let outcome = work_until(config, work, &stop);
+    signals.close();
+    match outcome {
+        Ok(()) | Err(Failed::Stopped) => Ok(()),
+        Err(failed) => Err(Failure::failed(failed)),
+    }
+}
+
+fn work_until(
+    config: &ClientConfig,
+    work: Work,
+    stop: &Receiver<Infallible>,
+) -> Result<(), Failed> {
+    let settings = client::Settings {
+        server_address: config.server_address.clone(),
+        batch_max_amount: config.batch_max_amount,
+        batch_period: config.batch_period,
+        window: config.window as usize,
+        resume: config.resume,
+        reply_timeout: config.reply_timeout,
+        retry_for: config.retry_for,
+    };
+    match work {
+        Work::Agencies(agencies) => client::run(agencies, &settings, &Printer, stop),
+        Work::Bet(agency, fields) => {
+            let bet = Bet::new(fields.each_ref().map(String::as_str));
+            let bet = bet.expect("it was checked when it was read");
+            client::place(SingleBet { agency, bet }, &settings, stop)
+        }
+    }
+}
+
+/// Winners to stdout, and nothing else there.
+struct Printer;
+
+impl Observer for Printer {
+    fn invalid_line(&self, report: &str) {
+        // Where stderr is closed there is nobody to tell.
+        let _closed = writeln!(io::stderr(), "{report}");
+    }
+
+    fn confirmed(&self, _agency: AgencyId, _bets: u64, _of: u64) {}
+
+    fn waiting(&self, _agency: AgencyId) {}
+
+    fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
+        let lines: String =
+            documents.iter().map(|document| format!("{agency},{document}\n")).collect();
+        let mut out = io::stdout().lock();
+        out.write_all(lines.as_bytes())?;
+        out.flush()
+    }
+}

@@ -1,0 +1,119 @@
+//! What both programs do as processes: the logger, the signals, the exit code.
+
+use crossbeam_channel::{Receiver, bounded};
+use log::{error, info};
+use loteria::config::{InvalidConfig, Sources};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::thread::{Builder, JoinHandle};
+
+/// Something that was asked for cannot be done as it was asked.
+const EXIT_USAGE: u8 = 2;
+const EXIT_FAILURE: u8 = 1;
+/// What is logged where the settings cannot say it.
+const DEFAULT_FILTER: &str = "info";
+
+/// Why a program ends other than well.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The usage or the configuration is wrong.
+    Usage(String),
+    /// What was to be done was not.
+    Failed(String),
+}
+
+impl Failure {
+    /// A failure of what was to be done.
+    pub(crate) fn failed(error: impl fmt::Display) -> Failure {
+        Failure::Failed(error.to_string())
+    }
+}
+
+impl From<InvalidConfig> for Failure {
+    fn from(invalid: InvalidConfig) -> Failure {
+        Failure::Usage(invalid.to_string())
+    }
+}
+
+/// Logs how a program ended, and what its exit code is.
+pub(crate) fn exit(outcome: Result<(), Failure>) -> ExitCode {
+    let (action, error, code) = match outcome {
+        Ok(()) => {
+            info!("action: exit | result: success");
+            return ExitCode::SUCCESS;
+        }
+        Err(Failure::Usage(error)) => ("config", error, EXIT_USAGE),
+        Err(Failure::Failed(error)) => ("exit", error, EXIT_FAILURE),
+    };
+    error!("action: {action} | result: fail | error: {error}");
+    ExitCode::from(code)
+}
+
+/// Reads the environment.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// Logs to stderr from here on, as the settings say, or what is wrong with them.
+pub(crate) fn start_logger(
+    sources: Result<Sources<'_>, InvalidConfig>,
+) -> Result<Sources<'_>, InvalidConfig> {
+    let filter = sources.as_ref().map_or(Ok(DEFAULT_FILTER.into()), Sources::log_level);
+    log_to_stderr(filter.as_deref().unwrap_or(DEFAULT_FILTER));
+    filter.and(sources)
+}
+
+fn log_to_stderr(filter: &str) {
+    env_logger::Builder::new()
+        .parse_filters(filter)
+        .target(env_logger::Target::Stderr)
+        .format(|out, record| {
+            let time = out.timestamp_millis();
+            let line = record.args().to_string();
+            // Whatever a value holds, a record is one line.
+            let line = line.replace(['\n', '\r'], " ");
+            writeln!(out, "{time} {} {line}", record.level())
+        })
+        .init();
+}
+
+/// Waits for SIGTERM and SIGINT.
+pub(crate) struct SignalWatch {
+    handle: signal_hook::iterator::Handle,
+    thread: JoinHandle<()>,
+}
+
+impl SignalWatch {
+    /// Starts to watch; the receiver is closed by the first signal.
+    pub(crate) fn start() -> io::Result<(SignalWatch, Receiver<Infallible>)> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let handle = signals.handle();
+        let (go_on, stop) = bounded(0);
+        let thread = Builder::new().name("signals".into()).spawn(move || {
+            let mut go_on = Some(go_on);
+            for signal in signals.forever() {
+                let name = signal_name(signal).unwrap_or("unknown");
+                info!("action: receive_signal | result: success | signal: {name}");
+                go_on = None;
+            }
+            drop(go_on);
+        })?;
+        Ok((SignalWatch { handle, thread }, stop))
+    }
+
+    /// Ends the watch and waits for its thread.
+    pub(crate) fn close(self) {
+        self.handle.close();
+        if self.thread.join().is_err() {
+            error!("action: close_thread | result: fail | thread: signals");
+        } else {
+            info!("action: close_thread | result: success | thread: signals");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The central office of the lottery.
+
+mod process;
+
+use clap::Parser;
+use crossbeam_channel::Receiver;
+use log::{info, warn};
+use loteria::config::{Flags, ServerConfig, Sources};
+use loteria::connection::GrowthBudget;
+use loteria::draw::Draw;
+use loteria::ledger::{self, Ledger, OpenError};
+use loteria::server;
+use loteria::session::Office;
+use process::{Failure, SignalWatch};
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What the buffers of all connections may grow by together, in bytes.
+static BUFFERS: GrowthBudget = GrowthBudget::new(12 << 20);
+
+/// The lottery's central office: stores the agencies' bets and holds the draw when all are done.
+///
+/// A flag beats its variable, that beats config.toml, that beats the default.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration [default: config.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen [variable: SERVER_ADDRESS] [default: 127.0.0.1:12345]
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// How many agencies take part, 1 to 10000 [variable: AGENCIES] [default: 5]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    agencies: Option<String>,
+    /// The number that wins, 0 to 9999 [variable: WINNING_NUMBER] [default: 7574]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    winning_number: Option<String>,
+    /// Where the bets are stored [variable: BETS_FILE] [default: bets.csv]
+    #[arg(long, value_name = "FILE")]
+    bets: Option<PathBuf>,
+    /// Stop when every agency has heard its winners [variable: SERVER_EXIT_AFTER_DRAW]
+    #[arg(long)]
+    exit_after_draw: bool,
+    /// Set the files of a finished draw aside under numbered names, and start afresh
+    #[arg(long)]
+    new_draw: bool,
+    /// off, error, warn, info, debug or trace [variable: LOG_LEVEL, then RUST_LOG] [default: info]
+    #[arg(long, value_name = "L")]
+    log_level: Option<String>,
+}
+
+impl Arguments {
+    fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            address: self.address.clone(),
+            agencies: self.agencies.clone(),
+            winning_number: self.winning_number.clone(),
+            bets: self.bets.clone(),
+            exit_after_draw: self.exit_after_draw,
+            log_level: self.log_level.clone(),
+            ..Flags::default()
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    process::exit(configure(&arguments).and_then(|config| run(config, arguments.new_draw)))
+}
+
+fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
+    let flags = arguments.flags();
+    let sources = process::start_logger(Sources::read(&flags, &process::variable))?;
+    let config = sources.server()?;
+    let draw = config.draw.display();
+    info!(
+        "action: config | result: success | agencies: {} | winning_number: {} | address: {} | \
+         max_connections: {} | message_timeout_ms: {} | exit_after_draw: {} | bets: {} | draw: {draw}",
+        config.agencies.count(),
+        config.winning_number,
+        config.address,
+        config.max_connections,
+        config.message_timeout.as_millis(),
+        config.exit_after_draw,
+        config.bets.display(),
+    );
+    if config.max_connections < config.agencies.count().into() {
+        warn!(
+            "action: config | result: in_progress | error: {} connections at a time are too few for \
+             {} agencies to wait for the draw together",
+            config.max_connections,
+            config.agencies.count()
+        );
+    }
+    Ok(config)
+}
+
+fn run(config: ServerConfig, new_draw: bool) -> Result<(), Failure> {
+    let (signals, stop) = SignalWatch::start().map_err(Failure::failed)?;
+    let outcome = serve(&config, new_draw, &stop);
+    signals.close();
+    outcome
+}
+
+fn serve(
+    config: &ServerConfig,
+    new_draw: bool,
+    stop: &Receiver<Infallible>,
+) -> Result<(), Failure> {
+    let settings = ledger::Settings {
+        bets: config.bets.clone(),
+        result: config.draw.clone(),
+        agencies: config.agencies,
+        winning_number: config.winning_number,
+    };
+    // The port is taken first: nothing is touched where another server has it.
+    let listener = TcpListener::bind(&config.address)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", config.address)))?;
+    if new_draw {
+        set_aside(&settings)?;
+    }
+    let (ledger, found) = match Ledger::open(settings, stop) {
+        Ok(opened) => opened,
+        Err(OpenError::Interrupted) => return Ok(()),
+        Err(error) => return Err(Failure::failed(error)),
+    };
+    if found.torn_bytes > 0 {
+        warn!(
+            "action: recover | result: success | file: {} | torn_bytes: {}",
+            config.bets.display(),
+            found.torn_bytes
+        );
+    }
+    let bets: u64 = found.bets.iter().sum();
+    let held = found.result.is_some();
+    info!("action: open_ledger | result: success | bets: {bets} | draw_held: {held}");
+
+    let draw = match found.result {
+        Some(result) => Draw::held(config.agencies, result),
+        None => Draw::pending(config.agencies),
+    };
+    let office = Office {
+        ledger: &ledger,
+        draw: &draw,
+        agencies: config.agencies,
+        message_timeout: config.message_timeout,
+        buffers: &BUFFERS,
+    };
+    let settings = server::Settings {
+        max_connections: config.max_connections as usize,
+        exit_after_draw: config.exit_after_draw,
+    };
+    let served = server::run(&listener, &office, settings, stop);
+    drop(listener);
+    info!("action: close_socket | result: success | address: {}", config.address);
+    let closed = ledger.close();
+    info!("action: close_thread | result: success | thread: ledger");
+    info!("action: close_file | result: success | file: {}", config.bets.display());
+    served.map_err(Failure::failed).and(closed.map_err(Failure::failed))
+}
+
+fn set_aside(settings: &ledger::Settings) -> Result<(), Failure> {
+    let set_aside = ledger::set_aside(settings).map_err(Failure::failed)?;
+    if let Some((bets, result)) = set_aside {
+        let (bets, draw) = (bets.display(), result.display());
+        info!("action: new_draw | result: success | bets: {bets} | draw: {draw}");
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! One agency, from its checked file to its winners.
+
+use super::attempts::{Attempts, Progress};
+use super::bets_file::BetsFile;
+use super::conversation::{Broken, Conversation, refused, unexpected};
+use super::dial::pause;
+use super::{Failed, Observer, Settings};
+use crate::bet::row::Fields;
+use crate::connection::OpenSockets;
+use crate::protocol::{BatchWriter, Command, MESSAGE_BYTES_MAX, Reply};
+use log::info;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long to wait for the draw on one connection before asking again on another: so a server that
+/// vanished without a word is noticed.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(180);
+/// The bytes of a winner's document in a reply, with its separator.
+const DOCUMENT_BYTES: usize = 9;
+
+/// An agency at work.
+pub(super) struct Agency<'a> {
+    pub(super) file: BetsFile,
+    pub(super) attempts: Attempts<'a>,
+    pub(super) observer: &'a dyn Observer,
+    /// Shut when there will be no draw.
+    pub(super) waiting: &'a OpenSockets,
+}
+
+impl Agency<'_> {
+    /// Sends the file and asks for the winners, over as many connections as it takes.
+    pub(super) fn run(&self) -> Result<(), Failed> {
+        self.attempts.run(|stream, conversation, progress| {
+            if self.attempts.settings.resume {
+                self.resume(conversation, progress)?;
+            }
+            self.send_rest(conversation, progress)?;
+            let waiting = self.waiting.register(Arc::clone(stream)).ok_or(Failed::Abandoned)?;
+            let outcome = self.wait_for_winners(conversation, progress);
+            drop(waiting);
+            outcome
+        })
+    }
+
+    /// Learns how many bets are stored, and checks that they are the beginning of this file.
+    fn resume(
+        &self,
+        conversation: &mut Conversation<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        let agency = self.attempts.id;
+        conversation.send(format!("{}\n", Command::Resume { agency }).as_bytes())?;
+        let (stored, last) = match conversation.expect()? {
+            Reply::Resume { bets, last } => {
+                (bets, last.map(|last| (last.document.to_owned(), last.number.to_owned())))
+            }
+            other => return Err(unexpected(&other)),
+        };
+        if let Some((document, number)) = last {
+            self.check_last(stored, &document, &number)?;
+        }
+        if stored > progress.confirmed {
+            progress.retry.progress();
+        }
+        progress.confirmed = stored;
+        progress.in_doubt = false;
+        self.observer.confirmed(agency, stored, self.file.bets());
+        Ok(())
+    }
+
+    /// Compares the bet that the server stored last with the one in its place in the file.
+    fn check_last(&self, stored: u64, document: &str, number: &str) -> Result<(), Failed> {
+        let of = self.file.bets();
+        if stored > of {
+            let why = format!("the server has {stored} bets stored and the file has {of}");
+            return Err(Failed::OtherFile(why));
+        }
+        let mut place = 0;
+        self.file.each_line(self.attempts.stop, |line_number, line| {
+            place += 1;
+            if place != stored {
+                return Ok(());
+            }
+            let fields = line.ok().and_then(|line| Fields::parse(line).ok());
+            let bet = fields.as_ref().and_then(|fields| fields.bet().ok());
+            let bet = bet.ok_or_else(|| self.file.changed())?;
+            if (bet.document(), bet.number()) == (document, number) {
+                return Ok(());
+            }
+            Err(Failed::OtherFile(format!(
+                "the server stored document {document} with number {number} as bet {stored}, and \
+                 line {line_number} has document {} with number {}",
+                bet.document(),
+                bet.number()
+            )))
+        })
+    }
+
+    /// Sends every bet that is not confirmed, and hears that each is stored.
+    fn send_rest(
+        &self,
+        conversation: &mut Conversation<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        let mut writer =
+            BatchWriter::new(self.attempts.id, self.attempts.settings.batch_max_amount);
+        let mut window = Window { agency: self, sent: VecDeque::new() };
+        let mut skip = progress.confirmed;
+        let mut bets = 0;
+        self.file.each_line(self.attempts.stop, |_, line| {
+            bets += 1;
+            if skip > 0 {
+                skip -= 1;
+                return Ok(());
+            }
+            let line = line.map_err(|_| self.file.changed())?;
+            if !writer.push_line(line) {
+                let fields = Fields::parse(line).map_err(|_| self.file.changed())?;
+                let bet = fields.bet().map_err(|_| self.file.changed())?;
+                writer.push(self.attempts.id, bet);
+            }
+            if writer.closed().len() >= window.burst() {
+                window.send(&mut writer, conversation, progress)?;
+            }
+            Ok::<(), Broken>(())
+        })?;
+        if bets != self.file.bets() {
+            return Err(self.file.changed().into());
+        }
+        writer.close();
+        window.send(&mut writer, conversation, progress)?;
+        window.hear_until(0, conversation, progress)
+    }
+
+    /// Says that there are no more bets, and waits for the draw.
+    fn wait_for_winners(
+        &self,
+        conversation: &mut Conversation<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        let agency = self.attempts.id;
+        conversation.send(format!("{}\n", Command::Winners { agency }).as_bytes())?;
+        self.observer.waiting(agency);
+        let start = Instant::now();
+        // Nobody wins more often than there are bets.
+        let bets = usize::try_from(self.file.bets()).unwrap_or(usize::MAX);
+        let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
+        let heard = conversation.hear_within(ASK_AGAIN_AFTER, bytes_max);
+        progress.retry.waited_since(start);
+        let documents: Vec<String> = match heard {
+            Ok(Some(Reply::Winners { documents })) => {
+                documents.into_iter().map(str::to_owned).collect()
+            }
+            Ok(Some(Reply::Error { code, detail })) => {
+                return Err(refused(code, detail));
+            }
+            Ok(Some(other)) => return Err(unexpected(&other)),
+            Ok(None) => return Err(Broken::Lost("no draw yet, asking again".into())),
+            Err(_) if self.waiting.is_closed() => return Err(Failed::Abandoned.into()),
+            Err(broken) => return Err(broken),
+        };
+        info!(
+            "action: consulta_ganadores | result: success | cant_ganadores: {} | client_id: {agency}",
+            documents.len()
+        );
+        self.observer.winners(agency, &documents).map_err(Failed::Output)?;
+        Ok(())
+    }
+}
+
+/// The batches that are on their way.
+struct Window<'w> {
+    agency: &'w Agency<'w>,
+    /// How many bets each has.
+    sent: VecDeque<u32>,
+}
+
+impl Window<'_> {
+    /// How many batches to send with one write: enough for few writes, and few enough that the
+    /// server has others to work on meanwhile.
+    fn burst(&self) -> usize {
+        let settings = self.agency.attempts.settings;
+        if settings.batch_period.is_zero() { (settings.window / 4).max(1) } else { 1 }
+    }
+
+    /// Sends the closed batches, as soon as the window has room for them.
+    fn send(
+        &mut self,
+        writer: &mut BatchWriter,
+        conversation: &mut Conversation<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        if writer.closed().is_empty() {
+            return Ok(());
+        }
+        let Settings { window, batch_period, .. } = *self.agency.attempts.settings;
+        self.hear_until(window - writer.closed().len().min(window), conversation, progress)?;
+        progress.in_doubt = true;
+        conversation.send(writer.messages())?;
+        self.sent.extend(writer.closed());
+        writer.clear();
+        if !batch_period.is_zero() && !pause(batch_period, self.agency.attempts.stop) {
+            return Err(Failed::Stopped.into());
+        }
+        Ok(())
+    }
+
+    /// Hears confirmations until at most `left` batches are without one.
+    fn hear_until(
+        &mut self,
+        left: usize,
+        conversation: &mut Conversation<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        let Agency { file, attempts: Attempts { id, .. }, observer, .. } = self.agency;
+        if self.sent.len() <= left {
+            return Ok(());
+        }
+        while self.sent.len() > left {
+            let expected = self.sent.front().copied().unwrap_or_default();
+            match conversation.expect()? {
+                Reply::Stored { bets } if bets == u64::from(expected) => {}
+                other => return Err(unexpected(&other)),
+            }
+            self.sent.pop_front();
+            info!(
+                "action: apuesta_enviada | result: success | cantidad: {expected} | client_id: {id}"
+            );
+            progress.confirmed += u64::from(expected);
+        }
+        progress.in_doubt = !self.sent.is_empty();
+        progress.retry.progress();
+        observer.confirmed(*id, progress.confirmed, file.bets());
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Trying over as many connections as it takes, until there is no progress for too long.
+
+use super::conversation::{Broken, Conversation};
+use super::dial::{dial, pause};
+use super::retry::Retry;
+use super::{Failed, Settings};
+use crate::bet::AgencyId;
+use crate::connection::OpenSockets;
+use crossbeam_channel::{Receiver, TryRecvError};
+use log::{info, warn};
+use std::convert::Infallible;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+/// Whoever tries, and what ends it.
+pub(super) struct Attempts<'a> {
+    pub(super) id: AgencyId,
+    pub(super) settings: &'a Settings,
+    pub(super) stop: &'a Receiver<Infallible>,
+    /// Shut when the program stops.
+    pub(super) sockets: &'a OpenSockets,
+}
+
+/// What is known to be on the server's disk.
+pub(super) struct Progress {
+    pub(super) retry: Retry,
+    pub(super) confirmed: u64,
+    /// Batches are on their way, or were when the connection was lost.
+    pub(super) in_doubt: bool,
+}
+
+impl Attempts<'_> {
+    /// Connects and calls `attempt` until it succeeds or trying again would not help.
+    pub(super) fn run(
+        &self,
+        mut attempt: impl FnMut(
+            &Arc<TcpStream>,
+            &mut Conversation<'_>,
+            &mut Progress,
+        ) -> Result<(), Broken>,
+    ) -> Result<(), Failed> {
+        let Settings { retry_for, resume, .. } = *self.settings;
+        let retry = Retry::new(retry_for);
+        let mut progress = Progress { retry, confirmed: 0, in_doubt: false };
+        loop {
+            let outcome = self.connect(|stream, talk| attempt(stream, talk, &mut progress));
+            let reason = match outcome {
+                Ok(()) => return Ok(()),
+                Err(_) if self.is_stopping() => return Err(Failed::Stopped),
+                Err(Broken::Final(failed)) => return Err(failed),
+                Err(Broken::Lost(reason)) => reason,
+            };
+            if progress.in_doubt && !resume {
+                return Err(Failed::Unknown(reason));
+            }
+            let Some(time) = progress.retry.pause() else {
+                return Err(Failed::GaveUp { after: retry_for, last: reason });
+            };
+            warn!(
+                "action: connect | result: in_progress | client_id: {} | error: {reason} | \
+                 next_try_ms: {}",
+                self.id,
+                time.as_millis()
+            );
+            if !pause(time, self.stop) {
+                return Err(Failed::Stopped);
+            }
+        }
+    }
+
+    /// Calls `attempt` with one connection.
+    fn connect(
+        &self,
+        attempt: impl FnOnce(&Arc<TcpStream>, &mut Conversation<'_>) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let address = &self.settings.server_address;
+        let lost = |error| Broken::Lost(format!("{address}: {error}"));
+        let stream = Arc::new(dial(address, self.stop).map_err(lost)?.ok_or(Failed::Stopped)?);
+        let socket = self.sockets.register(Arc::clone(&stream)).ok_or(Failed::Stopped)?;
+        let mut conversation = Conversation::new(socket.stream(), self.settings.reply_timeout);
+        let outcome = attempt(&stream, &mut conversation);
+        info!("action: close_socket | result: success | client_id: {}", self.id);
+        outcome
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.try_recv() == Err(TryRecvError::Disconnected)
+    }
+}

@@ -1,0 +1,130 @@
+//! Reading `bets.csv` at the start: every line is checked and counted, and a line that was never
+//! completed is found.
+
+use crate::bet::row::{Fields, InvalidRow};
+use crate::bet::{Agencies, AgencyId, plain_bet};
+use crate::connection::{GrowthBudget, LineBuffer};
+use crossbeam_channel::{Receiver, TryRecvError};
+use std::convert::Infallible;
+use std::fmt;
+use std::io::{self, Read};
+
+/// No line that was ever written is longer than this, in bytes, its end included.
+const LINE_BYTES_MAX: usize = 8192;
+/// As much as one line buffer can ever want.
+static BUFFER: GrowthBudget = GrowthBudget::new(1 << 20);
+
+/// What is known of an agency from its lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// How many there are.
+    pub(super) bets: u64,
+    /// The last one, with its line end.
+    pub(super) last_row: Vec<u8>,
+}
+
+/// What `bets.csv` holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Recovered {
+    /// By agency, in their order.
+    pub(super) accounts: Vec<Counted>,
+    /// The bytes of all complete lines.
+    pub(super) bytes: u64,
+    /// The bytes after them.
+    pub(super) torn_bytes: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum CheckFailed {
+    Io(io::Error),
+    Invalid(InvalidLine),
+    Interrupted,
+}
+
+/// A complete line that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidLine {
+    /// Which line, from 1.
+    pub number: u64,
+    /// What is wrong with it; `None` where it has no end within a bound that no bet reaches.
+    pub reason: Option<InvalidRow>,
+}
+
+impl fmt::Display for InvalidLine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Some(reason) => write!(formatter, "{}: {reason}", self.number),
+            None => write!(formatter, "{}: line: longer than any bet", self.number),
+        }
+    }
+}
+
+impl std::error::Error for InvalidLine {}
+
+/// Checks and counts every complete line that `reader` has.
+pub(super) fn check(
+    mut reader: impl Read,
+    agencies: Agencies,
+    stop: &Receiver<Infallible>,
+) -> Result<Recovered, CheckFailed> {
+    let mut accounts = vec![Counted::default(); agencies.count().into()];
+    let mut lines = LineBuffer::new(LINE_BYTES_MAX, &BUFFER);
+    let (mut number, mut bytes) = (0, 0);
+    loop {
+        while let Some(line) = lines
+            .next_line()
+            .map_err(|_| CheckFailed::Invalid(InvalidLine { number: number + 1, reason: None }))?
+        {
+            number += 1;
+            bytes += line.len() as u64;
+            let agency = agency_of(line, agencies).map_err(|reason| {
+                CheckFailed::Invalid(InvalidLine { number, reason: Some(reason) })
+            })?;
+            let account = &mut accounts[agency.index()];
+            account.bets += 1;
+            account.last_row.clear();
+            account.last_row.extend_from_slice(line);
+        }
+        if stop.try_recv() == Err(TryRecvError::Disconnected) {
+            return Err(CheckFailed::Interrupted);
+        }
+        match lines.fill(&mut reader) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(CheckFailed::Io(error)),
+        }
+    }
+    Ok(Recovered { accounts, bytes, torn_bytes: lines.rest().len() as u64 })
+}
+
+/// The agency of a valid line.
+fn agency_of(line: &[u8], agencies: Agencies) -> Result<AgencyId, InvalidRow> {
+    if let Some(agency) = agency_of_plain(line, agencies) {
+        return Ok(agency);
+    }
+    let fields = Fields::parse(line.strip_suffix(b"\n").unwrap_or(line))?;
+    let (agency, _valid_bet) = fields.agency_and_bet()?;
+    Ok(agencies.parse(agency)?)
+}
+
+fn agency_of_plain(line: &[u8], agencies: Agencies) -> Option<AgencyId> {
+    let comma = line.iter().take(AGENCY_BYTES_MAX + 1).position(|&byte| byte == b',')?;
+    let agency = agencies.parse(std::str::from_utf8(&line[..comma]).ok()?).ok()?;
+    let bet = &line[comma + 1..];
+    let end = plain_bet(bet, b',')?.end();
+    (&bet[end..] == b"\n").then_some(agency)
+}
+
+/// The most digits of an agency's number.
+const AGENCY_BYTES_MAX: usize = 5;
+
+/// Document and number of a valid line of `bets.csv`, with or without its line end; `None` of a text
+/// that is none.
+pub fn document_and_number(row: &[u8]) -> Option<(String, String)> {
+    let text = std::str::from_utf8(row).ok()?;
+    let mut from_the_end = text.trim_end_matches('\n').rsplit(',');
+    let number = from_the_end.next()?.to_owned();
+    let document = from_the_end.nth(1)?.to_owned();
+    Some((document, number))
+}

@@ -1,0 +1,31 @@
+//! A national lottery: its central office (`server`) and its agencies (`client`).
+//!
+//! Read the modules in this order, from the ground up; a module uses only floors below its own.
+//!
+//! | floor | module | what it is |
+//! |---|---|---|
+//! | 0 | [`bet`] | what a valid bet and a valid agency are |
+//! | 0 | [`connection`] | bounded lines over a socket, and who is connected |
+//! | 0 | [`config`] | file, variables and flags become settings |
+//! | 1 | [`protocol`] | commands and replies: text to values and back |
+//! | 1 | [`ledger`] | the thread that owns `bets.csv` |
+//! | 1 | [`draw`] | where the agencies meet |
+//! | 2 | [`session`] | the server's side of one conversation |
+//! | 2 | [`client`] | an agency: file, batches, confirmations, winners |
+//! | 3 | [`server`] | accept, register, stop, join |
+//!
+//! `docs/protocol.md` says what travels between the two programs, `docs/architecture.md` how the
+//! parts fit together and which thread does what.
+
+pub mod bet;
+pub mod config;
+pub mod connection;
+
+pub mod draw;
+pub mod ledger;
+pub mod protocol;
+
+pub mod client;
+pub mod session;
+
+pub mod server;

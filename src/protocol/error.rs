@@ -1,0 +1,115 @@
+//! The errors that a server answers: one table of codes, each with its effect on the connection.
+
+use super::Reply;
+use std::fmt;
+
+/// What becomes of the connection after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The next message is read.
+    Continues,
+    /// Nothing more is read; it is drained within a bound, and closed.
+    Closes,
+}
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])+ $name:ident, $word:literal, $effect:ident;)+) => {
+        /// Why something was not done.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ErrorCode {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the table in `docs/protocol.md`.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name),+];
+
+            /// The code as it is sent.
+            pub fn word(self) -> &'static str {
+                match self { $(ErrorCode::$name => $word,)+ }
+            }
+
+            /// What becomes of the connection.
+            pub fn effect(self) -> Effect {
+                match self { $(ErrorCode::$name => Effect::$effect,)+ }
+            }
+        }
+    };
+}
+
+error_codes! {
+    /// A message or a command is empty.
+    EmptyCommand, "empty_command", Continues;
+    /// No command has this name.
+    UnknownCommand, "unknown_command", Continues;
+    /// A field is missing, or there is one too many.
+    FieldCount, "field_count", Continues;
+    /// A field other than a bet's is against the rules.
+    InvalidField, "invalid_field", Continues;
+    /// A field of a bet is against the rules.
+    InvalidBet, "invalid_bet", Continues;
+    /// The connection speaks for another agency.
+    WrongAgency, "wrong_agency", Continues;
+    /// A batch is open where none may be.
+    OpenBatch, "open_batch", Continues;
+    /// The agency said that it has no more bets.
+    AgencyFinished, "agency_finished", Continues;
+    /// The draw was held.
+    DrawHeld, "draw_held", Continues;
+    /// A newer connection speaks for the agency.
+    TakenOver, "taken_over", Continues;
+    /// The disk did not take the batch; it is undone.
+    StorageFailed, "storage_failed", Continues;
+    /// The open batch has more bytes than a batch may have.
+    BatchTooLong, "batch_too_long", Closes;
+    /// No line end within the most bytes that a message may have.
+    MessageTooLong, "message_too_long", Closes;
+    /// The connection ended within a message.
+    MessageTorn, "message_torn", Closes;
+    /// A message is no UTF-8.
+    InvalidUtf8, "invalid_utf8", Closes;
+    /// A message was not complete in time.
+    TimedOut, "timed_out", Closes;
+    /// Another connection of the agency waits for the draw in this one's place.
+    Superseded, "superseded", Closes;
+    /// As many connections as are allowed are open.
+    TooManyConnections, "too_many_connections", Closes;
+    /// The server is stopping.
+    Stopping, "stopping", Closes;
+}
+
+impl ErrorCode {
+    /// The code whose word is `word`.
+    pub fn from_word(word: &str) -> Option<ErrorCode> {
+        ErrorCode::ALL.iter().copied().find(|code| code.word() == word)
+    }
+
+    /// An error of this code.
+    pub fn with(self, detail: impl fmt::Display) -> Refusal {
+        Refusal { code: self, detail: detail.to_string() }
+    }
+}
+
+/// An error that a server answers: its code and what happened, where and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub code: ErrorCode,
+    /// For people: one line that holds no delimiter of the protocol.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// The reply that says so.
+    pub fn reply(&self) -> Reply<'_> {
+        Reply::Error { code: self.code.word(), detail: &self.detail }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code.word(), self.detail)
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,227 @@
+//! The listening side: accepts connections, gives each a thread of its own, and at the end stops and
+//! joins them all. Knows not what a command is.
+
+use crate::connection::{OpenSocket, OpenSockets};
+use crate::session::{self, Office};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, select};
+use log::{error, info, warn};
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, Scope};
+use std::time::Duration;
+
+/// How many connections more than are allowed may be hearing so at the same time.
+const REFUSALS_MAX: usize = 64;
+/// How long nobody is accepted after accepting failed: for want of file descriptors, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long conversations have to end by themselves once the server stops.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+/// How long one knock on the server's own door may take.
+const KNOCK_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// How a server runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many conversations there may be at a time, from 1.
+    pub max_connections: usize,
+    /// Whether to stop when every agency has been told the draw's result, or has had
+    /// [`Office::message_timeout`] to ask for it.
+    pub exit_after_draw: bool,
+}
+
+/// Serves those who connect to `listener` until `stop` is closed, the ledger has ended, or the draw
+/// is over and that was asked for. Every conversation and every thread has ended then.
+///
+/// # Errors
+///
+/// The system gives no thread to accept connections with, or no address.
+pub fn run(
+    listener: &TcpListener,
+    office: &Office<'_>,
+    settings: Settings,
+    stop: &Receiver<Infallible>,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let sockets = OpenSockets::new();
+    let active = AtomicUsize::new(0);
+    let (go_on, stopping) = bounded(0);
+    let (running, ended) = bounded(0);
+    let reception = Reception {
+        listener,
+        address,
+        office,
+        settings,
+        sockets: &sockets,
+        active: &active,
+        stopping,
+    };
+    std::thread::scope(|scope| {
+        let accepting = Builder::new().name("accept".into());
+        let (accepts, accept_ended) = bounded::<Infallible>(0);
+        let reception = &reception;
+        accepting.spawn_scoped(scope, move || {
+            reception.accept(scope, &running);
+            log_thread_closed("accept");
+            drop(accepts);
+        })?;
+
+        wait_for_the_end(office, settings, stop);
+        drop::<Sender<Infallible>>(go_on);
+        office.draw.cancel();
+        sockets.close(Shutdown::Read);
+        knock(address, &accept_ended);
+        if ended.recv_timeout(STOP_GRACE) == Err(RecvTimeoutError::Timeout) {
+            // Who is left does not read its answers.
+            sockets.close(Shutdown::Both);
+        }
+        Ok(())
+    })
+}
+
+/// Blocks until there is a reason to stop.
+fn wait_for_the_end(office: &Office<'_>, settings: Settings, stop: &Receiver<Infallible>) {
+    let never = never();
+    let decided = if settings.exit_after_draw { office.draw.decided() } else { &never };
+    let ledger = office.ledger.ended();
+    select! {
+        recv(stop) -> _ => return,
+        recv(ledger) -> _ => return,
+        recv(decided) -> _ => {}
+    }
+    select! {
+        recv(stop) -> _ => {}
+        recv(ledger) -> _ => {}
+        recv(office.draw.everyone_told()) -> _ => {}
+        default(office.message_timeout) => {
+            warn!("action: exit_after_draw | result: success | told: not every agency");
+        }
+    }
+}
+
+/// Connects to the server itself until the thread that accepts has noticed that it is to end.
+fn knock(address: SocketAddr, accept_ended: &Receiver<Infallible>) {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let door = SocketAddr::new(ip, address.port());
+    loop {
+        // A knock fails where nobody accepts any more, or where there is no file descriptor for it:
+        // then one is freed as the conversations end.
+        let _knock = TcpStream::connect_timeout(&door, KNOCK_TIME_MAX);
+        if accept_ended.recv_timeout(KNOCK_TIME_MAX) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+    }
+}
+
+/// What the thread that accepts works with.
+struct Reception<'r> {
+    listener: &'r TcpListener,
+    address: SocketAddr,
+    office: &'r Office<'r>,
+    settings: Settings,
+    sockets: &'r OpenSockets,
+    active: &'r AtomicUsize,
+    stopping: Receiver<Infallible>,
+}
+
+impl Reception<'_> {
+    /// Accepts connections until the server is stopping. Every thread that is started holds `running`.
+    fn accept<'s>(&'s self, scope: &'s Scope<'s, '_>, running: &Sender<Infallible>) {
+        for number in 1_u64.. {
+            info!("action: accept_connections | result: in_progress | address: {}", self.address);
+            let accepted = self.listener.accept();
+            if self.stopping.try_recv() == Err(TryRecvError::Disconnected) {
+                return;
+            }
+            match accepted {
+                Ok((stream, peer)) => self.receive(scope, number, stream, peer, running),
+                Err(error) => {
+                    warn!("action: accept_connections | result: fail | error: {error}");
+                    let stopped = self.stopping.recv_timeout(ACCEPT_PAUSE);
+                    if stopped == Err(RecvTimeoutError::Disconnected) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a connection its thread.
+    fn receive<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        number: u64,
+        stream: TcpStream,
+        peer: SocketAddr,
+        running: &Sender<Infallible>,
+    ) {
+        let ip = peer.ip().to_canonical();
+        info!("action: accept_connections | result: success | ip: {ip}");
+        // Answers are written whole, so there is nothing to wait for. It fails where the peer is gone
+        // already, which its conversation finds out.
+        let _gone = stream.set_nodelay(true);
+        let max = self.settings.max_connections;
+        let active = self.active.fetch_add(1, Ordering::Relaxed);
+        let guest = Guest { reception: self, number, peer };
+        if active >= max + REFUSALS_MAX {
+            warn!("action: refuse_connection | result: success | ip: {ip} | told: nothing");
+            return;
+        }
+        let account = self.office.ledger.account();
+        let Some(socket) = self.sockets.register(Arc::new(stream)) else { return };
+        let running = running.clone();
+        let started = Builder::new().name(guest.thread()).spawn_scoped(scope, move || {
+            let _running = running;
+            let guest = guest;
+            if active < max {
+                session::converse(socket.stream(), account, self.office, &self.stopping);
+            } else {
+                warn!("action: refuse_connection | result: success | ip: {ip}");
+                session::refuse(socket.stream(), max);
+            }
+            guest.leave(socket);
+        });
+        if let Err(error) = started {
+            error!("action: start_thread | result: fail | ip: {ip} | error: {error}");
+        }
+    }
+}
+
+/// One connection, counted among the active ones for as long as it lives.
+struct Guest<'r> {
+    reception: &'r Reception<'r>,
+    number: u64,
+    peer: SocketAddr,
+}
+
+impl Guest<'_> {
+    fn thread(&self) -> String {
+        format!("session-{}", self.number)
+    }
+
+    fn leave(self, socket: OpenSocket<'_>) {
+        let thread = self.thread();
+        let (ip, port) = (self.peer.ip().to_canonical(), self.peer.port());
+        // First its place is free, then its peer can see that it is.
+        drop(self);
+        drop(socket);
+        info!("action: close_socket | result: success | ip: {ip} | port: {port}");
+        log_thread_closed(&thread);
+    }
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        self.reception.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn log_thread_closed(name: &str) {
+    info!("action: close_thread | result: success | thread: {name}");
+}

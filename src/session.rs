@@ -1,0 +1,468 @@
+//! The server's side of one conversation: lines become commands, commands become answers. Knows no
+//! listener and no signals.
+//!
+//! Nearly all messages are a whole batch of plain bets. Those are gathered, as many as have arrived,
+//! and stored and answered together. Every other message is executed command by command.
+
+use crate::bet::row::write_row;
+use crate::bet::{Agencies, AgencyId, Bet};
+use crate::connection::{GrowthBudget, LineBuffer, Timed, drain, is_timeout};
+use crate::draw::{Attended, Draw, Fate};
+use crate::ledger::{Account, DrawResult, HoldFailed, Ledger, Refused, Standing};
+use crate::protocol::{
+    BatchReader, Command, Effect, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Refusal, Reply,
+};
+use crossbeam_channel::{Receiver, TryRecvError};
+use log::{Level, error, info, log_enabled};
+use std::convert::Infallible;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// The most bytes of an open batch, as lines of `bets.csv`: some five thousand bets.
+pub const BATCH_BYTES_MAX: usize = 256 << 10;
+/// How long a connection that is one too many may take to hear so.
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// What all conversations share.
+#[derive(Debug)]
+pub struct Office<'o> {
+    /// Where bets are stored.
+    pub ledger: &'o Ledger,
+    /// Where the agencies meet.
+    pub draw: &'o Draw<DrawResult>,
+    /// The lottery's agencies.
+    pub agencies: Agencies,
+    /// How long a peer may take to complete a message, or to take an answer.
+    pub message_timeout: Duration,
+    /// What the buffers of all conversations may grow by.
+    pub buffers: &'o GrowthBudget,
+}
+
+/// Talks with one peer until it leaves, is refused, or `stop` is closed and its socket shut for
+/// reading.
+pub fn converse(
+    stream: &TcpStream,
+    account: Account<'_>,
+    office: &Office<'_>,
+    stop: &Receiver<Infallible>,
+) {
+    let mut session = Session {
+        stream,
+        account,
+        office,
+        stop,
+        speaker: None,
+        plain: PlainBatches::default(),
+        open: OpenBatch::default(),
+        answers: Vec::new(),
+    };
+    match session.run() {
+        Ok(()) => {}
+        Err(End::Refused(refusal)) => {
+            info!("action: conversation | result: fail | error: {refusal}");
+            refusal.reply().write(&mut session.answers);
+            // The peer may be gone, or deaf: then it does not hear why.
+            if session.send().is_ok() {
+                drain(stream);
+            }
+        }
+        Err(End::Io(error)) => {
+            info!("action: conversation | result: fail | error: connection lost: {error}");
+        }
+        Err(End::Ledger) => {
+            info!("action: conversation | result: fail | error: the ledger has ended");
+        }
+    }
+}
+
+/// Tells a peer that it is one more than `max_connections`.
+pub fn refuse(stream: &TcpStream, max_connections: usize) {
+    let refusal = ErrorCode::TooManyConnections
+        .with(format_args!("{max_connections} connections are open, which is all there may be"));
+    let mut line = Vec::new();
+    refusal.reply().write(&mut line);
+    if Timed::new(stream, REFUSAL_TIME_MAX).write_all(&line).is_ok() {
+        drain(stream);
+    }
+}
+
+/// Why a conversation ends before the peer leaves.
+#[derive(Debug)]
+enum End {
+    /// The peer is told why.
+    Refused(Refusal),
+    /// The connection broke, or the peer does not take its answers.
+    Io(std::io::Error),
+    /// The ledger has ended: what it was asked last may or may not be stored, so nothing is said.
+    Ledger,
+}
+
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> End {
+        End::Io(error)
+    }
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> End {
+        End::Refused(refusal)
+    }
+}
+
+struct Session<'s> {
+    stream: &'s TcpStream,
+    account: Account<'s>,
+    office: &'s Office<'s>,
+    stop: &'s Receiver<Infallible>,
+    speaker: Option<Speaker>,
+    plain: PlainBatches,
+    open: OpenBatch,
+    answers: Vec<u8>,
+}
+
+/// The agency that the connection speaks for.
+struct Speaker {
+    agency: AgencyId,
+    batches: BatchReader,
+}
+
+/// Whole batches that are not stored yet.
+#[derive(Default)]
+struct PlainBatches {
+    rows: Vec<u8>,
+    /// How many bets each has.
+    bets: Vec<u32>,
+}
+
+/// The batch that is not closed yet.
+#[derive(Default)]
+struct OpenBatch {
+    rows: Vec<u8>,
+    bets: u32,
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> Result<(), End> {
+        let mut lines = LineBuffer::new(MESSAGE_BYTES_MAX, self.office.buffers);
+        let mut reader = Timed::new(self.stream, self.office.message_timeout);
+        while self.receive(&mut lines, &mut reader)? {
+            let mut completed = false;
+            while let Some(message) = self.next_message(&mut lines)? {
+                completed = true;
+                if !self.gather(message) {
+                    let message = message.to_vec();
+                    self.store_gathered()?;
+                    self.execute(&message, &mut lines)?;
+                }
+            }
+            self.store_gathered()?;
+            self.send()?;
+            if completed {
+                reader = Timed::new(self.stream, self.office.message_timeout);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived, or waits until something does; `false` where the peer has left.
+    fn receive(&self, lines: &mut LineBuffer<'_>, reader: &mut Timed<'_>) -> Result<bool, End> {
+        let count = lines.fill(reader);
+        if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+            return Err(stopping("the server is stopping").into());
+        }
+        match count {
+            Ok(0) if lines.rest().is_empty() => Ok(false),
+            Ok(0) => {
+                let bytes = lines.rest().len();
+                let detail = format_args!("the connection ended {bytes} bytes into a message");
+                Err(ErrorCode::MessageTorn.with(detail).into())
+            }
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(true),
+            Err(error) if is_timeout(&error) => {
+                let limit = self.office.message_timeout.as_millis();
+                let detail = format_args!("no complete message within {limit} ms");
+                Err(ErrorCode::TimedOut.with(detail).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn next_message<'l>(&mut self, lines: &'l mut LineBuffer<'_>) -> Result<Option<&'l [u8]>, End> {
+        match lines.next_line() {
+            Ok(message) => Ok(message),
+            Err(too_long) => {
+                self.store_gathered()?;
+                Err(ErrorCode::MessageTooLong.with(too_long).into())
+            }
+        }
+    }
+
+    /// Gathers `message` if it is a whole batch of plain bets.
+    fn gather(&mut self, message: &[u8]) -> bool {
+        let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets == 0) else {
+            return false;
+        };
+        let bets = speaker.batches.read(message, &mut self.plain.rows);
+        self.plain.bets.extend(bets);
+        bets.is_some()
+    }
+
+    /// Stores the batches gathered and answers each.
+    fn store_gathered(&mut self) -> Result<(), End> {
+        let Some(agency) = self.speaker.as_ref().map(|speaker| speaker.agency) else {
+            return Ok(());
+        };
+        if self.plain.bets.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.account.store(agency, &mut self.plain.rows);
+        let refusal = outcome.err().map(refusal_of).transpose()?;
+        if refusal.is_none() {
+            log_bets(&self.plain.rows, &self.plain.bets);
+        }
+        self.plain.rows.clear();
+        for bets in self.plain.bets.drain(..) {
+            match &refusal {
+                None => stored(bets, &mut self.answers),
+                Some(refusal) => refused(bets, refusal, &mut self.answers),
+            }
+        }
+        Ok(())
+    }
+
+    /// Executes the commands of a message, up to the first that fails.
+    fn execute(&mut self, message: &[u8], lines: &mut LineBuffer<'_>) -> Result<(), End> {
+        let line = message.strip_suffix(b"\n").unwrap_or(message);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let text = std::str::from_utf8(line).map_err(|error| {
+            let at = error.valid_up_to() + 1;
+            ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"))
+        })?;
+        for command in Command::split(text) {
+            match self.execute_command(command, lines) {
+                Ok(()) => {}
+                Err(End::Refused(refusal)) if refusal.code.effect() == Effect::Continues => {
+                    refusal.reply().write(&mut self.answers);
+                    self.open.clear();
+                    return Ok(());
+                }
+                Err(end) => return Err(end),
+            }
+        }
+        Ok(())
+    }
+
+    fn execute_command(&mut self, text: &str, lines: &mut LineBuffer<'_>) -> Result<(), End> {
+        let parsed = Command::parse(text, self.office.agencies);
+        match parsed {
+            Ok(Command::Bet { agency, bet }) => self.add(agency, &bet)?,
+            Ok(Command::CloseBatch) => self.store_open()?,
+            Ok(Command::Winners { agency }) => self.winners(agency, lines)?,
+            Ok(Command::Resume { agency }) => self.resume(agency)?,
+            Ok(Command::Echo(text)) => Reply::Echo(text).write(&mut self.answers),
+            Err(invalid) if Command::is_bet(text) => {
+                return Err(self.refuse_bet(invalid.code(), invalid).into());
+            }
+            Err(invalid) => return Err(self.refuse(invalid.code().with(invalid)).into()),
+        }
+        Ok(())
+    }
+
+    /// Adds a bet to the open batch.
+    fn add(&mut self, agency: AgencyId, bet: &Bet<'_>) -> Result<(), Refusal> {
+        if let Err(wrong_agency) = self.speak_for(agency) {
+            return Err(self.refuse_bet(wrong_agency.code, wrong_agency.detail));
+        }
+        write_row(agency, bet, &mut self.open.rows);
+        if self.open.rows.len() > BATCH_BYTES_MAX {
+            let detail = format_args!("a batch must have at most {BATCH_BYTES_MAX} bytes as CSV");
+            return Err(self.refuse_bet(ErrorCode::BatchTooLong, detail));
+        }
+        self.open.bets += 1;
+        Ok(())
+    }
+
+    /// Stores the open batch and answers it.
+    fn store_open(&mut self) -> Result<(), End> {
+        let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets > 0) else {
+            // Nothing is open, so nothing is stored.
+            stored(0, &mut self.answers);
+            return Ok(());
+        };
+        match self.account.store(speaker.agency, &mut self.open.rows) {
+            Ok(()) => {
+                log_bets(&self.open.rows, &[self.open.bets]);
+                stored(self.open.bets, &mut self.answers);
+                self.open.clear();
+                Ok(())
+            }
+            Err(refused) => Err(self.refuse(refusal_of(refused)?).into()),
+        }
+    }
+
+    /// Closes the agency and waits for the draw.
+    fn winners(&mut self, agency: AgencyId, lines: &mut LineBuffer<'_>) -> Result<(), End> {
+        self.between_batches()?;
+        self.speak_for(agency)?;
+        if let Err(refused) = self.account.finish(agency) {
+            return Err(refusal_of(refused)?.into());
+        }
+
+        // It may be long: what is answered so far is told, and memory given back.
+        self.send()?;
+        lines.shrink();
+        self.plain = PlainBatches::default();
+        self.answers = Vec::new();
+
+        let hold = || match self.account.hold_draw() {
+            Ok(result) => {
+                info!("action: sorteo | result: success");
+                Fate::Held(result)
+            }
+            Err(HoldFailed::Interrupted) => Fate::Cancelled,
+            Err(HoldFailed::Storage) => {
+                error!("action: sorteo | result: fail | error: the ledger has ended");
+                Fate::Failed
+            }
+        };
+        match self.office.draw.attend(agency, hold) {
+            Attended::Fate(Fate::Held(result)) => {
+                let documents = result.winners(agency).iter().map(String::as_str).collect();
+                Reply::Winners { documents }.write(&mut self.answers);
+                self.send()?;
+                self.office.draw.told(agency);
+                Ok(())
+            }
+            Attended::Fate(Fate::Cancelled) => {
+                Err(stopping("no draw yet: the server stops").into())
+            }
+            Attended::Fate(Fate::Failed) => {
+                Err(stopping("the draw could not be held, and the server stops").into())
+            }
+            Attended::Superseded => {
+                let detail = format_args!("agency {agency} waits on a newer connection");
+                Err(ErrorCode::Superseded.with(detail).into())
+            }
+        }
+    }
+
+    /// Takes the agency over and tells how far it got.
+    fn resume(&mut self, agency: AgencyId) -> Result<(), End> {
+        self.between_batches()?;
+        self.speak_for(agency)?;
+        let standing = self.account.resume(agency).map_err(|_| End::Ledger)?;
+        let Standing { bets, last } = &standing;
+        let last = last.as_ref().map(|(document, number)| LastBet { document, number });
+        Reply::Resume { bets: *bets, last }.write(&mut self.answers);
+        Ok(())
+    }
+
+    fn between_batches(&self) -> Result<(), Refusal> {
+        if self.open.bets == 0 {
+            return Ok(());
+        }
+        let bets = self.open.bets;
+        let detail = format_args!("a batch of {bets} bets is open, and is gone");
+        Err(self.refuse(ErrorCode::OpenBatch.with(detail)))
+    }
+
+    /// Holds the connection to one agency: the first that it names.
+    fn speak_for(&mut self, agency: AgencyId) -> Result<(), Refusal> {
+        let speaker = self
+            .speaker
+            .get_or_insert_with(|| Speaker { agency, batches: BatchReader::new(agency) });
+        if speaker.agency == agency {
+            return Ok(());
+        }
+        let own = speaker.agency;
+        let detail = format!("agency: this connection speaks for agency {own}, not {agency}");
+        Err(ErrorCode::WrongAgency.with(detail))
+    }
+
+    /// Refuses the open batch for the bet that would have been the next in it.
+    fn refuse_bet(&self, code: ErrorCode, reason: impl std::fmt::Display) -> Refusal {
+        let bets = self.open.bets + 1;
+        let refusal = code.with(format_args!("bet {bets}: {reason}"));
+        log_refused(bets, &refusal);
+        refusal
+    }
+
+    /// Refuses a command, and with it the open batch, if there is one.
+    fn refuse(&self, refusal: Refusal) -> Refusal {
+        if self.open.bets > 0 {
+            log_refused(self.open.bets, &refusal);
+        }
+        refusal
+    }
+
+    /// Sends the answers.
+    fn send(&mut self) -> Result<(), End> {
+        if !self.answers.is_empty() {
+            Timed::new(self.stream, self.office.message_timeout).write_all(&self.answers)?;
+            self.answers.clear();
+        }
+        Ok(())
+    }
+}
+
+impl OpenBatch {
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.bets = 0;
+    }
+}
+
+fn stopping(detail: &str) -> Refusal {
+    ErrorCode::Stopping.with(detail)
+}
+
+/// What a peer is told of what the ledger did not do; nothing where it has ended.
+fn refusal_of(refused: Refused) -> Result<Refusal, End> {
+    match refused {
+        Refused::TakenOver => {
+            Ok(ErrorCode::TakenOver.with("a newer connection took the agency over"))
+        }
+        Refused::Finished => {
+            Ok(ErrorCode::AgencyFinished.with("the agency has said that it has no more bets"))
+        }
+        Refused::DrawHeld => Ok(ErrorCode::DrawHeld.with("the draw was held")),
+        Refused::WriteFailed(error) => Ok(ErrorCode::StorageFailed
+            .with(format_args!("nothing of the batch is stored: {}", crate::bet::excerpt(&error)))),
+        Refused::Ended => Err(End::Ledger),
+    }
+}
+
+fn stored(bets: u32, answers: &mut Vec<u8>) {
+    info!("action: apuesta_recibida | result: success | cantidad: {bets}");
+    Reply::Stored { bets: bets.into() }.write(answers);
+}
+
+fn refused(bets: u32, refusal: &Refusal, answers: &mut Vec<u8>) {
+    log_refused(bets, refusal);
+    refusal.reply().write(answers);
+}
+
+fn log_refused(bets: u32, refusal: &Refusal) {
+    info!("action: apuesta_recibida | result: fail | cantidad: {bets} | error: {refusal}");
+}
+
+/// Logs the bets of batches of one, and at debug level all.
+fn log_bets(rows: &[u8], batches: &[u32]) {
+    if !log_enabled!(Level::Debug) && !batches.contains(&1) {
+        return;
+    }
+    let mut rows = rows.split(|&byte| byte == b'\n');
+    for &bets in batches {
+        for row in rows.by_ref().take(bets as usize) {
+            let level = if bets == 1 { Level::Info } else { Level::Debug };
+            if let Some((dni, numero)) = crate::ledger::document_and_number(row) {
+                log::log!(
+                    level,
+                    "action: apuesta_almacenada | result: success | dni: {dni} | numero: {numero}"
+                );
+            }
+        }
+    }
+}
