@@ -10,7 +10,7 @@ mod error;
 mod plain;
 
 pub use error::{Effect, ErrorCode, Refusal};
-pub use plain::{BatchReader, BatchWriter};
+pub use plain::{BatchRead, BatchReader, BatchWriter};
 
 /// The most bytes of a message, its line end included.
 pub const MESSAGE_BYTES_MAX: usize = 8192;

@@ -147,14 +147,13 @@ impl Session<'_> {
         let mut lines = LineBuffer::new(MESSAGE_BYTES_MAX, self.office.buffers);
         let mut reader = Timed::new(self.stream, self.office.message_timeout);
         while self.receive(&mut lines, &mut reader)? {
-            let mut completed = false;
+            let mut completed = self.gather(&mut lines);
             while let Some(message) = self.next_message(&mut lines)? {
                 completed = true;
-                if !self.gather(message) {
-                    let message = message.to_vec();
-                    self.store_gathered()?;
-                    self.execute(&message, &mut lines)?;
-                }
+                let message = message.to_vec();
+                self.store_gathered()?;
+                self.execute(&message, &mut lines)?;
+                self.gather(&mut lines);
             }
             self.store_gathered()?;
             self.send()?;
@@ -199,14 +198,18 @@ impl Session<'_> {
         }
     }
 
-    /// Gathers `message` if it is a whole batch of plain bets.
-    fn gather(&mut self, message: &[u8]) -> bool {
+    /// Gathers the messages that have arrived, up to the first that is not a whole batch of plain
+    /// bets; whether there were any.
+    fn gather(&mut self, lines: &mut LineBuffer<'_>) -> bool {
         let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets == 0) else {
             return false;
         };
-        let bets = speaker.batches.read(message, &mut self.plain.rows);
-        self.plain.bets.extend(bets);
-        bets.is_some()
+        let before = self.plain.bets.len();
+        while let Some(batch) = speaker.batches.read(lines.rest(), &mut self.plain.rows) {
+            lines.take(batch.message_bytes);
+            self.plain.bets.push(batch.bets);
+        }
+        self.plain.bets.len() > before
     }
 
     /// Stores the batches gathered and answers each.

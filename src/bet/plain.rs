@@ -2,8 +2,6 @@
 //! nearly all bets are. What is not plainly valid here is not refused: it goes the slow way, which
 //! decides. So this may be narrower than the rules but never wider, which a property test holds.
 
-use super::NAME_CHARS_MAX;
-
 /// The bytes of a birthdate, `YYYY-MM-DD`.
 pub(super) const BIRTHDATE_BYTES: usize = 10;
 const DOCUMENT_BYTES_MAX: usize = 8;
@@ -33,13 +31,11 @@ impl PlainBet {
         self.separators[3] + 1..self.end
     }
 
-    /// Appends the bet that begins `text` to `out`, with `separator` between its fields.
-    pub fn copy(&self, text: &[u8], separator: u8, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&text[..self.end]);
-        let copy = &mut out[start..];
+    /// Exchanges the separators between the fields of a copy of it that begins `text`.
+    #[inline]
+    pub fn separate(&self, text: &mut [u8], separator: u8) {
         for place in self.separators {
-            copy[place] = separator;
+            text[place] = separator;
         }
     }
 }
@@ -47,108 +43,162 @@ impl PlainBet {
 /// Reads the bet at the beginning of `text`, its five fields with `separator` between them. What
 /// comes after the digits of its number is the caller's to check.
 ///
-/// `None` where it is not plainly valid: a name that is long, begins with a blank or with a rare
-/// letter, or holds a quote or a delimiter of any kind, or a field against the rules.
+/// `None` where it is not plainly valid: a name that has 32 bytes or begins with a blank or with a
+/// rare letter, or holds a quote or a delimiter of any kind; a field against the rules; or too little
+/// text after the last name to look at it in blocks.
 #[inline]
 pub fn plain_bet(text: &[u8], separator: u8) -> Option<PlainBet> {
     let first_end = plain_name(text, separator)?;
     let last_start = first_end + 1;
-    let last_end = last_start + plain_name(text.get(last_start..)?, separator)?;
+    let last_end = last_start + plain_name(&text[last_start..], separator)?;
 
     let document = last_end + 1;
-    let document_end = document + document_bytes(text.get(document..)?, separator)?;
+    let document_end = document + document_bytes(&text[document..], separator)?;
 
     let birthdate = document_end + 1;
-    let tail = text.get(birthdate..)?;
+    let tail = &text[birthdate..];
     let birthdate_end = birthdate + BIRTHDATE_BYTES;
     if !is_birthdate(tail.first_chunk()?) || *tail.get(BIRTHDATE_BYTES)? != separator {
         return None;
     }
 
     let number = birthdate_end + 1;
-    let digits = text[number..].iter().take(NUMBER_BYTES_MAX + 1);
-    let digits = digits.take_while(|byte| byte.is_ascii_digit()).count();
-    (1..=NUMBER_BYTES_MAX).contains(&digits).then_some(PlainBet {
-        separators: [first_end, last_end, document_end, birthdate_end],
-        end: number + digits,
-    })
+    let end = number + number_bytes(&text[number..])?;
+    Some(PlainBet { separators: [first_end, last_end, document_end, birthdate_end], end })
 }
 
 /// The bytes of the name that `text` begins with, up to `separator`.
+#[inline]
 fn plain_name(text: &[u8], separator: u8) -> Option<usize> {
     // Not blank: it begins with a printable ASCII character or with one of À to ÿ.
-    const LATIN_1_LETTERS: u8 = 0xC3;
     if !matches!(*text.first()?, b'!'..=b'~' | LATIN_1_LETTERS) {
         return None;
     }
-    let mut ascii = true;
-    for (at, &byte) in text.iter().take(NAME_CHARS_MAX + 1).enumerate() {
-        match CLASSES[usize::from(byte)] {
-            Class::Letter => {}
-            Class::Beyond => ascii = false,
-            Class::Special => {
-                let plain = byte == separator && at > 0 && (ascii || is_printable(&text[..at]));
-                return plain.then_some(at);
-            }
+    let block = text.first_chunk()?;
+    let [names, more_names] = halves(block);
+    // The first byte of the text is the lowest of the number.
+    let (end, beyond_ascii) = match halves(&special_bytes(block)) {
+        [0, 0] => return None,
+        [0, special] => {
+            let beyond_ascii = (names | more_names & (special - 1)) & HIGH_BITS;
+            (HALF_BLOCK_BYTES + first_byte(special), beyond_ascii)
         }
+        [special, _] => (first_byte(special), names & (special - 1) & HIGH_BITS),
+    };
+    let valid = text[end] == separator && (beyond_ascii == 0 || is_printable(&text[..end]));
+    valid.then_some(end)
+}
+
+/// Begins each of the letters À to ÿ in UTF-8, which end in 0x80 to 0xBF.
+const LATIN_1_LETTERS: u8 = 0xC3;
+/// The bytes that are looked at together; a name that fills them is not plain.
+const BLOCK_BYTES: usize = 32;
+const HALF_BLOCK_BYTES: usize = BLOCK_BYTES / 2;
+/// The bits that no ASCII byte has.
+const HIGH_BITS: u128 = u128::from_le_bytes([0x80; HALF_BLOCK_BYTES]);
+
+#[inline]
+fn halves(block: &[u8; BLOCK_BYTES]) -> [u128; 2] {
+    let (halves, _) = block.as_chunks();
+    [u128::from_le_bytes(halves[0]), u128::from_le_bytes(halves[1])]
+}
+
+/// The place of the lowest byte that is not 0.
+#[inline]
+fn first_byte(number: u128) -> usize {
+    (number.trailing_zeros() / u8::BITS) as usize
+}
+
+/// 1 for each byte of `block` that ends a plain name and 0 for the others: all that separate, quote
+/// or control anything in the protocol or in the files do.
+///
+/// Written without a branch, so that the compiler makes comparisons of many bytes at a time of it.
+#[inline]
+fn special_bytes(block: &[u8; BLOCK_BYTES]) -> [u8; BLOCK_BYTES] {
+    const DELETE: u8 = 0x7F;
+    let mut special = [0; BLOCK_BYTES];
+    for (mark, &byte) in special.iter_mut().zip(block) {
+        *mark = u8::from(byte < b' ')
+            | u8::from(byte == b'"')
+            | u8::from(byte == b',')
+            | u8::from(byte == b';')
+            | u8::from(byte == b'|')
+            | u8::from(byte == DELETE);
     }
-    None
+    special
+}
+
+const WORD_BYTES: usize = 8;
+/// A word of ones: times a byte, that byte in each place.
+const ONES: u64 = u64::from_le_bytes([1; WORD_BYTES]);
+
+/// How many bytes of `word`, from the lowest, are digits.
+///
+/// A digit is 0x30 to 0x39: its upper half is 3, and still is with 6 added.
+#[inline]
+fn leading_digits(word: u64) -> usize {
+    const UPPER_HALVES: u64 = ONES * 0xF0;
+    const THREES: u64 = ONES * 0x30;
+    let others =
+        ((word & UPPER_HALVES) ^ THREES) | ((word.wrapping_add(ONES * 6) & UPPER_HALVES) ^ THREES);
+    (others.trailing_zeros() / u8::BITS) as usize
 }
 
 /// Whether a name that is not all ASCII is UTF-8 without control characters, which beyond ASCII are
 /// U+0080 to U+009F.
+#[inline]
 fn is_printable(name: &[u8]) -> bool {
-    std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control))
+    is_ascii_or_latin_1_letters(name)
+        || std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control))
 }
 
-#[derive(Clone, Copy)]
-enum Class {
-    Letter,
-    Special,
-    Beyond,
-}
-
-/// What each byte means within a name. Every byte that separates, quotes or controls anything in
-/// the protocol or in the files is special.
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Beyond; 256];
-    let mut byte: u8 = 0;
-    while byte < 0x80 {
-        let special = byte.is_ascii_control() || matches!(byte, b',' | b'"' | b'|' | b';');
-        classes[byte as usize] = if special { Class::Special } else { Class::Letter };
-        byte += 1;
+/// Whether `name` has nothing beyond ASCII but À to ÿ, as nearly all names.
+#[inline]
+fn is_ascii_or_latin_1_letters(name: &[u8]) -> bool {
+    let mut after_first = false;
+    let mut valid = true;
+    for &byte in name {
+        valid &= after_first == matches!(byte, 0x80..=0xBF);
+        after_first = byte == LATIN_1_LETTERS;
+        valid &= byte <= 0xBF || after_first;
     }
-    classes
-};
+    valid && !after_first
+}
 
 /// The bytes of the 7 or 8 digits that `text` begins with, up to `separator`.
+#[inline]
 fn document_bytes(text: &[u8], separator: u8) -> Option<usize> {
-    let digits = text.iter().take(DOCUMENT_BYTES_MAX);
-    let digits = digits.take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = leading_digits(u64::from_le_bytes(*text.first_chunk()?));
     (digits >= DOCUMENT_BYTES_MAX - 1 && *text.get(digits)? == separator).then_some(digits)
 }
 
+/// The bytes of the 1 to 4 digits that `text` begins with.
+#[inline]
+fn number_bytes(text: &[u8]) -> Option<usize> {
+    let mut digits = 0;
+    while text.get(digits).is_some_and(u8::is_ascii_digit) {
+        digits += 1;
+        if digits > NUMBER_BYTES_MAX {
+            return None;
+        }
+    }
+    (digits > 0).then_some(digits)
+}
+
 /// Whether `text` is a real day of the years 1900 to 2099, written `YYYY-MM-DD`.
+#[inline]
 pub(super) fn is_birthdate(text: &[u8; BIRTHDATE_BYTES]) -> bool {
-    let [century_1, century_0, year_1, year_0, b'-', month_1, month_0, b'-', day_1, day_0] = *text
-    else {
-        return false;
-    };
-    let digits = [century_1, century_0, year_1, year_0, month_1, month_0, day_1, day_0];
-    if !digits.iter().all(u8::is_ascii_digit) {
+    let [c1, c0, y1, y0, b'-', m1, m0, b'-', d1, d0] = *text else { return false };
+    let word = u64::from_le_bytes([c1, c0, y1, y0, m1, m0, d1, d0]);
+    if leading_digits(word) < WORD_BYTES {
         return false;
     }
-    let pair = |tens: u8, ones: u8| (tens - b'0') * 10 + (ones - b'0');
-    let (century, year) = (pair(century_1, century_0), pair(year_1, year_0));
-    let (month, day) = (pair(month_1, month_0), pair(day_1, day_0));
+    // Every second byte becomes a number of two digits; none is more than 99, so none carries.
+    let values = word - ONES * u64::from(b'0');
+    let [century, _, year, _, month, _, day, _] = (values * 10 + (values >> 8)).to_le_bytes();
     // Of the two centuries' first years 2000 was a leap year and 1900 was not.
-    let leap = year.is_multiple_of(4) && !(century == 19 && year == 0);
-    let days = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => return false,
-    };
-    matches!(century, 19 | 20) && (1..=days).contains(&day)
+    let leap_day = month == 2 && year % 4 == 0 && !(century == 19 && year == 0);
+    const DAYS: [u8; 13] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let days = DAYS.get(usize::from(month)).map_or(0, |days| days + u8::from(leap_day));
+    matches!(century, 19 | 20) && day >= 1 && day <= days
 }

@@ -1,11 +1,10 @@
 //! One agency, from its checked file to its winners.
 
 use super::attempts::{Attempts, Progress};
-use super::bets_file::BetsFile;
+use super::bets_file::{BetsFile, Line};
 use super::conversation::{Broken, Conversation, refused, unexpected};
 use super::dial::pause;
 use super::{Failed, Observer, Settings};
-use crate::bet::row::Fields;
 use crate::connection::OpenSockets;
 use crate::protocol::{BatchWriter, Command, MESSAGE_BYTES_MAX, Reply};
 use log::info;
@@ -82,7 +81,7 @@ impl Agency<'_> {
             if place != stored {
                 return Ok(());
             }
-            let fields = line.ok().and_then(|line| Fields::parse(line).ok());
+            let fields = line.fields();
             let bet = fields.as_ref().and_then(|fields| fields.bet().ok());
             let bet = bet.ok_or_else(|| self.file.changed())?;
             if (bet.document(), bet.number()) == (document, number) {
@@ -114,11 +113,13 @@ impl Agency<'_> {
                 skip -= 1;
                 return Ok(());
             }
-            let line = line.map_err(|_| self.file.changed())?;
-            if !writer.push_line(line) {
-                let fields = Fields::parse(line).map_err(|_| self.file.changed())?;
-                let bet = fields.bet().map_err(|_| self.file.changed())?;
-                writer.push(self.attempts.id, bet);
+            match line {
+                Line::Plain(text, bet) => writer.push_plain(text, &bet),
+                other => {
+                    let fields = other.fields().ok_or_else(|| self.file.changed())?;
+                    let bet = fields.bet().map_err(|_| self.file.changed())?;
+                    writer.push(self.attempts.id, bet);
+                }
             }
             if writer.closed().len() >= window.burst() {
                 window.send(&mut writer, conversation, progress)?;

@@ -1,7 +1,7 @@
 //! An agency's file: checked whole, then read again to be sent.
 
-use crate::bet::plain_bet;
 use crate::bet::row::{Fields, InvalidRow};
+use crate::bet::{PlainBet, plain_bet};
 use crate::connection::{GrowthBudget, LineBuffer, LineTooLong};
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::info;
@@ -42,13 +42,14 @@ impl BetsFile {
         let mut file = BetsFile { path: path.to_owned(), file, bets: 0 };
         let (mut bets, mut invalid) = (0, 0);
         file.each_line(stop, |number, line| {
-            let reason = match line.map(check_line) {
-                Ok(Ok(())) => {
-                    bets += 1;
-                    return Ok::<(), FileFailed>(());
-                }
-                Ok(Err(reason)) => reason.to_string(),
-                Err(too_long) => format!("line: {too_long}"),
+            let reason = match line {
+                Line::Plain(..) => None,
+                Line::Other(line) => check_line(line).err().map(|reason| reason.to_string()),
+                Line::TooLong(too_long) => Some(format!("line: {too_long}")),
+            };
+            let Some(reason) = reason else {
+                bets += 1;
+                return Ok::<(), FileFailed>(());
             };
             invalid += 1;
             report(format!("{}:{number}: {reason}", path.display()));
@@ -75,34 +76,36 @@ impl BetsFile {
     pub(super) fn each_line<E: From<FileFailed>>(
         &self,
         stop: &Receiver<Infallible>,
-        mut visit: impl FnMut(u64, Result<&[u8], LineTooLong>) -> Result<(), E>,
+        mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let failed = |error| FileFailed::Io { path: self.path.clone(), error };
         (&self.file).rewind().map_err(failed)?;
         let mut lines = LineBuffer::new(LINE_BYTES_MAX, &BUFFERS);
         let mut number = 0;
-        let mut visit = |line: Result<&[u8], LineTooLong>| {
-            number += 1;
-            match line.map(|line| without_marks(line, number)) {
-                Ok([]) => Ok(()),
-                line => visit(number, line),
-            }
-        };
         loop {
+            while let Some((bet, line_bytes)) = plain_line(lines.rest()) {
+                number += 1;
+                visit(number, Line::Plain(lines.rest(), bet))?;
+                lines.take(line_bytes);
+            }
             match lines.next_line() {
-                Ok(Some(line)) => visit(Ok(line))?,
+                Ok(Some(line)) => {
+                    number += 1;
+                    visit_other(line, number, &mut visit)?;
+                }
                 Ok(None) => {
                     if !self.fill(&mut lines, stop)? {
                         break;
                     }
                 }
                 Err(too_long) => {
-                    visit(Err(too_long))?;
+                    number += 1;
+                    visit(number, Line::TooLong(too_long))?;
                     while !lines.skip_line() && self.fill(&mut lines, stop)? {}
                 }
             }
         }
-        if lines.rest().is_empty() { Ok(()) } else { visit(Ok(lines.rest())) }
+        visit_other(lines.rest(), number + 1, &mut visit)
     }
 
     /// Reads on; `false` at the end of the file.
@@ -132,18 +135,54 @@ impl Drop for BetsFile {
     }
 }
 
-/// A line without its end, and the first without a byte order mark.
-fn without_marks(line: &[u8], number: u64) -> &[u8] {
+/// A line of an agency's file.
+pub(super) enum Line<'l> {
+    /// The text begins with a plain bet, whose line ends after it.
+    Plain(&'l [u8], PlainBet),
+    /// Any other line, without its end: a bet written in a less usual way, or none.
+    Other(&'l [u8]),
+    /// A line that is longer than any bet.
+    TooLong(LineTooLong),
+}
+
+impl Line<'_> {
+    /// Its fields, if it has any that can be read.
+    pub(super) fn fields(&self) -> Option<Fields> {
+        match self {
+            Line::Plain(text, bet) => Fields::parse(&text[..bet.end()]).ok(),
+            Line::Other(line) => Fields::parse(line).ok(),
+            Line::TooLong(_) => None,
+        }
+    }
+}
+
+/// The plain bet that `text` begins with, and the bytes of its line, which has to end after it.
+#[inline]
+fn plain_line(text: &[u8]) -> Option<(PlainBet, usize)> {
+    let bet = plain_bet(text, b',')?;
+    match text[bet.end()..] {
+        [b'\n', ..] => Some((bet, bet.end() + 1)),
+        [b'\r', b'\n', ..] => Some((bet, bet.end() + 2)),
+        _ => None,
+    }
+}
+
+/// Shows `visit` a line without its end, and the first without a byte order mark, unless it is empty.
+fn visit_other<E>(
+    line: &[u8],
+    number: u64,
+    visit: &mut impl FnMut(u64, Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let marked = (number == 1).then(|| line.strip_prefix(BYTE_ORDER_MARK)).flatten();
-    marked.unwrap_or(line)
+    match marked.unwrap_or(line) {
+        [] => Ok(()),
+        line => visit(number, Line::Other(line)),
+    }
 }
 
 fn check_line(line: &[u8]) -> Result<(), InvalidRow> {
-    if plain_bet(line, b',').is_some_and(|bet| bet.end() == line.len()) {
-        return Ok(());
-    }
     Fields::parse(line)?.bet().map(|_valid| ())
 }
 

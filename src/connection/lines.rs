@@ -104,9 +104,15 @@ impl<'b> LineBuffer<'b> {
         }
     }
 
-    /// What has arrived and is not taken: the beginning of a line.
+    /// What has arrived and is not taken, from the beginning of a line.
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
+    }
+
+    /// Takes the first `bytes` bytes of what has arrived, which have to be whole lines.
+    pub fn take(&mut self, bytes: usize) {
+        debug_assert!(bytes == 0 || self.rest()[bytes - 1] == b'\n', "only lines are taken");
+        self.start += bytes;
     }
 
     /// Drops what has arrived of a line, its end included; `false` where its end is still to come.

@@ -67,24 +67,10 @@ pub(super) fn check(
     agencies: Agencies,
     stop: &Receiver<Infallible>,
 ) -> Result<Recovered, CheckFailed> {
-    let mut accounts = vec![Counted::default(); agencies.count().into()];
     let mut lines = LineBuffer::new(LINE_BYTES_MAX, &BUFFER);
-    let (mut number, mut bytes) = (0, 0);
+    let mut count = Count::new(agencies);
     loop {
-        while let Some(line) = lines
-            .next_line()
-            .map_err(|_| CheckFailed::Invalid(InvalidLine { number: number + 1, reason: None }))?
-        {
-            number += 1;
-            bytes += line.len() as u64;
-            let agency = agency_of(line, agencies).map_err(|reason| {
-                CheckFailed::Invalid(InvalidLine { number, reason: Some(reason) })
-            })?;
-            let account = &mut accounts[agency.index()];
-            account.bets += 1;
-            account.last_row.clear();
-            account.last_row.extend_from_slice(line);
-        }
+        count.add(&mut lines).map_err(CheckFailed::Invalid)?;
         if stop.try_recv() == Err(TryRecvError::Disconnected) {
             return Err(CheckFailed::Interrupted);
         }
@@ -95,25 +81,64 @@ pub(super) fn check(
             Err(error) => return Err(CheckFailed::Io(error)),
         }
     }
-    Ok(Recovered { accounts, bytes, torn_bytes: lines.rest().len() as u64 })
+    let torn_bytes = lines.rest().len() as u64;
+    Ok(Recovered { accounts: count.accounts, bytes: count.bytes, torn_bytes })
+}
+
+/// What was counted so far.
+struct Count {
+    agencies: Agencies,
+    accounts: Vec<Counted>,
+    lines: u64,
+    bytes: u64,
+}
+
+impl Count {
+    fn new(agencies: Agencies) -> Count {
+        let accounts = vec![Counted::default(); agencies.count().into()];
+        Count { agencies, accounts, lines: 0, bytes: 0 }
+    }
+
+    /// Counts the complete lines that have arrived.
+    fn add(&mut self, lines: &mut LineBuffer<'_>) -> Result<(), InvalidLine> {
+        loop {
+            while let Some((agency, line_bytes)) = plain_row(lines.rest(), self.agencies) {
+                self.add_row(agency, &lines.rest()[..line_bytes]);
+                lines.take(line_bytes);
+            }
+            let number = self.lines + 1;
+            let line = lines.next_line().map_err(|_| InvalidLine { number, reason: None })?;
+            let Some(line) = line else { return Ok(()) };
+            let agency = agency_of(line, self.agencies)
+                .map_err(|reason| InvalidLine { number, reason: Some(reason) })?;
+            self.add_row(agency, line);
+        }
+    }
+
+    fn add_row(&mut self, agency: AgencyId, row: &[u8]) {
+        self.lines += 1;
+        self.bytes += row.len() as u64;
+        let account = &mut self.accounts[agency.index()];
+        account.bets += 1;
+        account.last_row.clear();
+        account.last_row.extend_from_slice(row);
+    }
 }
 
 /// The agency of a valid line.
 fn agency_of(line: &[u8], agencies: Agencies) -> Result<AgencyId, InvalidRow> {
-    if let Some(agency) = agency_of_plain(line, agencies) {
-        return Ok(agency);
-    }
     let fields = Fields::parse(line.strip_suffix(b"\n").unwrap_or(line))?;
     let (agency, _valid_bet) = fields.agency_and_bet()?;
     Ok(agencies.parse(agency)?)
 }
 
-fn agency_of_plain(line: &[u8], agencies: Agencies) -> Option<AgencyId> {
-    let comma = line.iter().take(AGENCY_BYTES_MAX + 1).position(|&byte| byte == b',')?;
-    let agency = agencies.parse(std::str::from_utf8(&line[..comma]).ok()?).ok()?;
-    let bet = &line[comma + 1..];
-    let end = plain_bet(bet, b',')?.end();
-    (&bet[end..] == b"\n").then_some(agency)
+/// The agency of the plain bet that `text` begins with, and the bytes of its line.
+#[inline]
+fn plain_row(text: &[u8], agencies: Agencies) -> Option<(AgencyId, usize)> {
+    let comma = text.iter().take(AGENCY_BYTES_MAX + 1).position(|&byte| byte == b',')?;
+    let agency = agencies.parse(std::str::from_utf8(&text[..comma]).ok()?).ok()?;
+    let end = comma + 1 + plain_bet(&text[comma + 1..], b',')?.end();
+    (*text.get(end)? == b'\n').then_some((agency, end + 1))
 }
 
 /// The most digits of an agency's number.

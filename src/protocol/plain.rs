@@ -1,58 +1,85 @@
 //! The message that nearly all messages are, a whole batch of plain bets, written and read without
 //! a value between: the fields' bytes are copied and their separators exchanged.
 
-use super::{Command, FIELD_SEPARATOR, MESSAGE_BYTES_MAX, word};
-use crate::bet::{AgencyId, Bet, plain_bet};
+use super::{COMMAND_SEPARATOR, Command, FIELD_SEPARATOR, MESSAGE_BYTES_MAX, word};
+use crate::bet::{AgencyId, Bet, PlainBet, plain_bet};
 
 /// Between the fields of a line of CSV.
 const COMMA: u8 = b',';
 /// Between the fields of a command; ASCII, so one byte.
 const BAR: u8 = FIELD_SEPARATOR as u8;
+/// Between commands; ASCII too.
+const SEMICOLON: u8 = COMMAND_SEPARATOR as u8;
+/// Ends a line of CSV, and a message.
+const LINE_END: u8 = b'\n';
 /// What ends a batch in the message of its last bet.
 const BATCH_END: &[u8] = b"FINAPUESTA\n";
 
 /// Reads whole batches of one agency straight into lines of `bets.csv`.
+///
+/// From its agency on a bet has the same bytes in a message and in the file but for what stands
+/// between its fields and behind it.
 #[derive(Debug)]
 pub struct BatchReader {
     command: Vec<u8>,
-    row: Vec<u8>,
+    agency_start: usize,
 }
 
 impl BatchReader {
     /// A reader of the batches of `agency`.
     pub fn new(agency: AgencyId) -> BatchReader {
-        BatchReader {
-            command: format!("{}|{agency}|", word::BET).into_bytes(),
-            row: format!("{agency},").into_bytes(),
-        }
+        let command = format!("{}|{agency}|", word::BET).into_bytes();
+        BatchReader { command, agency_start: word::BET.len() + 1 }
     }
 
-    /// Appends the lines of the batch that `message`, given with its line end, is: plain bets of
-    /// this agency and the closing of the batch. How many bets it has, from 1.
+    /// Appends the lines of the batch that the message at the beginning of `text` is: plain bets of
+    /// this agency and the closing of the batch.
     ///
-    /// `None`, and `rows` as it was, where the message is anything else: it may still be valid.
-    pub fn read(&self, message: &[u8], rows: &mut Vec<u8>) -> Option<u32> {
+    /// `None`, and `rows` as it was, where it is anything else: it may still be valid, or not have
+    /// arrived whole.
+    #[inline]
+    pub fn read(&self, text: &[u8], rows: &mut Vec<u8>) -> Option<BatchRead> {
         let before = rows.len();
-        let bets = self.read_bets(message, rows);
-        if bets.is_none() {
+        let batch = self.read_bets(text, rows);
+        let batch = batch.filter(|batch| batch.message_bytes <= MESSAGE_BYTES_MAX);
+        if batch.is_none() {
             rows.truncate(before);
         }
-        bets
+        batch
     }
 
-    fn read_bets(&self, message: &[u8], rows: &mut Vec<u8>) -> Option<u32> {
-        let mut rest = message;
+    fn read_bets(&self, text: &[u8], rows: &mut Vec<u8>) -> Option<BatchRead> {
+        let bet_start = self.command.len();
+        let mut rest = text;
         let mut bets = 0;
-        while let Some(text) = rest.strip_prefix(self.command.as_slice()) {
-            let bet = plain_bet(text, BAR)?;
-            rows.extend_from_slice(&self.row);
-            bet.copy(text, COMMA, rows);
-            rows.push(b'\n');
+        while let Some(bet_text) = rest.strip_prefix(self.command.as_slice()) {
+            let bet = plain_bet(bet_text, BAR)?;
+            let end = bet_start + bet.end();
+            if *rest.get(end)? != SEMICOLON {
+                return None;
+            }
+            let row_start = rows.len();
+            rows.extend_from_slice(&rest[self.agency_start..=end]);
+            let row = &mut rows[row_start..];
+            let (agency, copy) = row.split_at_mut(bet_start - self.agency_start);
+            agency[agency.len() - 1] = COMMA;
+            bet.separate(copy, COMMA);
+            copy[bet.end()] = LINE_END;
             bets += 1;
-            rest = text[bet.end()..].strip_prefix(b";")?;
+            rest = &rest[end + 1..];
         }
-        (bets > 0 && rest == BATCH_END).then_some(bets)
+        let after = rest.strip_prefix(BATCH_END).filter(|_| bets > 0)?;
+        Some(BatchRead { bets, message_bytes: text.len() - after.len() })
     }
+}
+
+/// A batch that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchRead {
+    /// How many bets it has, from 1.
+    pub bets: u32,
+    /// The bytes of its message, the line end included.
+    pub message_bytes: usize,
 }
 
 /// Writes an agency's bets as messages of a batch each, none over [`MESSAGE_BYTES_MAX`] whatever
@@ -80,17 +107,16 @@ impl BatchWriter {
         }
     }
 
-    /// Adds the bet that `line` of CSV, given without its line end, plainly is; `false` where it is
-    /// none, and nothing is added: it may still be a bet that [`BatchWriter::push`] takes.
-    pub fn push_line(&mut self, line: &[u8]) -> bool {
-        let Some(bet) = plain_bet(line, COMMA).filter(|bet| bet.end() == line.len()) else {
-            return false;
-        };
-        self.make_room(self.command.len() + line.len());
+    /// Adds a plain bet, read from the beginning of `text` with commas between its fields.
+    #[inline]
+    pub fn push_plain(&mut self, text: &[u8], bet: &PlainBet) {
+        let bytes = self.command.len() + bet.end();
+        self.make_room(bytes);
         self.messages.extend_from_slice(&self.command);
-        bet.copy(line, BAR, &mut self.messages);
+        let start = self.messages.len();
+        self.messages.extend_from_slice(&text[..bet.end()]);
+        bet.separate(&mut self.messages[start..], BAR);
         self.end_bet();
-        true
     }
 
     /// Adds a bet.
@@ -110,7 +136,7 @@ impl BatchWriter {
     }
 
     fn end_bet(&mut self) {
-        self.messages.push(b';');
+        self.messages.push(SEMICOLON);
         self.open_bets += 1;
     }
 
