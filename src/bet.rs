@@ -8,6 +8,8 @@ use std::num::NonZeroU16;
 
 mod plain;
 pub mod row;
+#[cfg(test)]
+mod tests;
 
 pub use plain::{PlainBet, plain_bet};
 

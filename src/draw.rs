@@ -218,3 +218,139 @@ impl<R: Send + Sync> Draw<R> {
         self.hall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Nobody waits for ever, the draw is held once and after everybody came, whatever the order in
+    //! which they come, come again, and the program stops. That a test ends is half of what it says.
+
+    use super::{Attended, Draw, Fate};
+    use crate::bet::{Agencies, AgencyId};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    /// Fails, rather than to hang, where `work` does not end.
+    fn watched(work: impl FnOnce() + Send + 'static) {
+        let (done, ended) = mpsc::channel();
+        let worker = thread::spawn(move || {
+            work();
+            let _watched = done.send(());
+        });
+        match ended.recv_timeout(Duration::from_secs(60)) {
+            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                worker.join().expect("the work succeeds");
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("somebody waits for ever"),
+        }
+    }
+
+    fn agencies(count: u16) -> Agencies {
+        Agencies::new(count).expect("it is a number of agencies")
+    }
+
+    /// Who comes, in which order: some numbers from 0, mixed by a seed.
+    fn mixed(count: u64, seed: u64) -> Vec<u64> {
+        let mut order: Vec<u64> = (0..count).collect();
+        order.sort_by_key(|place| {
+            (place + 1).wrapping_mul(seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15))
+        });
+        order
+    }
+
+    #[test]
+    fn everyone_rises_with_one_fate_in_a_thousand_orders_of_arrivals_repeats_and_stops() {
+        watched(|| {
+            let (mut held, mut cancelled) = (0, 0);
+            for seed in 0..1_000 {
+                let count = 1 + u16::try_from(seed % 5).expect("it is less than 5");
+                let draw = Draw::pending(agencies(count));
+                let (arrived, holds) = (AtomicU32::new(0), AtomicU32::new(0));
+                let stops = seed % 3 == 0;
+                let come = |agency: AgencyId| {
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                    let outcome = draw.attend(agency, || {
+                        holds.fetch_add(1, Ordering::SeqCst);
+                        Fate::Held(arrived.load(Ordering::SeqCst) >= count.into())
+                    });
+                    match outcome {
+                        Attended::Fate(Fate::Held(complete)) => {
+                            assert!(complete, "seed {seed}: held over a part");
+                        }
+                        Attended::Fate(fate) => assert!(stops, "seed {seed}: {fate:?}"),
+                        Attended::Superseded => {}
+                    }
+                };
+                thread::scope(|scope| {
+                    // Each agency comes three times, in a mixed order, and the stop anywhere between.
+                    for place in mixed(u64::from(count) * 3 + 1, seed) {
+                        let turn = u16::try_from(place).expect("it is small") / 3 + 1;
+                        match agencies(count).iter().find(|agency| agency.get() == turn) {
+                            Some(agency) => {
+                                scope.spawn(move || come(agency));
+                            }
+                            None if stops => draw.cancel(),
+                            None => {}
+                        }
+                    }
+                });
+                match draw.fate() {
+                    Some(Fate::Held(_)) => held += 1,
+                    Some(_) => cancelled += 1,
+                    None => panic!("seed {seed}: nothing was decided"),
+                }
+                let holds = holds.load(Ordering::SeqCst);
+                assert!(holds <= 1, "seed {seed}: held {holds} times");
+            }
+            assert!(held > 600 && cancelled > 0, "{held} held, {cancelled} cancelled");
+        });
+    }
+
+    #[test]
+    fn who_waits_beside_the_barrier_is_superseded_by_who_comes_later() {
+        watched(|| {
+            let draw = Draw::<()>::pending(agencies(2));
+            let agency = AgencyId::new(1).expect("1 is an agency");
+            let come = || draw.attend(agency, || Fate::Held(()));
+            thread::scope(|scope| {
+                let (superseded, heard) = mpsc::channel();
+                for _ in 0..3 {
+                    let superseded = superseded.clone();
+                    scope.spawn(move || {
+                        if come() == Attended::Superseded {
+                            superseded.send(()).expect("it is waited for");
+                        }
+                    });
+                }
+                // Of three one has the seat and one waits beside it, whichever.
+                heard.recv().expect("one of three is superseded");
+                assert!(heard.recv_timeout(Duration::from_millis(50)).is_err());
+                draw.cancel();
+            });
+        });
+    }
+
+    #[test]
+    fn after_the_fate_is_decided_nobody_waits() {
+        watched(|| {
+            let draw = Draw::held(agencies(3), "result");
+            let agency = AgencyId::new(2).expect("2 is an agency");
+            let attended = draw.attend(agency, || Fate::Failed);
+            assert_eq!(attended, Attended::Fate(&Fate::Held("result")));
+            draw.cancel();
+            assert_eq!(draw.fate(), Some(&Fate::Held("result")));
+        });
+    }
+
+    #[test]
+    fn everyone_is_told_when_each_agency_was() {
+        let draw = Draw::held(agencies(2), ());
+        for (agency, everyone) in [(1, false), (1, false), (2, true)] {
+            draw.told(AgencyId::new(agency).expect("it is an agency"));
+            let closed =
+                draw.everyone_told().try_recv().is_err_and(|error| error.is_disconnected());
+            assert_eq!(closed, everyone);
+        }
+    }
+}

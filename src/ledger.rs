@@ -14,6 +14,8 @@ mod disk;
 mod open;
 mod recovery;
 mod result;
+#[cfg(test)]
+mod simulation;
 mod winners;
 mod writer;
 
@@ -200,12 +202,15 @@ pub struct Standing {
     pub last: Option<(String, String)>,
 }
 
+/// The buffer that was lent, and whether what is in it is stored.
+type StoreAnswer = (Vec<u8>, Result<(), Refused>);
+
 #[derive(Debug)]
 struct StoreRequest {
     ticket: u64,
     agency: AgencyId,
     rows: Vec<u8>,
-    reply: Sender<(Vec<u8>, Result<(), Refused>)>,
+    reply: Sender<StoreAnswer>,
 }
 
 #[derive(Debug)]

@@ -8,6 +8,8 @@ use std::fmt;
 
 mod error;
 mod plain;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Effect, ErrorCode, Refusal};
 pub use plain::{BatchRead, BatchReader, BatchWriter};

@@ -229,10 +229,16 @@ impl Session<'_> {
         for bets in self.plain.bets.drain(..) {
             match &refusal {
                 None => stored(bets, &mut self.answers),
-                Some(refusal) => refused(bets, refusal, &mut self.answers),
+                Some(refusal) if refusal.code.effect() == Effect::Continues => {
+                    refused(bets, refusal, &mut self.answers);
+                }
+                Some(refusal) => log_refused(bets, refusal),
             }
         }
-        Ok(())
+        match refusal {
+            Some(refusal) if refusal.code.effect() == Effect::Closes => Err(refusal.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Executes the commands of a message, up to the first that fails.

@@ -85,8 +85,8 @@ fn plain_name(text: &[u8], separator: u8) -> Option<usize> {
         }
         [special, _] => (first_byte(special), names & (special - 1) & HIGH_BITS),
     };
-    let valid = text[end] == separator && (beyond_ascii == 0 || is_printable(&text[..end]));
-    valid.then_some(end)
+    let printable = beyond_ascii == 0 || is_printable(&text[..end]);
+    (end > 0 && text[end] == separator && printable).then_some(end)
 }
 
 /// Begins each of the letters À to ÿ in UTF-8, which end in 0x80 to 0xBF.

@@ -15,8 +15,12 @@ impl Fields {
     ///
     /// [`InvalidRow::NotUtf8`] where it is no text.
     pub fn parse(line: &[u8]) -> Result<Fields, InvalidRow> {
-        let mut reader =
-            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(line);
+        // A carriage return ends no line here: within one it is a control character like any other.
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .terminator(csv::Terminator::Any(b'\n'))
+            .from_reader(line);
         let mut record = csv::StringRecord::new();
         // A slice cannot fail to be read, so what is left is text that is none.
         reader.read_record(&mut record).map_err(|_| InvalidRow::NotUtf8)?;

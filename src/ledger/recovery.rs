@@ -153,3 +153,101 @@ pub fn document_and_number(row: &[u8]) -> Option<(String, String)> {
     let document = from_the_end.nth(1)?.to_owned();
     Some((document, number))
 }
+
+#[cfg(test)]
+mod tests {
+    //! Whatever byte a crash cuts the file at, what is left is read, goes on and is read again.
+
+    use super::{CheckFailed, Counted, InvalidLine, Recovered, check, document_and_number};
+    use crate::bet::Agencies;
+    use crossbeam_channel::{bounded, never};
+    use std::convert::Infallible;
+
+    const ROWS: [&str; 4] = [
+        "1,Ana,Paz,1234567,2000-01-01,7574\n",
+        "2,Ñandú,\"Paz, la de \"\"acá\"\"\",12345678,1999-12-31,0075\n",
+        "1,Santiago Lionel,Lorca,30904465,1999-03-17,2201\n",
+        "3, Eva,O'Hara,30904466,2096-02-29,0\n",
+    ];
+
+    fn agencies() -> Agencies {
+        Agencies::new(3).expect("3 is a number of agencies")
+    }
+
+    fn checked(content: &[u8]) -> Recovered {
+        check(content, agencies(), &never()).expect("it is valid")
+    }
+
+    fn counts(recovered: &Recovered) -> Vec<u64> {
+        recovered.accounts.iter().map(|account| account.bets).collect()
+    }
+
+    #[test]
+    fn a_file_cut_after_any_byte_keeps_its_whole_lines_and_goes_on() {
+        let whole = ROWS.concat();
+        for cut in 0..=whole.len() {
+            let mut content = whole.as_bytes()[..cut].to_vec();
+            let recovered = checked(&content);
+            let complete = content.iter().filter(|byte| **byte == b'\n').count();
+            let kept: usize = ROWS[..complete].iter().map(|row| row.len()).sum();
+            assert_eq!(recovered.bytes, kept as u64, "cut at {cut}");
+            assert_eq!(recovered.torn_bytes, (cut - kept) as u64, "cut at {cut}");
+
+            content.truncate(kept);
+            content.extend(ROWS[complete..].concat().into_bytes());
+            assert_eq!(content, whole.as_bytes());
+            assert_eq!(counts(&checked(&content)), [2, 1, 1]);
+        }
+    }
+
+    #[test]
+    fn a_last_line_without_its_end_is_no_line_even_where_it_could_be_one() {
+        let recovered = checked(b"1,Ana,Paz,1234567,2000-01-01,757");
+        assert_eq!((counts(&recovered), recovered.bytes), (vec![0, 0, 0], 0));
+    }
+
+    #[test]
+    fn the_last_bet_of_each_agency_is_known() {
+        let recovered = checked(ROWS.concat().as_bytes());
+        let last = |Counted { last_row, .. }: &Counted| document_and_number(last_row);
+        let last: Vec<_> = recovered.accounts.iter().map(last).collect();
+        let bet = |document: &str, number: &str| Some((document.into(), number.into()));
+        assert_eq!(last, [bet("30904465", "2201"), bet("12345678", "0075"), bet("30904466", "0")]);
+        assert_eq!(last_of_none(), None);
+    }
+
+    fn last_of_none() -> Option<(String, String)> {
+        document_and_number(&checked(b"").accounts[0].last_row)
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number_and_what_is_wrong_with_it() {
+        for (row, reason) in [
+            ("4,Ana,Paz,1234567,2000-01-01,7574\n", "agency: must be a number from 1 to 3"),
+            ("x\n", "line: must have 6 fields, not 1"),
+            ("\n", "line: must have 6 fields, not 0"),
+            ("1,Ana,Paz,123456,2000-01-01,7574\n", "document: must be 7 or 8 digits"),
+            ("1,Ana,Paz,1234567,2000-02-30,7574\n", "birthdate: "),
+            ("1,Ana,Paz,1234567,2000-01-01,7574,\n", "line: must have 6 fields, not 7"),
+            ("1,Ana,\0\0\0,1234567,2000-01-01,7574\n", "last_name: "),
+            ("1,Ana,Paz,1234567,2000-01-01,7574\r\n", "number: "),
+        ] {
+            let content = [ROWS[0], ROWS[1], row, ROWS[2]].concat();
+            let failed = check(content.as_bytes(), agencies(), &never());
+            let Err(CheckFailed::Invalid(line)) = failed else { panic!("{row:?}: {failed:?}") };
+            assert!(line.to_string().starts_with(&format!("3: {reason}")), "{row:?}: {line}");
+        }
+        let endless = [ROWS[0].as_bytes(), &vec![b'1'; 20_000]].concat();
+        let failed = check(endless.as_slice(), agencies(), &never());
+        let expected = InvalidLine { number: 2, reason: None };
+        assert!(matches!(failed, Err(CheckFailed::Invalid(line)) if line == expected));
+    }
+
+    #[test]
+    fn reading_ends_when_the_program_stops() {
+        let (go_on, stop) = bounded::<Infallible>(0);
+        drop(go_on);
+        let failed = check(ROWS[0].as_bytes(), agencies(), &stop);
+        assert!(matches!(failed, Err(CheckFailed::Interrupted)));
+    }
+}

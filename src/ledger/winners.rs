@@ -56,3 +56,56 @@ fn winner(line: &[u8], agencies: Agencies, winning_number: u16) -> Option<(Agenc
     let agency = agencies.parse(std::str::from_utf8(agency).ok()?).ok()?;
     (number.parse() == Ok(winning_number)).then_some((agency, document))
 }
+
+#[cfg(test)]
+mod tests {
+    //! Every bet on the winning number is found however the number is written and wherever the pieces
+    //! in which the file is read begin, and no other.
+
+    use super::find;
+    use crate::bet::Agencies;
+    use crossbeam_channel::never;
+    use std::io::{self, Read};
+
+    /// Gives so many bytes at a time.
+    struct Dripping<'b>(&'b [u8], usize);
+
+    impl Read for Dripping<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.1.min(self.0.len()).min(buffer.len());
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+
+    const BETS: &str = "1,A,B,1000001,2000-01-01,75\n\
+        2,A,B,1000002,2000-01-01,075\n\
+        1,A,B,1000003,2000-01-01,0075\n\
+        1,A,B,1000004,2000-01-01,175\n\
+        2,A,B,1000005,2000-01-01,750\n\
+        2,\"A, 75\",\"B \"\"75\"\"\",1000006,2000-01-01,7\n\
+        2,\"A, 75\",\"B \"\"75\"\"\",1000007,2000-01-01,75\n\
+        1,A,B,1000001,2000-01-01,75\n";
+
+    #[test]
+    fn the_number_counts_and_not_how_it_is_written() {
+        let agencies = Agencies::new(3).expect("3 is a number of agencies");
+        for bytes in [1, 2, 3, 7, 50, 1 << 20] {
+            let bets = Dripping(BETS.as_bytes(), bytes);
+            let winners = find(bets, agencies, 75, &never()).expect("it can be read");
+            let expected =
+                vec![vec!["1000001", "1000003", "1000001"], vec!["1000002", "1000007"], vec![]];
+            assert_eq!(winners.expect("nothing stops it"), expected, "{bytes} bytes at a time");
+        }
+    }
+
+    #[test]
+    fn zero_is_a_number_like_any_other() {
+        let bets = b"1,A,B,1000001,2000-01-01,0\n1,A,B,1000002,2000-01-01,0000\n\
+            1,A,B,1000003,2000-01-01,10\n";
+        let agencies = Agencies::new(1).expect("1 is a number of agencies");
+        let winners = find(bets.as_slice(), agencies, 0, &never()).expect("it can be read");
+        assert_eq!(winners.expect("nothing stops it"), [["1000001", "1000002"]]);
+    }
+}

@@ -66,6 +66,11 @@ impl<D: Disk> Writer<D> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn disk_mut(&mut self) -> &mut D {
+        &mut self.disk
+    }
+
     /// Does what it is asked until nobody is left who could ask.
     pub(super) fn run(mut self, queue: &Receiver<Request>) -> Result<(), WriterFailed> {
         while let Ok(first) = queue.recv() {
@@ -81,7 +86,7 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Adds a batch to the group, or does anything else that is asked, after the batches before it.
-    fn take(&mut self, request: Request) -> Result<(), WriterFailed> {
+    pub(super) fn take(&mut self, request: Request) -> Result<(), WriterFailed> {
         // Whoever asked may be gone when it is answered: then there is nobody to tell.
         match request {
             Request::Store(store) => self.gather(store),
@@ -135,7 +140,7 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Stores the group: one write, one sync, then everyone in it hears of it.
-    fn commit(&mut self) -> Result<(), WriterFailed> {
+    pub(super) fn commit(&mut self) -> Result<(), WriterFailed> {
         if self.group.requests.is_empty() {
             return Ok(());
         }

@@ -58,8 +58,9 @@ error_codes! {
     DrawHeld, "draw_held", Continues;
     /// A newer connection speaks for the agency.
     TakenOver, "taken_over", Continues;
-    /// The disk did not take the batch; it is undone.
-    StorageFailed, "storage_failed", Continues;
+    /// The disk did not take the batch; it is undone. Nor are later batches of the connection stored,
+    /// which may be on their way: there would be a hole in what the agency sent.
+    StorageFailed, "storage_failed", Closes;
     /// The open batch has more bytes than a batch may have.
     BatchTooLong, "batch_too_long", Closes;
     /// No line end within the most bytes that a message may have.

@@ -1,0 +1,138 @@
+//! Whole batches read quickly are what the commands, one by one, say; and what the client writes
+//! is within its bounds and loses nothing.
+
+use super::{BatchReader, BatchWriter, Command, MESSAGE_BYTES_MAX};
+use crate::bet::row::write_row;
+use crate::bet::{Agencies, AgencyId, Bet, plain_bet};
+use proptest::prelude::*;
+
+fn agencies() -> Agencies {
+    Agencies::new(5).expect("5 is a number of agencies")
+}
+
+fn agency(number: u16) -> AgencyId {
+    AgencyId::new(number).expect("it is in range")
+}
+
+/// The rows of a message that is one whole batch of `agency`, read command by command.
+fn slow(message: &[u8], agency: AgencyId) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(message.strip_suffix(b"\n")?).ok()?;
+    let mut commands: Vec<&str> = Command::split(text).collect();
+    let last = commands.pop()?;
+    let mut rows = Vec::new();
+    for command in commands {
+        let Command::Bet { agency: of, bet } = Command::parse(command, agencies()).ok()? else {
+            return None;
+        };
+        if of != agency {
+            return None;
+        }
+        write_row(of, &bet, &mut rows);
+    }
+    (Command::parse(last, agencies()) == Ok(Command::CloseBatch)).then_some(rows)
+}
+
+fn bet() -> impl Strategy<Value = [String; 5]> {
+    let name = prop_oneof![
+        6 => "[A-Z][a-z]{1,9}( [A-Z][a-z]{1,9})?",
+        3 => "[A-ZÀ-Ý][a-zà-ÿ]{0,12}",
+        1 => "[A-Za-zñ,\"' 中]{1,64}",
+    ];
+    let date = "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])";
+    (name.clone(), name, "[0-9]{7,8}", date, "[0-9]{1,4}")
+        .prop_map(|(first, last, document, date, number)| [first, last, document, date, number])
+}
+
+fn message() -> impl Strategy<Value = String> {
+    prop::collection::vec((1..=2_u16, bet()), 1..6).prop_map(|bets| {
+        let commands = bets.iter().map(|(of, bet)| format!("APUESTA|{of}|{};", bet.join("|")));
+        format!("{}FINAPUESTA\n", commands.collect::<String>())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_batch_read_quickly_is_the_batch_read_slowly(
+        message in message(),
+        changes in prop::collection::vec((any::<usize>(), any::<u8>()), 0..3),
+        delimiters in prop::collection::vec(
+            (any::<usize>(), prop::sample::select(&b"|;,\"\n\r \x7f\x85\xc2\xff0"[..])),
+            0..3
+        ),
+    ) {
+        let mut bytes = message.into_bytes();
+        for (place, byte) in changes.into_iter().chain(delimiters) {
+            let place = place % bytes.len();
+            bytes[place] = byte;
+        }
+        let mut rows = b"before\n".to_vec();
+        match BatchReader::new(agency(1)).read(&bytes, &mut rows) {
+            None => prop_assert_eq!(rows, b"before\n"),
+            Some(batch) => {
+                let expected = slow(&bytes[..batch.message_bytes], agency(1));
+                prop_assert_eq!(Some(&rows[7..]), expected.as_deref());
+                let count = rows[7..].iter().filter(|byte| **byte == b'\n').count();
+                prop_assert_eq!(count, batch.bets as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_client_writes_is_read_back_whole(
+        bets in prop::collection::vec(bet(), 1..60),
+        bets_max in 1..50_u32,
+    ) {
+        let mut writer = BatchWriter::new(agency(3), bets_max);
+        let mut expected = Vec::new();
+        for fields in &bets {
+            let fields = fields.each_ref().map(String::as_str);
+            let Ok(bet) = Bet::new(fields) else { continue };
+            write_row(agency(3), &bet, &mut expected);
+            let line = format!("{}\nand the text goes on for as long as it does", fields.join(","));
+            match plain_bet(line.as_bytes(), b',') {
+                Some(plain) => writer.push_plain(line.as_bytes(), &plain),
+                None => writer.push(agency(3), bet),
+            }
+        }
+        writer.close();
+        let mut rows = Vec::new();
+        let messages = writer.messages().split_inclusive(|byte| *byte == b'\n');
+        for (message, closed) in messages.zip(writer.closed()) {
+            prop_assert!(message.len() <= MESSAGE_BYTES_MAX);
+            prop_assert!(*closed <= bets_max);
+            let read = slow(message, agency(3)).expect("the client writes whole batches");
+            let count = read.iter().filter(|byte| **byte == b'\n').count();
+            prop_assert_eq!(count, *closed as usize);
+            rows.extend(read);
+        }
+        prop_assert_eq!(rows, expected);
+    }
+}
+
+#[test]
+fn a_plain_batch_of_the_agency_is_read_quickly() {
+    let bet = "APUESTA|1|Santiago Lionel|Álvarez|30904465|1999-03-17|2201;";
+    let message = format!("{bet}{bet}FINAPUESTA\n");
+    let mut rows = Vec::new();
+    let batch = BatchReader::new(agency(1)).read(message.as_bytes(), &mut rows);
+    let batch = batch.expect("it is plain");
+    assert_eq!((batch.bets, batch.message_bytes), (2, message.len()));
+    let row = "1,Santiago Lionel,Álvarez,30904465,1999-03-17,2201\n";
+    assert_eq!(String::from_utf8(rows).expect("it is text"), format!("{row}{row}"));
+    assert_eq!(BatchReader::new(agency(2)).read(message.as_bytes(), &mut Vec::new()), None);
+}
+
+#[test]
+fn a_batch_longer_than_a_message_is_not_read_quickly() {
+    let bet = "APUESTA|1|Santiago Lionel|Lorca|30904465|1999-03-17|2201;";
+    let fit = (MESSAGE_BYTES_MAX - "FINAPUESTA\n".len()) / bet.len();
+    for (bets, read) in [(fit, true), (fit + 1, false)] {
+        let message = format!("{}FINAPUESTA\n", bet.repeat(bets));
+        let mut rows = Vec::new();
+        let batch = BatchReader::new(agency(1)).read(message.as_bytes(), &mut rows);
+        assert_eq!(batch.is_some(), read, "{bets} bets in {} bytes", message.len());
+        assert_eq!(rows.is_empty(), !read);
+    }
+}
