@@ -1,8 +1,8 @@
 //! The server's side of one conversation: lines become commands, commands become answers. Knows no
 //! listener and no signals.
 //!
-//! Nearly all messages are a whole batch of plain bets. Those are gathered, as many as have arrived,
-//! and stored and answered together. Every other message is executed command by command.
+//! Nearly all messages are a whole batch. Those are gathered, as many as have arrived, and stored and
+//! answered together. Every other message is executed command by command.
 
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
@@ -53,7 +53,7 @@ pub fn converse(
         office,
         stop,
         speaker: None,
-        plain: PlainBatches::default(),
+        gathered: GatheredBatches::default(),
         open: OpenBatch::default(),
         answers: Vec::new(),
     };
@@ -116,7 +116,7 @@ struct Session<'s> {
     office: &'s Office<'s>,
     stop: &'s Receiver<Infallible>,
     speaker: Option<Speaker>,
-    plain: PlainBatches,
+    gathered: GatheredBatches,
     open: OpenBatch,
     answers: Vec<u8>,
 }
@@ -129,7 +129,7 @@ struct Speaker {
 
 /// Whole batches that are not stored yet.
 #[derive(Default)]
-struct PlainBatches {
+struct GatheredBatches {
     rows: Vec<u8>,
     /// How many bets each has.
     bets: Vec<u32>,
@@ -150,9 +150,11 @@ impl Session<'_> {
             let mut completed = self.gather(&mut lines);
             while let Some(message) = self.next_message(&mut lines)? {
                 completed = true;
-                let message = message.to_vec();
-                self.store_gathered()?;
-                self.execute(&message, &mut lines)?;
+                if !self.gather_message(message) {
+                    let message = message.to_vec();
+                    self.store_gathered()?;
+                    self.execute(&message, &mut lines)?;
+                }
                 self.gather(&mut lines);
             }
             self.store_gathered()?;
@@ -204,12 +206,23 @@ impl Session<'_> {
         let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets == 0) else {
             return false;
         };
-        let before = self.plain.bets.len();
-        while let Some(batch) = speaker.batches.read(lines.rest(), &mut self.plain.rows) {
+        let before = self.gathered.bets.len();
+        while let Some(batch) = speaker.batches.read(lines.rest(), &mut self.gathered.rows) {
             lines.take(batch.message_bytes);
-            self.plain.bets.push(batch.bets);
+            self.gathered.bets.push(batch.bets);
         }
-        self.plain.bets.len() > before
+        self.gathered.bets.len() > before
+    }
+
+    /// Gathers a message if it is a whole batch of bets that are valid but not all plain.
+    fn gather_message(&mut self, message: &[u8]) -> bool {
+        let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets == 0) else {
+            return false;
+        };
+        let rows = &mut self.gathered.rows;
+        let bets = speaker.batches.read_slowly(message, self.office.agencies, rows);
+        self.gathered.bets.extend(bets);
+        bets.is_some()
     }
 
     /// Stores the batches gathered and answers each.
@@ -217,16 +230,16 @@ impl Session<'_> {
         let Some(agency) = self.speaker.as_ref().map(|speaker| speaker.agency) else {
             return Ok(());
         };
-        if self.plain.bets.is_empty() {
+        if self.gathered.bets.is_empty() {
             return Ok(());
         }
-        let outcome = self.account.store(agency, &mut self.plain.rows);
+        let outcome = self.account.store(agency, &mut self.gathered.rows);
         let refusal = outcome.err().map(refusal_of).transpose()?;
         if refusal.is_none() {
-            log_bets(&self.plain.rows, &self.plain.bets);
+            log_bets(&self.gathered.rows, &self.gathered.bets);
         }
-        self.plain.rows.clear();
-        for bets in self.plain.bets.drain(..) {
+        self.gathered.rows.clear();
+        for bets in self.gathered.bets.drain(..) {
             match &refusal {
                 None => stored(bets, &mut self.answers),
                 Some(refusal) if refusal.code.effect() == Effect::Continues => {
@@ -322,7 +335,7 @@ impl Session<'_> {
         // It may be long: what is answered so far is told, and memory given back.
         self.send()?;
         lines.shrink();
-        self.plain = PlainBatches::default();
+        self.gathered = GatheredBatches::default();
         self.answers = Vec::new();
 
         let hold = || match self.account.hold_draw() {

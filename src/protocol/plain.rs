@@ -2,7 +2,8 @@
 //! a value between: the fields' bytes are copied and their separators exchanged.
 
 use super::{COMMAND_SEPARATOR, Command, FIELD_SEPARATOR, MESSAGE_BYTES_MAX, word};
-use crate::bet::{AgencyId, Bet, PlainBet, plain_bet};
+use crate::bet::row::write_row;
+use crate::bet::{Agencies, AgencyId, Bet, PlainBet, plain_bet};
 
 /// Between the fields of a line of CSV.
 const COMMA: u8 = b',';
@@ -21,6 +22,7 @@ const BATCH_END: &[u8] = b"FINAPUESTA\n";
 /// between its fields and behind it.
 #[derive(Debug)]
 pub struct BatchReader {
+    agency: AgencyId,
     command: Vec<u8>,
     agency_start: usize,
 }
@@ -29,7 +31,7 @@ impl BatchReader {
     /// A reader of the batches of `agency`.
     pub fn new(agency: AgencyId) -> BatchReader {
         let command = format!("{}|{agency}|", word::BET).into_bytes();
-        BatchReader { command, agency_start: word::BET.len() + 1 }
+        BatchReader { agency, command, agency_start: word::BET.len() + 1 }
     }
 
     /// Appends the lines of the batch that the message at the beginning of `text` is: plain bets of
@@ -46,6 +48,43 @@ impl BatchReader {
             rows.truncate(before);
         }
         batch
+    }
+
+    /// Appends the lines of the batch that `message`, given with its line end, is: valid bets of this
+    /// agency, however they are written, and the closing of the batch. How many bets it has, from 1.
+    ///
+    /// `None`, and `rows` as it was, where it is anything else.
+    pub fn read_slowly(
+        &self,
+        message: &[u8],
+        agencies: Agencies,
+        rows: &mut Vec<u8>,
+    ) -> Option<u32> {
+        let before = rows.len();
+        let bets = self.read_commands(message, agencies, rows);
+        if bets.is_none() {
+            rows.truncate(before);
+        }
+        bets
+    }
+
+    fn read_commands(&self, message: &[u8], agencies: Agencies, rows: &mut Vec<u8>) -> Option<u32> {
+        let text = std::str::from_utf8(message).ok()?.strip_suffix('\n')?;
+        let (bets, last) = text.rsplit_once(COMMAND_SEPARATOR)?;
+        if last != word::CLOSE_BATCH {
+            return None;
+        }
+        let mut count = 0;
+        for command in Command::split(bets) {
+            match Command::parse(command, agencies).ok()? {
+                Command::Bet { agency, bet } if agency == self.agency => {
+                    write_row(agency, &bet, rows);
+                    count += 1;
+                }
+                _ => return None,
+            }
+        }
+        Some(count)
     }
 
     fn read_bets(&self, text: &[u8], rows: &mut Vec<u8>) -> Option<BatchRead> {

@@ -67,6 +67,13 @@ proptest! {
             let place = place % bytes.len();
             bytes[place] = byte;
         }
+        let slowly = |rows: &mut Vec<u8>| {
+            BatchReader::new(agency(1)).read_slowly(&bytes, agencies(), rows)
+        };
+        let mut rows = Vec::new();
+        let bets = slowly(&mut rows);
+        prop_assert_eq!(bets.map(|_| rows), slow(&bytes, agency(1)));
+
         let mut rows = b"before\n".to_vec();
         match BatchReader::new(agency(1)).read(&bytes, &mut rows) {
             None => prop_assert_eq!(rows, b"before\n"),
