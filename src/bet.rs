@@ -3,6 +3,7 @@
 //! Knows no sockets, files or threads, and neither the protocol's words nor the files' names: both
 //! write a bet as the same five fields in the same order, each with a separator of its own.
 
+use crate::text::excerpt;
 use std::fmt;
 use std::num::NonZeroU16;
 
@@ -21,9 +22,6 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub const NUMBER_MAX: u16 = 9999;
 /// The fields of a bet.
 pub const BET_FIELDS: usize = 5;
-
-/// The most bytes of a refused value that an error repeats.
-const EXCERPT_CHARS_MAX: usize = 40;
 
 /// How many agencies take part: they are numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,21 +257,3 @@ impl fmt::Display for InvalidBet {
 }
 
 impl std::error::Error for InvalidBet {}
-
-/// The beginning of `text`, fit to be repeated in an error or a log line: the protocol's delimiters
-/// and control characters become `\u{…}`, and what is too long ends in `…`.
-pub fn excerpt(text: &str) -> String {
-    let mut characters = text.chars();
-    let mut excerpt = String::new();
-    for c in characters.by_ref().take(EXCERPT_CHARS_MAX) {
-        if c.is_control() || matches!(c, '|' | ';') {
-            excerpt.extend(c.escape_unicode());
-        } else {
-            excerpt.push(c);
-        }
-    }
-    if characters.next().is_some() {
-        excerpt.push('…');
-    }
-    excerpt
-}

@@ -3,6 +3,7 @@
 
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
+use crate::text::LogValue;
 use crossbeam_channel::{Receiver, bounded, select};
 use log::{error, info};
 use std::convert::Infallible;
@@ -78,21 +79,24 @@ pub fn run(
     observer: &dyn Observer,
     stop: &Receiver<Infallible>,
 ) -> Result<(), Failed> {
-    let files = in_threads(agencies, |(id, path)| {
+    let files = in_threads("check", agencies, |(id, path)| {
         let file = BetsFile::check(&path, stop, |report| observer.invalid_line(&report))?;
         Ok((id, file))
     })?;
 
     let waiting = OpenSockets::new();
     watched(stop, |sockets| {
-        in_threads(files, |(id, file)| {
+        in_threads("agency", files, |(id, file)| {
             let attempts = Attempts { id, settings, stop, sockets };
             let agency = Agency { file, attempts, observer, waiting: &waiting };
             let outcome = agency.run();
             if let Err(failed) = &outcome
                 && !matches!(failed, Failed::Stopped | Failed::Abandoned)
             {
-                error!("action: agency | result: fail | client_id: {id} | error: {failed}");
+                error!(
+                    "action: agency | result: fail | client_id: {id} | error: {}",
+                    LogValue(failed)
+                );
                 waiting.close(Shutdown::Both);
             }
             outcome
@@ -124,23 +128,24 @@ fn watched<O>(
     })
 }
 
-/// Does `work` for each item in a thread of its own; the outcome of each, or of the first that failed
-/// in the order of importance.
+/// Does `work` for each agency in a thread of its own, `NAME-ID`; the outcome of each, or the failure
+/// that is most worth telling.
 fn in_threads<I: Send, O: Send>(
-    items: Vec<I>,
-    work: impl Fn(I) -> Result<O, Failed> + Sync,
+    name: &str,
+    agencies: Vec<(AgencyId, I)>,
+    work: impl Fn((AgencyId, I)) -> Result<O, Failed> + Sync,
 ) -> Result<Vec<O>, Failed> {
     let work = &work;
     thread::scope(|scope| {
-        let start = |(number, item)| {
-            let thread = Builder::new().name(format!("agency-{number}"));
+        let start = |(id, item)| {
+            let thread = Builder::new().name(format!("{name}-{id}"));
             thread.spawn_scoped(scope, move || {
-                let outcome = work(item);
+                let outcome = work((id, item));
                 log_thread_closed();
                 outcome
             })
         };
-        let started: Vec<_> = (1..).zip(items).map(start).collect();
+        let started: Vec<_> = agencies.into_iter().map(start).collect();
         let join = |thread: io::Result<thread::ScopedJoinHandle<'_, _>>| {
             thread.map_err(Failed::Thread)?.join().unwrap_or(Err(Failed::Panicked))
         };

@@ -16,12 +16,14 @@ mod recovery;
 mod result;
 #[cfg(test)]
 mod simulation;
+mod verify;
 mod winners;
 mod writer;
 
 pub use open::{OpenError, set_aside};
 pub use recovery::{InvalidLine, document_and_number};
 pub use result::{AgencyResult, DrawResult, InvalidResult};
+pub use verify::{Difference, Verified, verify};
 
 /// How many requests may wait for the writer before those who ask wait themselves.
 const REQUESTS_MAX: usize = 256;

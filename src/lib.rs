@@ -4,6 +4,7 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
+//! | 0 | [`text`] | text from elsewhere, made fit for a field |
 //! | 0 | [`bet`] | what a valid bet and a valid agency are |
 //! | 0 | [`connection`] | bounded lines over a socket, and who is connected |
 //! | 0 | [`config`] | file, variables and flags become settings |
@@ -16,6 +17,8 @@
 //!
 //! `docs/protocol.md` says what travels between the two programs, `docs/architecture.md` how the
 //! parts fit together and which thread does what.
+
+pub mod text;
 
 pub mod bet;
 pub mod config;

@@ -1,9 +1,8 @@
 //! The protocol of `docs/protocol.md`: commands and replies as values, and as text both ways. Text
 //! becomes valid values here and nowhere else. No I/O.
 
-use crate::bet::{
-    Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet, excerpt, is_document, is_number,
-};
+use crate::bet::{Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet, is_document, is_number};
+use crate::text::excerpt;
 use std::fmt;
 
 mod error;

@@ -1,7 +1,7 @@
 //! The listening side: accepts connections, gives each a thread of its own, and at the end stops and
 //! joins them all. Knows not what a command is.
 
-use crate::connection::{OpenSocket, OpenSockets};
+use crate::connection::OpenSockets;
 use crate::session::{self, Office};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, select};
 use log::{error, info, warn};
@@ -46,7 +46,6 @@ pub fn run(
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let sockets = OpenSockets::new();
-    let active = AtomicUsize::new(0);
     let (go_on, stopping) = bounded(0);
     let (running, ended) = bounded(0);
     let reception = Reception {
@@ -55,7 +54,8 @@ pub fn run(
         office,
         settings,
         sockets: &sockets,
-        active: &active,
+        taken: AtomicUsize::new(0),
+        refusals: AtomicUsize::new(0),
         stopping,
     };
     std::thread::scope(|scope| {
@@ -126,7 +126,10 @@ struct Reception<'r> {
     office: &'r Office<'r>,
     settings: Settings,
     sockets: &'r OpenSockets,
-    active: &'r AtomicUsize,
+    /// Places that conversations have taken.
+    taken: AtomicUsize,
+    /// Places of those who hear that none is free.
+    refusals: AtomicUsize,
     stopping: Receiver<Infallible>,
 }
 
@@ -167,25 +170,31 @@ impl Reception<'_> {
         // already, which its conversation finds out.
         let _gone = stream.set_nodelay(true);
         let max = self.settings.max_connections;
-        let active = self.active.fetch_add(1, Ordering::Relaxed);
-        let guest = Guest { reception: self, number, peer };
-        if active >= max + REFUSALS_MAX {
+        let place = Place::take(&self.taken, max);
+        let refusal =
+            if place.is_some() { None } else { Place::take(&self.refusals, REFUSALS_MAX) };
+        if place.is_none() && refusal.is_none() {
             warn!("action: refuse_connection | result: success | ip: {ip} | told: nothing");
             return;
         }
         let account = self.office.ledger.account();
         let Some(socket) = self.sockets.register(Arc::new(stream)) else { return };
         let running = running.clone();
-        let started = Builder::new().name(guest.thread()).spawn_scoped(scope, move || {
+        let name = format!("session-{number}");
+        let started = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
             let _running = running;
-            let guest = guest;
-            if active < max {
+            if place.is_some() {
                 session::converse(socket.stream(), account, self.office, &self.stopping);
             } else {
                 warn!("action: refuse_connection | result: success | ip: {ip}");
                 session::refuse(socket.stream(), max);
             }
-            guest.leave(socket);
+            // First its place is free, then its peer can see that it is.
+            drop((place, refusal));
+            drop(socket);
+            let port = peer.port();
+            info!("action: close_socket | result: success | ip: {ip} | port: {port}");
+            log_thread_closed(&name);
         });
         if let Err(error) = started {
             error!("action: start_thread | result: fail | ip: {ip} | error: {error}");
@@ -193,32 +202,21 @@ impl Reception<'_> {
     }
 }
 
-/// One connection, counted among the active ones for as long as it lives.
-struct Guest<'r> {
-    reception: &'r Reception<'r>,
-    number: u64,
-    peer: SocketAddr,
-}
+/// One of a number of places, for as long as it lives.
+struct Place<'t>(&'t AtomicUsize);
 
-impl Guest<'_> {
-    fn thread(&self) -> String {
-        format!("session-{}", self.number)
-    }
-
-    fn leave(self, socket: OpenSocket<'_>) {
-        let thread = self.thread();
-        let (ip, port) = (self.peer.ip().to_canonical(), self.peer.port());
-        // First its place is free, then its peer can see that it is.
-        drop(self);
-        drop(socket);
-        info!("action: close_socket | result: success | ip: {ip} | port: {port}");
-        log_thread_closed(&thread);
+impl<'t> Place<'t> {
+    /// Takes one of `max` places, if one is free.
+    fn take(taken: &'t AtomicUsize, max: usize) -> Option<Place<'t>> {
+        let one_more = |count| (count < max).then_some(count + 1);
+        let counted = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        counted.ok().map(|_| Place(taken))
     }
 }
 
-impl Drop for Guest<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.reception.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

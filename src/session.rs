@@ -450,8 +450,10 @@ fn refusal_of(refused: Refused) -> Result<Refusal, End> {
             Ok(ErrorCode::AgencyFinished.with("the agency has said that it has no more bets"))
         }
         Refused::DrawHeld => Ok(ErrorCode::DrawHeld.with("the draw was held")),
-        Refused::WriteFailed(error) => Ok(ErrorCode::StorageFailed
-            .with(format_args!("nothing of the batch is stored: {}", crate::bet::excerpt(&error)))),
+        Refused::WriteFailed(error) => Ok(ErrorCode::StorageFailed.with(format_args!(
+            "nothing of the batch is stored: {}",
+            crate::text::excerpt(&error)
+        ))),
         Refused::Ended => Err(End::Ledger),
     }
 }

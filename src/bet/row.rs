@@ -81,6 +81,8 @@ pub enum InvalidRow {
     },
     /// A field is against the rules.
     Bet(InvalidBet),
+    /// The same fields are written in another way in `bets.csv`: with other quotes.
+    OtherQuotes,
 }
 
 impl fmt::Display for InvalidRow {
@@ -91,6 +93,9 @@ impl fmt::Display for InvalidRow {
                 write!(formatter, "line: must have {expected} fields, not {found}")
             }
             InvalidRow::Bet(invalid) => invalid.fmt(formatter),
+            InvalidRow::OtherQuotes => {
+                formatter.write_str("line: must have quotes only where they are needed")
+            }
         }
     }
 }

@@ -13,7 +13,8 @@ use loteria::server;
 use loteria::session::Office;
 use process::{Failure, SignalWatch};
 use std::convert::Infallible;
-use std::net::TcpListener;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -47,6 +48,9 @@ struct Arguments {
     /// Set the files of a finished draw aside under numbered names, and start afresh
     #[arg(long)]
     new_draw: bool,
+    /// Read the bets and the draw's result, say whether they agree, and end; no server may be running
+    #[arg(long, conflicts_with_all = ["new_draw", "exit_after_draw"])]
+    verify: bool,
     /// off, error, warn, info, debug or trace [variable: LOG_LEVEL, then RUST_LOG] [default: info]
     #[arg(long, value_name = "L")]
     log_level: Option<String>,
@@ -69,7 +73,7 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::exit(configure(&arguments).and_then(|config| run(config, arguments.new_draw)))
+    process::exit(configure(&arguments).and_then(|config| run(&config, &arguments)))
 }
 
 fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
@@ -99,33 +103,42 @@ fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
     Ok(config)
 }
 
-fn run(config: ServerConfig, new_draw: bool) -> Result<(), Failure> {
+fn run(config: &ServerConfig, arguments: &Arguments) -> Result<(), Failure> {
     let (signals, stop) = SignalWatch::start().map_err(Failure::failed)?;
-    let outcome = serve(&config, new_draw, &stop);
-    signals.close();
-    outcome
-}
-
-fn serve(
-    config: &ServerConfig,
-    new_draw: bool,
-    stop: &Receiver<Infallible>,
-) -> Result<(), Failure> {
     let settings = ledger::Settings {
         bets: config.bets.clone(),
         result: config.draw.clone(),
         agencies: config.agencies,
         winning_number: config.winning_number,
     };
+    let outcome = if arguments.verify {
+        verify(&settings, &stop)
+    } else {
+        serve(config, settings, arguments.new_draw, &stop)
+    };
+    signals.close();
+    outcome
+}
+
+fn serve(
+    config: &ServerConfig,
+    settings: ledger::Settings,
+    new_draw: bool,
+    stop: &Receiver<Infallible>,
+) -> Result<(), Failure> {
     // The port is taken first: nothing is touched where another server has it.
     let listener = TcpListener::bind(&config.address)
         .map_err(|error| Failure::Failed(format!("{}: {error}", config.address)))?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
     if new_draw {
         set_aside(&settings)?;
     }
     let (ledger, found) = match Ledger::open(settings, stop) {
         Ok(opened) => opened,
-        Err(OpenError::Interrupted) => return Ok(()),
+        Err(OpenError::Interrupted) => {
+            close_listener(listener, address);
+            return Ok(());
+        }
         Err(error) => return Err(Failure::failed(error)),
     };
     if found.torn_bytes > 0 {
@@ -155,12 +168,16 @@ fn serve(
         exit_after_draw: config.exit_after_draw,
     };
     let served = server::run(&listener, &office, settings, stop);
-    drop(listener);
-    info!("action: close_socket | result: success | address: {}", config.address);
+    close_listener(listener, address);
     let closed = ledger.close();
     info!("action: close_thread | result: success | thread: ledger");
     info!("action: close_file | result: success | file: {}", config.bets.display());
     served.map_err(Failure::failed).and(closed.map_err(Failure::failed))
+}
+
+fn close_listener(listener: TcpListener, address: SocketAddr) {
+    drop(listener);
+    info!("action: close_socket | result: success | address: {address}");
 }
 
 fn set_aside(settings: &ledger::Settings) -> Result<(), Failure> {
@@ -170,4 +187,34 @@ fn set_aside(settings: &ledger::Settings) -> Result<(), Failure> {
         info!("action: new_draw | result: success | bets: {bets} | draw: {draw}");
     }
     Ok(())
+}
+
+/// Says on stdout whether the files agree.
+fn verify(settings: &ledger::Settings, stop: &Receiver<Infallible>) -> Result<(), Failure> {
+    let verified = match ledger::verify(settings, stop) {
+        Ok(verified) => verified,
+        Err(OpenError::Interrupted) => return Ok(()),
+        Err(error) => return Err(Failure::failed(error)),
+    };
+    let (bets, result) = (settings.bets.display(), settings.result.display());
+    let mut report = match &verified.result {
+        Some(draw) => {
+            let winners: usize = draw.agencies.iter().map(|agency| agency.winners.len()).sum();
+            let (held_at, number) = (draw.held_at, draw.winning_number);
+            format!("{result}: held at {held_at} on {number}, {winners} winners\n")
+        }
+        None => format!("{result}: not there, the draw was not held\n"),
+    };
+    for difference in &verified.differences {
+        report.push_str(&format!("{bets}: {difference}\n"));
+    }
+    if verified.differences.is_empty() {
+        report.push_str(&format!("{bets}: {} bets, all valid\n", verified.bets));
+    }
+    io::stdout().write_all(report.as_bytes()).map_err(Failure::failed)?;
+    match verified.differences.len() {
+        0 => Ok(()),
+        1 => Err(Failure::Failed("1 difference".into())),
+        count => Err(Failure::Failed(format!("{count} differences"))),
+    }
 }

@@ -6,6 +6,7 @@ use super::retry::Retry;
 use super::{Failed, Settings};
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
+use crate::text::LogValue;
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{info, warn};
 use std::convert::Infallible;
@@ -57,9 +58,10 @@ impl Attempts<'_> {
                 return Err(Failed::GaveUp { after: retry_for, last: reason });
             };
             warn!(
-                "action: connect | result: in_progress | client_id: {} | error: {reason} | \
+                "action: connect | result: in_progress | client_id: {} | error: {} | \
                  next_try_ms: {}",
                 self.id,
+                LogValue(reason),
                 time.as_millis()
             );
             if !pause(time, self.stop) {

@@ -3,6 +3,7 @@
 use crate::bet::row::{Fields, InvalidRow};
 use crate::bet::{PlainBet, plain_bet};
 use crate::connection::{GrowthBudget, LineBuffer, LineTooLong};
+use crate::text::LogValue;
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::info;
 use std::convert::Infallible;
@@ -131,7 +132,7 @@ impl BetsFile {
 
 impl Drop for BetsFile {
     fn drop(&mut self) {
-        info!("action: close_file | result: success | file: {}", self.path.display());
+        info!("action: close_file | result: success | file: {}", LogValue(self.path.display()));
     }
 }
 
@@ -217,7 +218,12 @@ impl fmt::Display for FileFailed {
         match self {
             FileFailed::Io { path, error } => write!(formatter, "{}: {error}", path.display()),
             FileFailed::Invalid { path, lines } => {
-                write!(formatter, "{}: {lines} lines are no bets, nothing was sent", path.display())
+                let lines = if *lines == 1 {
+                    "1 line is no bet".into()
+                } else {
+                    format!("{lines} lines are no bets")
+                };
+                write!(formatter, "{}: {lines}, nothing was sent", path.display())
             }
             FileFailed::Changed { path } => {
                 write!(formatter, "{}: was changed while it was being sent", path.display())

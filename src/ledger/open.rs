@@ -45,14 +45,8 @@ fn recover(
     stop: &Receiver<Infallible>,
 ) -> Result<Recovered, OpenError> {
     let path = &settings.bets;
-    let recovered =
-        recovery::check(bets, settings.agencies, stop).map_err(|error| match error {
-            recovery::CheckFailed::Io(error) => OpenError::Io { path: path.clone(), error },
-            recovery::CheckFailed::Invalid(line) => {
-                OpenError::InvalidLine { path: path.clone(), line }
-            }
-            recovery::CheckFailed::Interrupted => OpenError::Interrupted,
-        })?;
+    let recovered = recovery::check(bets, settings.agencies, stop)
+        .map_err(|failed| OpenError::checking(path, failed))?;
     let repair = || {
         if recovered.torn_bytes > 0 {
             bets.set_len(recovered.bytes)?;
@@ -147,6 +141,18 @@ pub enum OpenError {
     Interrupted,
     /// The thread could not be started.
     Thread(io::Error),
+}
+
+impl OpenError {
+    /// Why the bets at `path` were not read to their end.
+    pub(super) fn checking(path: &Path, failed: recovery::CheckFailed) -> OpenError {
+        let path = path.to_owned();
+        match failed {
+            recovery::CheckFailed::Io(error) => OpenError::Io { path, error },
+            recovery::CheckFailed::Invalid(line) => OpenError::InvalidLine { path, line },
+            recovery::CheckFailed::Interrupted => OpenError::Interrupted,
+        }
+    }
 }
 
 impl fmt::Display for OpenError {

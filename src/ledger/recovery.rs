@@ -1,7 +1,7 @@
 //! Reading `bets.csv` at the start: every line is checked and counted, and a line that was never
 //! completed is found.
 
-use crate::bet::row::{Fields, InvalidRow};
+use crate::bet::row::{Fields, InvalidRow, write_row};
 use crate::bet::{Agencies, AgencyId, plain_bet};
 use crate::connection::{GrowthBudget, LineBuffer};
 use crossbeam_channel::{Receiver, TryRecvError};
@@ -128,8 +128,12 @@ impl Count {
 /// The agency of a valid line.
 fn agency_of(line: &[u8], agencies: Agencies) -> Result<AgencyId, InvalidRow> {
     let fields = Fields::parse(line.strip_suffix(b"\n").unwrap_or(line))?;
-    let (agency, _valid_bet) = fields.agency_and_bet()?;
-    Ok(agencies.parse(agency)?)
+    let (agency, bet) = fields.agency_and_bet()?;
+    let agency = agencies.parse(agency)?;
+    // What reads single fields of a line relies on how it is written.
+    let mut written = Vec::with_capacity(line.len());
+    write_row(agency, &bet, &mut written);
+    if written == line { Ok(agency) } else { Err(InvalidRow::OtherQuotes) }
 }
 
 /// The agency of the plain bet that `text` begins with, and the bytes of its line.
@@ -231,6 +235,8 @@ mod tests {
             ("1,Ana,Paz,1234567,2000-01-01,7574,\n", "line: must have 6 fields, not 7"),
             ("1,Ana,\0\0\0,1234567,2000-01-01,7574\n", "last_name: "),
             ("1,Ana,Paz,1234567,2000-01-01,7574\r\n", "number: "),
+            ("1,\"Ana\",Paz,1234567,2000-01-01,7574\n", "line: must have quotes only"),
+            ("1,Ana,Paz,1234567,2000-01-01,\"7574\"\n", "line: must have quotes only"),
         ] {
             let content = [ROWS[0], ROWS[1], row, ROWS[2]].concat();
             let failed = check(content.as_bytes(), agencies(), &never());

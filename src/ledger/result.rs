@@ -56,8 +56,8 @@ impl DrawResult {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(invalid(error.to_string())),
         };
-        let result: DrawResult =
-            toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+        let result: DrawResult = toml::from_str(&text)
+            .map_err(|error: toml::de::Error| invalid(error.message().to_owned()))?;
         result.check().map_err(invalid)?;
         Ok(Some(result))
     }

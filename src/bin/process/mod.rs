@@ -3,6 +3,7 @@
 use crossbeam_channel::{Receiver, bounded};
 use log::{error, info};
 use loteria::config::{InvalidConfig, Sources};
+use loteria::text::LogValue;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
@@ -51,7 +52,7 @@ pub(crate) fn exit(outcome: Result<(), Failure>) -> ExitCode {
         Err(Failure::Usage(error)) => ("config", error, EXIT_USAGE),
         Err(Failure::Failed(error)) => ("exit", error, EXIT_FAILURE),
     };
-    error!("action: {action} | result: fail | error: {error}");
+    error!("action: {action} | result: fail | error: {}", LogValue(error));
     ExitCode::from(code)
 }
 

@@ -1,0 +1,38 @@
+# `make` alone lists what can be made; the words after ## are the list.
+.DEFAULT_GOAL := help
+.PHONY: help build test check docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test
+
+# Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
+COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
+
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## both programs, optimised, in target/release/
+	cargo build --release --locked --bins
+
+test: ## all tests but those that need Docker
+	cargo test --locked
+
+check: ## what has to pass before a commit: format, clippy, docs, tests
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	cargo test --locked
+
+docker-image: ## the images server:latest and client:latest
+	docker build -f Dockerfile.server -t server:latest .
+	docker build -f Dockerfile.client -t client:latest .
+
+docker-compose-up: ## a server and five agencies, in the background
+	$(COMPOSE) up -d --build
+
+docker-compose-down: ## stops and removes them; the bets stay in their volume
+	$(COMPOSE) stop -t 10
+	$(COMPOSE) down
+
+docker-compose-logs: ## their logs, as they come
+	$(COMPOSE) logs -f
+
+docker-test: ## the tests that need Docker
+	tests/docker/run.sh

@@ -1,0 +1,140 @@
+#!/bin/sh
+# Writes a compose file for a central and N agencies: `server`, `client1` to
+# `clientN`. docker-compose-dev.yaml is what this writes for 5.
+#
+#   scripts/generar-compose.sh FILE N
+set -eu
+
+# 172.25.125.0/24 has 253 addresses for containers; the server takes one, and
+# scripts/validar-echo-server.sh one for a moment.
+AGENCIES_MAX=250
+
+# Nothing is written before the arguments are known to be good.
+refuse() {
+    echo "generar-compose: $*" >&2
+    echo "usage: $0 FILE N    (N agencies, 0 to $AGENCIES_MAX; 0 is a server alone)" >&2
+    exit 2
+}
+
+server() {
+    cat <<'YAML'
+services:
+  server:
+    container_name: server
+    image: server:latest
+    # Else Compose v2 would first ask a registry for an image that is only ever built here.
+    pull_policy: build
+    build:
+      context: .
+      dockerfile: Dockerfile.server
+    # Only what has to differ inside a container; the rest is config.toml's to say.
+    environment:
+      - SERVER_ADDRESS=0.0.0.0:12345
+      - BETS_FILE=/data/bets.csv
+      - DRAW_FILE=/data/sorteo.toml
+YAML
+    # A lottery of no agencies is none: a server alone waits for as many as config.toml says.
+    [ "$1" -eq 0 ] || echo "      - AGENCIES=$1"
+    cat <<'YAML'
+    volumes:
+      - ./config.toml:/app/config.toml:ro
+      - bets:/data
+    networks:
+      - testing_net
+    # A stop takes well under a second, but for a disk that is slow to finish a write.
+    stop_grace_period: 10s
+    read_only: true
+    cap_drop:
+      - ALL
+    security_opt:
+      - no-new-privileges:true
+YAML
+}
+
+# What all agencies share.
+agency() {
+    cat <<'YAML'
+x-client: &client
+  image: client:latest
+  # client1 builds it for all: each building its own would leave behind as many images without a name.
+  pull_policy: never
+  volumes:
+    - ./config.toml:/app/config.toml:ro
+    - ./agencies:/app/agencies:ro
+  networks:
+    - testing_net
+  # A server that is not ready yet is no reason to wait here: a client tries again until it is.
+  depends_on:
+    - server
+  stop_grace_period: 5s
+  read_only: true
+  cap_drop:
+    - ALL
+  security_opt:
+    - no-new-privileges:true
+
+YAML
+}
+
+client() {
+    cat <<YAML
+
+  client$1:
+    <<: *client
+    container_name: client$1
+    environment:
+      - CLI_ID=$1
+      - CLI_SERVER_ADDRESS=server:12345
+YAML
+    [ "$1" -ne 1 ] || cat <<'YAML'
+    pull_policy: build
+    build:
+      context: .
+      dockerfile: Dockerfile.client
+YAML
+}
+
+network_and_volume() {
+    cat <<'YAML'
+
+networks:
+  testing_net:
+    ipam:
+      driver: default
+      config:
+        - subnet: 172.25.125.0/24
+
+# bets.csv and sorteo.toml; `down` keeps it, `down -v` starts afresh.
+volumes:
+  bets:
+YAML
+}
+
+compose() {
+    echo "# Made by scripts/generar-compose.sh for $1 agencies: change that script rather than this file."
+    echo
+    [ "$1" -eq 0 ] || agency
+    server "$1"
+    agency=1
+    while [ "$agency" -le "$1" ]; do
+        client "$agency"
+        agency=$((agency + 1))
+    done
+    network_and_volume
+}
+
+[ $# -eq 2 ] || refuse "two arguments are needed, not $#"
+[ -n "$1" ] || refuse "FILE is empty"
+[ ! -d "$1" ] || refuse "$1 is a directory"
+case $2 in
+    '' | *[!0-9]*) refuse "'$2' is no number of agencies" ;;
+esac
+agencies=${2#"${2%%[!0]*}"}
+agencies=${agencies:-0}
+# By length first: a number of many digits is more than the shell can compare.
+if [ ${#agencies} -gt 3 ] || [ "$agencies" -gt "$AGENCIES_MAX" ]; then
+    refuse "$2 agencies are more than the network 172.25.125.0/24 has room for"
+fi
+
+text=$(compose "$agencies")
+{ printf '%s\n' "$text" >"$1"; } || exit 1

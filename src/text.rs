@@ -1,0 +1,65 @@
+//! Text from elsewhere, made fit to stand in a field: of the protocol's errors, of a log line.
+
+use std::fmt::{self, Write};
+
+/// The most characters of a refused value that an error repeats.
+const EXCERPT_CHARS_MAX: usize = 40;
+
+/// The beginning of `text`: the protocol's delimiters and control characters become `\u{…}`, and what is
+/// too long ends in `…`.
+pub fn excerpt(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut excerpt = String::new();
+    for c in characters.by_ref().take(EXCERPT_CHARS_MAX) {
+        if c.is_control() || matches!(c, '|' | ';') {
+            excerpt.extend(c.escape_unicode());
+        } else {
+            excerpt.push(c);
+        }
+    }
+    if characters.next().is_some() {
+        excerpt.push('…');
+    }
+    excerpt
+}
+
+/// A value as a log line can hold it: on one line, and without the bar that ends a value.
+#[derive(Clone, Copy, Debug)]
+pub struct LogValue<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for LogValue<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Cleaning(formatter), "{}", self.0)
+    }
+}
+
+/// Replaces what a log value must not hold.
+struct Cleaning<'w, 'f>(&'w mut fmt::Formatter<'f>);
+
+impl fmt::Write for Cleaning<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| {
+            self.0.write_char(match c {
+                '|' => '¦',
+                c if c.is_control() => ' ',
+                c => c,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LogValue, excerpt};
+
+    #[test]
+    fn an_excerpt_holds_no_delimiter_and_is_short() {
+        assert_eq!(excerpt("a|b;\n\u{85}ñ"), "a\\u{7c}b\\u{3b}\\u{a}\\u{85}ñ");
+        assert_eq!(excerpt(&"x".repeat(41)), format!("{}…", "x".repeat(40)));
+    }
+
+    #[test]
+    fn a_log_value_is_one_line_without_a_bar() {
+        assert_eq!(LogValue("a|b\nc\u{85}d").to_string(), "a¦b c d");
+    }
+}

@@ -1,0 +1,466 @@
+#!/usr/bin/env bash
+# What is promised of Docker, tried with a real engine: images, whole lotteries
+# under both generations of Compose, stops, kills and cut networks mid-run, the
+# echo script.
+#
+#   tests/docker/run.sh
+#
+# A line `ok - ...` or `not ok - ...` for each thing tried, `skip - ...` for what
+# could not be; the last line counts them. Exit code 1 where anything failed.
+#
+# Works on a copy of the project in a scratch directory, under a Compose project
+# of its own. The names of containers and images are the project's, though: where
+# containers of these names are there it refuses to start, and images of these
+# names are given back as they were. It removes what it made and only that; base
+# images are kept, as after any build.
+#
+# DOCKER_HELPERS names a directory with make-base-images.sh and install-compose.sh,
+# for machines that reach no registry.
+set -uo pipefail
+umask 022
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+helpers=${DOCKER_HELPERS:-$root/../shared/docker}
+# The caller's own settings must not decide what is tried.
+unset COMPOSE_FILE COMPOSE_PROFILES SERVER_ADDRESS
+export COMPOSE_PROJECT_NAME=loteria-docker-tests
+CONTAINERS=(server client1 client2 client3 client4 client5)
+IMAGES=(server:latest client:latest)
+WINNERS=(2 3 3 1 0)
+
+# Limits for what takes moments; only a failure ever reaches them.
+RUN_SECONDS_MAX=120
+STEP_SECONDS_MAX=60
+
+passed=0
+failed=0
+skipped=0
+scratch=
+compose=()
+images_before=()
+
+say() { printf '# %s\n' "$*"; }
+skip() { printf 'skip - %s\n' "$*"; skipped=$((skipped + 1)); }
+
+# check NAME COMMAND...: tries one thing; what it printed is shown where it failed.
+check() {
+    local name=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        passed=$((passed + 1))
+        echo "ok - $name"
+        return 0
+    fi
+    failed=$((failed + 1))
+    echo "not ok - $name"
+    # The whole text would bury the next line.
+    printf '%s\n' "$output" | tail -n 40 | sed 's/^/#   /'
+    return 1
+}
+
+# within SECONDS COMMAND...: tries until it holds; only what the last try printed is of interest.
+within() {
+    local end=$((SECONDS + $1)) output
+    shift
+    until output=$("$@" 2>&1); do
+        [ "$SECONDS" -lt "$end" ] || { printf '%s\nstill not, after its time: %s\n' "$output" "$*" >&2; return 1; }
+        sleep 0.2
+    done
+}
+
+# equal WHAT ACTUAL EXPECTED
+equal() {
+    [ "$2" = "$3" ] || { printf '%s: %s instead of %s\n' "$1" "$2" "$3" >&2; return 1; }
+}
+
+compose() { "${compose[@]}" "$@"; }
+
+summary() {
+    echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
+}
+
+# --- Before and after ---
+
+image_id() { docker image inspect --format '{{.Id}}' "$1" 2>/dev/null; }
+
+remember_images_before() {
+    local image
+    for image in "${IMAGES[@]}"; do images_before+=("$(image_id "$image")"); done
+}
+
+# Each build may move the names on to other images.
+remember_images_built() {
+    local image
+    for image in "${IMAGES[@]}"; do image_id "$image"; done >>"$scratch/images-built"
+}
+
+give_images_back() {
+    local i id
+    for i in "${!IMAGES[@]}"; do
+        if [ -n "${images_before[i]}" ]; then
+            docker tag "${images_before[i]}" "${IMAGES[i]}"
+        else
+            docker rmi "${IMAGES[i]}" >/dev/null 2>&1
+        fi
+    done
+    [ -e "$scratch/images-built" ] || return 0
+    sort -u "$scratch/images-built" | while read -r id; do
+        case " ${images_before[*]} " in
+            *" $id "*) ;;
+            *) docker rmi "$id" >/dev/null 2>&1 ;;
+        esac
+    done
+}
+
+cleanup() {
+    trap - EXIT INT TERM
+    [ ${#compose[@]} -eq 0 ] || compose down -v --remove-orphans >/dev/null 2>&1
+    stop_stand_in
+    give_images_back
+    [ -z "$scratch" ] || { cd / && rm -rf --one-file-system "$scratch"; }
+}
+
+base_images() {
+    local missing=() image
+    for image in $(sed -n 's/^FROM \([^ ]*\).*/\1/p' "$root"/Dockerfile.* | sort -u) busybox:latest; do
+        docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" || missing+=("$image")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    say "no registry gave ${missing[*]}"
+    "$helpers/make-base-images.sh"
+}
+
+# The files that people have, as they are now, in a place where tests may change them.
+copy_project() {
+    scratch=$(mktemp -d) || return
+    mkdir "$scratch/project" && cd "$scratch/project" || return
+    tar -C "$root" -c --exclude=./target --exclude=./.git . | tar -x
+}
+
+# --- Looking at a lottery ---
+
+exit_code() { docker inspect --format '{{.State.ExitCode}}' "$1"; }
+running() { [ "$(docker inspect --format '{{.State.Running}}' "$1")" = true ]; }
+logs() { docker logs "$1" 2>&1; }
+
+# logged CONTAINER TEXT: whether its log has the text; the whole log is shown where it has not.
+# Not grep -q, which would end before the log does and have the pipe end with an error.
+logged() { logs "$1" | grep -F "$2" >/dev/null || { logs "$1" | tail -n 30; echo "not logged by $1: $2"; return 1; } >&2; }
+
+up() { compose up -d --build && remember_images_built; }
+
+afresh() { compose down -v && up; }
+
+clients_end() {
+    timeout "$RUN_SECONDS_MAX" docker wait client1 client2 client3 client4 client5 && return 0
+    for container in "${CONTAINERS[@]}"; do
+        echo "--- $container"
+        logs "$container" | tail -n 5
+    done >&2
+    return 1
+}
+
+clients_exit_with_0() {
+    local client
+    for client in client1 client2 client3 client4 client5; do
+        equal "$client" "$(exit_code "$client")" 0 || { logs "$client" | tail -n 10 >&2; return 1; }
+    done
+}
+
+# The winners of the committed agencies, each client's own.
+winners_are_told() {
+    local i
+    for i in 1 2 3 4 5; do
+        logged "client$i" "action: consulta_ganadores | result: success | cant_ganadores: ${WINNERS[i - 1]}" || return 1
+    done
+}
+
+bets_sold() { awk 'END { print NR }' agencies/*.csv; }
+bets_stored() { docker cp server:/data/bets.csv - | tar -xO; }
+
+# What tells one bet from another and is written one way only, whatever is quoted: the last three fields.
+tail_fields() { tr -d '\r' | awk -F, '{ print $(NF - 2) "," $(NF - 1) "," $NF }'; }
+
+# Every line of every agency's file is in bets.csv, once and in its order, and nothing else is.
+every_line_is_stored_once() {
+    local i stored
+    stored=$(bets_stored) || return 1
+    equal "lines of bets.csv" "$(wc -l <<<"$stored")" "$(bets_sold)" || return 1
+    for i in 1 2 3 4 5; do
+        diff <(grep "^$i," <<<"$stored" | tail_fields) <(tail_fields <"agencies/agency-$i.csv") | head -n 5 || return 1
+    done
+}
+
+# More than nothing and less than everything: what happens now, happens mid-run.
+some_bets_are_stored() { [ "$(logs server | grep -c 'action: apuesta_recibida | result: success')" -ge 40 ]; }
+not_all_bets_are_stored() {
+    local stored
+    stored=$(bets_stored | wc -l)
+    if [ "$stored" -eq 0 ] || [ "$stored" -ge "$(bets_sold)" ]; then
+        echo "$stored lines stored: not mid-run" >&2
+        return 1
+    fi
+}
+
+one_draw() { equal "draws" "$(logs server | grep -c 'action: sorteo | result: success')" 1; }
+
+healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' server)" = healthy ]; }
+
+# set_key TABLE KEY VALUE: in the copied config.toml.
+set_key() {
+    awk -v table="[$1]" -v key="$2" -v value="$3" '
+        /^\[/ { here = $0 == table }
+        here && $1 == "#" && $2 == key && $3 == "=" { $0 = key " = " value; set = 1 }
+        here && $1 == key && $2 == "=" { $0 = key " = " value; set = 1 }
+        { print }
+        END { exit !set }
+    ' config.toml >config.new && cat config.new >config.toml && rm config.new
+}
+
+# Small batches with pauses, so that a run takes long enough to be disturbed: about twelve seconds.
+slowly() { set_key client batch_max_amount 10 && set_key client batch_period_ms 50; }
+
+# --- What is tried ---
+
+# whole_lottery: from nothing to the winners, and what an operator does with it.
+whole_lottery() {
+    check "$name: images build, a bare \`up\` starts six containers" up || return
+    check "$name: the five clients end" clients_end
+    check "$name: with exit code 0" clients_exit_with_0
+    check "$name: each has told its winners" winners_are_told
+    check "$name: one draw was held" one_draw
+    check "$name: every line is stored once" every_line_is_stored_once
+    check "$name: the server runs as process 1, not as root, without capabilities" server_is_confined
+    check "$name: its root file system is read-only" root_is_read_only
+    check "$name: no port is published" equal ports "$(docker port server)" ""
+    check "$name: it becomes healthy" within "$STEP_SECONDS_MAX" healthy
+    check "$name: its network is 172.25.125.0/24" subnet_is_as_promised
+
+    check "$name: down" compose down
+    check "$name: up again" compose up -d
+    check "$name: ends again" clients_end
+    check "$name: with exit code 0 again" clients_exit_with_0
+    check "$name: the same winners are told" winners_are_told
+    check "$name: without another draw" no_draw
+    check "$name: every line is still stored once" every_line_is_stored_once
+    check "$name: docker stop of the server" docker stop server
+    check "$name: ends it with exit code 0" exits_with_0 server
+
+    check "$name: down -v" compose down -v
+    check "$name: leaves nothing behind" nothing_is_left
+}
+
+exits_with_0() { equal "exit code of $1" "$(exit_code "$1")" 0; }
+
+no_draw() { equal draws "$(logs server | grep -c 'action: sorteo | result: success')" 0; }
+
+server_is_confined() {
+    equal "process 1" "$(docker exec server cat /proc/1/comm)" server \
+        && equal "its user" "$(docker exec server awk '/^Uid:/ { print $2 }' /proc/1/status)" 10001 \
+        && equal "its capabilities" "$(docker exec server awk '/^CapEff:/ { print $2 }' /proc/1/status)" 0000000000000000
+}
+
+root_is_read_only() {
+    ! docker exec server touch /app/new 2>/dev/null && docker exec server test -w /data
+}
+
+network() { docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' server | head -n 1; }
+
+subnet_is_as_promised() {
+    equal subnet "$(docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' "$(network)")" 172.25.125.0/24
+}
+
+nothing_is_left() {
+    local label=label=com.docker.compose.project=$COMPOSE_PROJECT_NAME
+    equal containers "$(docker ps -aq --filter "$label")" "" \
+        && equal networks "$(docker network ls -q --filter "$label")" "" \
+        && equal volumes "$(docker volume ls -q --filter "$label")" ""
+}
+
+# changed_config: config.toml is read at each start, and a variable is stronger.
+changed_config() {
+    local before after
+    check "$name: a lottery" up || return
+    before=$(image_id server:latest)/$(image_id client:latest)
+    check "$name: ended" clients_end
+    check "$name: stopped" compose stop
+    set_key client batch_max_amount 7 && set_key lottery winning_number 1234 || return
+    check "$name: up on a changed config.toml" compose up -d
+    check "$name: the client's config line has it" within "$STEP_SECONDS_MAX" logged client1 "batch_max_amount: 7 "
+    check "$name: the server's config line has it" within "$STEP_SECONDS_MAX" logged server "winning_number: 1234"
+    after=$(image_id server:latest)/$(image_id client:latest)
+    check "$name: nothing was built for it" equal images "$after" "$before"
+    sed -i 's/^      - CLI_ID=1$/&\n      - CLI_BATCH_MAX_AMOUNT=9/' docker-compose-dev.yaml
+    check "$name: up on a changed compose file" compose up -d
+    check "$name: its variable beats config.toml" within "$STEP_SECONDS_MAX" logged client1 "batch_max_amount: 9 "
+    check "$name: for that client only" logged client2 "batch_max_amount: 7 "
+    check "$name: down -v" compose down -v
+    reset_project
+}
+
+reset_project() { cp "$root/config.toml" config.toml && cp "$root/docker-compose-dev.yaml" docker-compose-dev.yaml; }
+
+# disturbed NAME COMMAND...: a lottery that COMMAND disturbs mid-run ends as if it had not been.
+disturbed() {
+    local what=$1
+    shift
+    check "$what: a slow lottery starts" afresh || return
+    check "$what: some bets are stored" within "$STEP_SECONDS_MAX" some_bets_are_stored
+    check "$what: not all are" not_all_bets_are_stored
+    "$@"
+    check "$what: the five clients end" clients_end
+    check "$what: with exit code 0" clients_exit_with_0
+    check "$what: each has told its winners" winners_are_told
+    check "$what: every line is stored once" every_line_is_stored_once
+    check "$what: one draw was held" one_draw
+    check "$what: the server stops" docker stop server
+    check "$what: with exit code 0" exits_with_0 server
+    compose down -v >/dev/null 2>&1
+}
+
+stop_of() {
+    local container
+    for container in "$@"; do
+        check "docker stop $container mid-run" docker stop "$container"
+        check "docker stop $container mid-run: exit code 0" exits_with_0 "$container"
+        check "docker stop $container mid-run: it says so" logged "$container" "action: receive_signal | result: success | signal: SIGTERM"
+    done
+    check "mid-run still" not_all_bets_are_stored
+    check "docker start $*" docker start "$@"
+}
+
+kill_of() {
+    check "docker kill $1 mid-run" docker kill -s KILL "$1"
+    check "docker kill $1 mid-run: exit code 137" equal "exit code" "$(exit_code "$1")" 137
+    check "mid-run still" not_all_bets_are_stored
+    check "docker start $1" docker start "$1"
+}
+
+# cut_of CLIENT AGENCY [OPTION...]: off the network until another agency's bets are all stored, then back.
+cut_of() {
+    local client=$1 other=$2 network
+    shift 2
+    network=$(network)
+    check "$client is cut off" docker network disconnect "$network" "$client"
+    check "the others go on" within "$STEP_SECONDS_MAX" all_stored_of "$other"
+    check "$client still runs" running "$client"
+    check "mid-run still" not_all_bets_are_stored
+    check "$client comes back" docker network connect "$@" "$network" "$client"
+}
+
+all_stored_of() {
+    [ "$(bets_stored | grep -c "^$1,")" -eq "$(awk 'END { print NR }' "agencies/agency-$1.csv")" ]
+}
+
+# stand_in COMMAND...: in place of our server, one that runs COMMAND for each connection.
+stand_in() {
+    # In a loop, since the ways of nc to go on listening differ.
+    # shellcheck disable=SC2016 # expanded by the shell in the container
+    docker run -d --name server --label loteria.stand-in --network "$COMPOSE_PROJECT_NAME-echo" \
+        busybox:latest sh -c 'while nc -l -p 12345 -e "$@"; do :; done' sh "$@" && within "$STEP_SECONDS_MAX" listens
+}
+listens() { docker exec server netstat -ltn | grep :12345 >/dev/null; }
+
+stop_stand_in() {
+    docker ps -aq --filter label=loteria.stand-in --filter name='^/server$' | xargs -r docker rm -f >/dev/null
+    docker network rm "$COMPOSE_PROJECT_NAME-echo" >/dev/null 2>&1
+}
+
+# echo_says RESULT CODE [TEXT]: what the script prints and exits with, and has on stderr.
+echo_says() {
+    local output code=0
+    output=$(scripts/validar-echo-server.sh 2>echo.err) || code=$?
+    equal stdout "$output" "action: test_echo_server | result: $1" && equal "exit code" "$code" "$2" \
+        && { [ -z "${3-}" ] || grep -qF "$3" echo.err; } && return 0
+    cat echo.err >&2
+    return 1
+}
+
+stood_in() {
+    docker network create "$COMPOSE_PROJECT_NAME-echo" >/dev/null
+    check "echo script: a server that $1 is there" stand_in "${@:3}"
+    check "echo script: one that $1: $2" echo_says "$2" "$([ "$2" = success ] && echo 0 || echo 1)"
+    stop_stand_in
+}
+
+echo_script() {
+    check "echo script: a server is up" compose up -d --build server || return
+    remember_images_built
+    check "echo script: success" within "$STEP_SECONDS_MAX" echo_says success 0
+    check "echo script: nothing of it is left" equal containers "$(docker ps -aq --filter ancestor=busybox:latest --filter "network=$(network)")" ""
+    check "echo script: the server is off its network" docker network disconnect "$(network)" server
+    check "echo script: fail, and why" echo_says fail 1 "on no network"
+    check "echo script: the server is stopped" docker stop server
+    SERVER_ADDRESS=127.0.0.1:1 check "echo script: fail, and why" echo_says fail 1 "not running"
+    check "echo script: the server is removed" compose down -v
+    SERVER_ADDRESS=127.0.0.1:1 check "echo script: fail, in Docker's words" echo_says fail 1 "No such"
+    stood_in "echoes" success head -n 1
+    stood_in "alters the line" fail tr O 0
+    stood_in "stays silent" fail sleep 60
+    stood_in "closes at once" fail true
+}
+
+# server_alone: what generar-compose.sh writes for none.
+server_alone() {
+    check "server alone: generated" scripts/generar-compose.sh docker-compose-dev.yaml 0
+    check "server alone: up" compose up -d
+    check "server alone: only it" equal containers "$(docker ps -a --format '{{.Names}}' --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")" server
+    check "server alone: it answers" within "$STEP_SECONDS_MAX" echo_says success 0
+    check "server alone: down -v" compose down -v
+    reset_project
+}
+
+# --- From the first to the last ---
+
+if ! docker info >/dev/null 2>&1; then
+    echo "SKIPPED, ALL OF IT: no Docker engine answers here; nothing about Docker was tried"
+    skipped=1
+    summary
+    exit 0
+fi
+for container in "${CONTAINERS[@]}"; do
+    if docker container inspect "$container" >/dev/null 2>&1; then
+        echo "run.sh: a container '$container' is there, which is not these tests' own; remove it first" >&2
+        exit 1
+    fi
+done
+
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+remember_images_before
+copy_project || exit 1
+check "base images" base_images || { summary; exit 1; }
+
+if ! docker compose version >/dev/null 2>&1 && [ -x "$helpers/install-compose.sh" ]; then
+    "$helpers/install-compose.sh" 2>&1 | sed 's/^/# /'
+fi
+generations=()
+if docker compose version >/dev/null 2>&1; then generations+=("docker compose"); else skip "docker compose is not installed"; fi
+if docker-compose version >/dev/null 2>&1; then generations+=("docker-compose"); else skip "docker-compose is not installed"; fi
+[ ${#generations[@]} -gt 0 ] || { summary; exit 1; }
+
+for name in "${generations[@]}"; do
+    read -ra compose <<<"$name"
+    say "$("${compose[@]}" version | head -n 1)"
+    whole_lottery
+    name="$name, configuration"
+    changed_config
+done
+
+# The rest is the engine's doing, whichever Compose started it.
+read -ra compose <<<"${generations[0]}"
+echo_script
+server_alone
+slowly
+# The fifth agency has few bets: it is stopped while it waits for the draw.
+disturbed "stop of a client" stop_of client1 client5
+disturbed "stop of the server" stop_of server
+disturbed "kill of the server" kill_of server
+disturbed "kill of a client" kill_of client1
+disturbed "a client cut off" cut_of client1 4
+set_key client reply_timeout_ms 2000
+disturbed "a client cut off, and back elsewhere" cut_of client1 4 --ip 172.25.125.77
+
+summary
+[ "$failed" -eq 0 ]

@@ -1,0 +1,373 @@
+//! At stake: the scripts that people start things with. The committed compose file must be what its script
+//! writes, a script told nonsense must leave files alone, the echo script must tell a server that echoes from
+//! all the kinds that do not, within seconds, and the local lottery must end with the winners or with what
+//! went wrong, and leave nothing running.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The echo script gives up after five; the rest is for a busy machine.
+const WITHIN_SECONDS: Duration = Duration::from_secs(20);
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a scratch directory")
+}
+
+fn stdout_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+mod generar_compose {
+    use super::*;
+
+    fn generate(arguments: &[&str]) -> Output {
+        let script = root().join("scripts/generar-compose.sh");
+        Command::new(script).args(arguments).output().expect("the script starts")
+    }
+
+    fn generated(agencies: &str) -> String {
+        let scratch = scratch();
+        let file = scratch.path().join("compose.yaml");
+        let output = generate(&[file.to_str().expect("a path in UTF-8"), agencies]);
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        fs::read_to_string(file).expect("the file was written")
+    }
+
+    #[test]
+    fn the_committed_compose_file_is_its_output_for_5() {
+        let committed =
+            fs::read_to_string(root().join("docker-compose-dev.yaml")).expect("the committed file");
+        assert!(
+            generated("5") == committed,
+            "run `scripts/generar-compose.sh docker-compose-dev.yaml 5`"
+        );
+    }
+
+    #[test]
+    fn every_agency_has_a_client_and_the_server_is_told_how_many() {
+        for agencies in [1, 2, 17, 250] {
+            let text = generated(&agencies.to_string());
+            let names: Vec<&str> =
+                text.lines().filter_map(|line| line.strip_prefix("    container_name: ")).collect();
+            let expected: Vec<String> = std::iter::once("server".to_owned())
+                .chain((1..=agencies).map(|agency| format!("client{agency}")))
+                .collect();
+            assert_eq!(names, expected);
+            assert!(text.contains(&format!("      - AGENCIES={agencies}\n")));
+            assert!(text.contains(&format!("      - CLI_ID={agencies}\n")));
+        }
+    }
+
+    #[test]
+    fn no_agencies_are_a_server_alone() {
+        let text = generated("0");
+        assert!(text.contains("container_name: server\n"));
+        assert!(!text.contains("client"), "{text}");
+        assert!(!text.contains("AGENCIES"), "{text}");
+    }
+
+    #[test]
+    fn zeros_before_the_number_change_nothing() {
+        assert_eq!(generated("005"), generated("5"));
+        assert_eq!(generated("08"), generated("8"));
+    }
+
+    #[test]
+    fn wrong_arguments_end_with_2_and_their_usage_and_touch_no_file() {
+        let scratch = scratch();
+        let file = scratch.path().join("compose.yaml");
+        let path = file.to_str().expect("a path in UTF-8");
+        fs::write(&file, "mine").expect("a file that can be written");
+        let wrong: &[&[&str]] = &[
+            &[],
+            &[path],
+            &[path, ""],
+            &[path, "five"],
+            &[path, "-1"],
+            &[path, "5.0"],
+            &[path, "5 5"],
+            &[path, "251"],
+            &[path, "99999999999999999999"],
+            &[path, "5", "5"],
+            &["", "5"],
+            &[scratch.path().to_str().expect("a path in UTF-8"), "5"],
+        ];
+        for arguments in wrong {
+            let output = generate(arguments);
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            assert!(stderr_of(&output).contains("usage: "), "{arguments:?}");
+            assert_eq!(stdout_of(&output), "", "{arguments:?}");
+            assert_eq!(fs::read_to_string(&file).expect("the file is still there"), "mine");
+            assert_eq!(
+                fs::read_dir(scratch.path()).expect("the directory is still there").count(),
+                1
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_an_error() {
+        let output = generate(&["/dev/null/compose.yaml", "5"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr_of(&output).contains("/dev/null/compose.yaml"));
+    }
+}
+
+mod validar_echo_server {
+    use super::*;
+
+    const SUCCESS: &str = "action: test_echo_server | result: success\n";
+    const FAIL: &str = "action: test_echo_server | result: fail\n";
+
+    /// Asks the server at `address`, once under each shell that people start the script with, on a PATH that
+    /// holds bash alone: no Docker, and none of the tools that it might lean on elsewhere.
+    fn ask(address: SocketAddr, arguments: &[&str]) -> [Output; 2] {
+        ["bash", "sh"].map(|shell| {
+            let bin = scratch();
+            symlink(tool("bash"), bin.path().join("bash")).expect("a link to bash");
+            let begin = Instant::now();
+            let output = Command::new(tool(shell))
+                .arg(root().join("scripts/validar-echo-server.sh"))
+                .args(arguments)
+                .env("PATH", bin.path())
+                .env("SERVER_ADDRESS", address.to_string())
+                .output()
+                .expect("the shell starts");
+            assert!(begin.elapsed() < WITHIN_SECONDS, "{shell} took {:?}", begin.elapsed());
+            output
+        })
+    }
+
+    fn tool(name: &str) -> PathBuf {
+        let path = std::env::var_os("PATH").expect("a PATH");
+        std::env::split_paths(&path)
+            .map(|directory| directory.join(name))
+            .find(|candidate| candidate.exists())
+            .unwrap_or_else(|| panic!("{name} is not on the PATH"))
+    }
+
+    /// A server for each of the two questions; what a peer said ends with its thread.
+    fn server(answer: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            for peer in listener.incoming() {
+                answer(peer.expect("a connection"));
+            }
+        });
+        address
+    }
+
+    /// Answers each peer's line with what `reply` makes of it.
+    fn answering(reply: impl Fn(String) -> String + Send + 'static) -> SocketAddr {
+        server(move |mut peer| {
+            let mut line = String::new();
+            BufReader::new(&peer).read_line(&mut line).expect("a line");
+            peer.write_all(reply(line).as_bytes()).expect("a peer that hears");
+        })
+    }
+
+    /// A port that nobody listens on and that the system gives to nobody who asks for a free one.
+    fn nobody() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1))
+    }
+
+    fn assert_all(outputs: [Output; 2], verdict: &str, code: i32) {
+        for output in outputs {
+            assert_eq!(stdout_of(&output), verdict, "{}", stderr_of(&output));
+            assert_eq!(output.status.code(), Some(code));
+        }
+    }
+
+    #[test]
+    fn a_server_that_echoes_succeeds() {
+        assert_all(ask(answering(|line| line), &[]), SUCCESS, 0);
+    }
+
+    #[test]
+    fn the_message_arrives_as_it_was_given() {
+        let address =
+            answering(
+                |line| if line == "ECO|a  *  %s \\n ñ $HOME 'x'\n" { line } else { "?\n".into() },
+            );
+        assert_all(ask(address, &["a  *  %s \\n ñ $HOME 'x'"]), SUCCESS, 0);
+    }
+
+    #[test]
+    fn a_message_that_is_a_command_already_is_not_made_one_again() {
+        let address = answering(|line| if line == "ECO|hola\n" { line } else { "?\n".into() });
+        assert_all(ask(address, &["ECO|hola"]), SUCCESS, 0);
+    }
+
+    #[test]
+    fn a_server_that_keeps_the_connection_open_after_its_echo_succeeds() {
+        let address = server(|mut peer| {
+            let mut line = String::new();
+            BufReader::new(&peer).read_line(&mut line).expect("a line");
+            peer.write_all(line.as_bytes()).expect("a peer that hears");
+            // Until the script has gone.
+            assert!(matches!(peer.read(&mut [0]), Ok(0) | Err(_)));
+        });
+        assert_all(ask(address, &[]), SUCCESS, 0);
+    }
+
+    #[test]
+    fn a_server_that_alters_the_line_fails() {
+        assert_all(ask(answering(|line| line.to_lowercase()), &[]), FAIL, 1);
+    }
+
+    #[test]
+    fn a_server_that_adds_to_the_line_fails() {
+        assert_all(ask(answering(|line| format!(" {line}")), &[]), FAIL, 1);
+    }
+
+    #[test]
+    fn a_server_that_never_ends_the_line_fails() {
+        assert_all(ask(answering(|line| line.trim_end().to_owned()), &[]), FAIL, 1);
+    }
+
+    #[test]
+    fn a_server_that_stays_silent_fails_within_seconds() {
+        let address = server(|mut peer| {
+            // Whatever is said, until the script has gone.
+            let _ = peer.read_to_end(&mut Vec::new());
+        });
+        assert_all(ask(address, &[]), FAIL, 1);
+    }
+
+    #[test]
+    fn a_server_that_accepts_no_connection_any_more_fails_within_seconds() {
+        // The system accepts for a listener that does not, so this is silence of another kind.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        assert_all(ask(listener.local_addr().expect("an address"), &[]), FAIL, 1);
+    }
+
+    #[test]
+    fn a_server_that_closes_at_once_fails() {
+        assert_all(ask(server(drop), &[]), FAIL, 1);
+    }
+
+    #[test]
+    fn a_server_that_is_down_fails() {
+        assert_all(ask(nobody(), &[]), FAIL, 1);
+    }
+
+    #[test]
+    fn two_messages_or_two_lines_are_refused_with_2() {
+        for arguments in [&["a", "b"][..], &["a\nb"]] {
+            for output in ask(nobody(), arguments) {
+                assert_eq!(output.status.code(), Some(2));
+                assert_eq!(stdout_of(&output), "");
+                assert!(stderr_of(&output).contains("usage: "));
+            }
+        }
+    }
+}
+
+mod sorteo_local {
+    use super::*;
+
+    /// The script of the project at `root` with the programs under test, its results below `results`.
+    fn lottery(root: &Path, results: &Path) -> Command {
+        let programs = Path::new(env!("CARGO_BIN_EXE_server"))
+            .parent()
+            .expect("a program lies in a directory");
+        let mut command = Command::new(root.join("scripts/sorteo-local.sh"));
+        command.env("SORTEO_PROGRAMS", programs).env("TMPDIR", results).current_dir(results);
+        command
+    }
+
+    /// A project with agencies of its own.
+    fn project(agencies: &[(&str, &str)]) -> tempfile::TempDir {
+        let project = scratch();
+        for directory in ["scripts", "agencies"] {
+            fs::create_dir(project.path().join(directory)).expect("a new directory");
+        }
+        for file in ["scripts/sorteo-local.sh", "config.toml"] {
+            fs::copy(root().join(file), project.path().join(file)).expect("a copy");
+        }
+        for (name, lines) in agencies {
+            fs::write(project.path().join("agencies").join(name), lines).expect("a new file");
+        }
+        project
+    }
+
+    #[test]
+    fn the_committed_agencies_hear_2_3_3_1_and_0_winners() {
+        let results = scratch();
+        let output = lottery(root(), results.path()).output().expect("the script starts");
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        let told = stdout_of(&output);
+        for (agency, winners) in
+            [(1, "2 winners: "), (2, "3 winners: "), (3, "3 winners: "), (4, "1 winner: ")]
+        {
+            let line = told.lines().find(|line| line.starts_with(&format!("agency {agency}: ")));
+            assert!(line.is_some_and(|line| line.contains(winners)), "{told}");
+        }
+        assert!(told.contains("agency 5: 140 bets, 0 winners\n"), "{told}");
+        let bets = told
+            .lines()
+            .find_map(|line| line.strip_prefix("bets:    ")?.strip_suffix(" (7000 lines)"))
+            .unwrap_or_else(|| panic!("{told}"));
+        assert_eq!(fs::read_to_string(bets).expect("the bets lie there").lines().count(), 7000);
+    }
+
+    #[test]
+    fn a_bad_line_is_what_the_lottery_ends_with() {
+        let project = project(&[("agency-1.csv", "Ana,Luna,1234567,2000-02-30,7574\n")]);
+        let results = scratch();
+        let output = lottery(project.path(), results.path()).output().expect("the script starts");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr_of(&output).contains("agency-1.csv:1: "), "{}", stderr_of(&output));
+    }
+
+    #[test]
+    fn an_agency_that_is_missing_is_named_before_anything_starts() {
+        let project = project(&[("agency-1.csv", ""), ("agency-3.csv", "")]);
+        let results = scratch();
+        let output = lottery(project.path(), results.path()).output().expect("the script starts");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr_of(&output).contains("agency-2.csv"), "{}", stderr_of(&output));
+        assert_eq!(fs::read_dir(results.path()).expect("the directory is there").count(), 0);
+    }
+
+    #[test]
+    fn a_lottery_that_is_told_to_stop_leaves_no_server_behind() {
+        let results = scratch();
+        let mut script = lottery(root(), results.path())
+            // Far longer than this test takes.
+            .env("CLI_BATCH_PERIOD_MS", "10000")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the script starts");
+        let mut errors = BufReader::new(script.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        errors.read_line(&mut line).expect("a line");
+        let address = line.trim_end().strip_prefix("sorteo-local: 5 agencies send their bets to ");
+        let address = address.unwrap_or_else(|| panic!("{line}"));
+        TcpStream::connect(address).expect("a server that listens");
+
+        let told = Command::new("kill")
+            .args(["-TERM", &script.id().to_string()])
+            .status()
+            .expect("kill starts");
+        assert!(told.success());
+        assert_eq!(script.wait().expect("an exit code").code(), Some(143));
+        assert!(TcpStream::connect(address).is_err(), "there is still a server");
+    }
+}
