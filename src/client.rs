@@ -22,9 +22,11 @@ mod conversation;
 mod dial;
 mod retry;
 mod single;
+mod status;
 
 pub use bets_file::FileFailed;
 pub use single::{SingleBet, place};
+pub use status::status;
 
 use agency::Agency;
 use attempts::Attempts;
@@ -55,8 +57,8 @@ pub trait Observer: Sync {
     fn invalid_line(&self, report: &str);
     /// So many of the agency's bets, of so many in its file, are known to be on the server's disk.
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64);
-    /// The agency has no more bets and waits for the draw.
-    fn waiting(&self, agency: AgencyId);
+    /// The agency has no more than these bets and waits for the draw.
+    fn waiting(&self, agency: AgencyId, bets: u64);
     /// The documents of the agency's winners.
     ///
     /// # Errors
@@ -201,6 +203,8 @@ pub enum Failed {
         /// Why the last connection failed.
         last: String,
     },
+    /// No server answers, and it was to be asked only once.
+    NoServer(String),
     /// Bets were sent, their confirmation was lost, and the server is not to be asked.
     Unknown(String),
     /// The winners could not be printed.
@@ -246,6 +250,7 @@ impl fmt::Display for Failed {
                 let after = after.as_millis();
                 write!(formatter, "no progress for {after} ms, last: {last}")
             }
+            Failed::NoServer(why) => write!(formatter, "{why}; is a server running there?"),
             Failed::Unknown(last) => write!(
                 formatter,
                 "connection lost ({last}) with batches on their way, which may be stored or not, \

@@ -8,9 +8,10 @@ use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
 use crate::connection::{GrowthBudget, LineBuffer, Timed, drain, is_timeout};
 use crate::draw::{Attended, Draw, Fate};
-use crate::ledger::{Account, DrawResult, HoldFailed, Ledger, Refused, Standing};
+use crate::ledger::{Account, AgencyCount, DrawResult, HoldFailed, Ledger, Refused, Standing};
 use crate::protocol::{
-    BatchReader, Command, Effect, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Refusal, Reply,
+    AgencyState, AgencyStatus, BatchReader, Command, DrawStatus, Effect, ErrorCode, LastBet,
+    MESSAGE_BYTES_MAX, Refusal, Reply, Status,
 };
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log_enabled};
@@ -293,6 +294,7 @@ impl Session<'_> {
             Ok(Command::Winners { agency }) => self.winners(agency, lines)?,
             Ok(Command::Resume { agency }) => self.resume(agency)?,
             Ok(Command::Echo(text)) => Reply::Echo(text).write(&mut self.answers),
+            Ok(Command::Status) => self.status()?,
             Err(invalid) if Command::is_bet(text) => {
                 return Err(self.refuse_bet(invalid.code(), invalid).into());
             }
@@ -387,6 +389,30 @@ impl Session<'_> {
         let Standing { bets, last } = &standing;
         let last = last.as_ref().map(|(document, number)| LastBet { document, number });
         Reply::Resume { bets: *bets, last }.write(&mut self.answers);
+        Ok(())
+    }
+
+    /// Tells how the lottery stands.
+    fn status(&mut self) -> Result<(), End> {
+        let counts = self.account.count().map_err(|_| End::Ledger)?;
+        let waiting = self.office.draw.waiting();
+        let agency = |(count, waiting): (AgencyCount, bool)| AgencyStatus {
+            bets: count.bets,
+            state: match (count.finished, waiting) {
+                (false, _) => AgencyState::Open,
+                (true, false) => AgencyState::Finished,
+                (true, true) => AgencyState::Waiting,
+            },
+        };
+        let draw = match self.office.draw.fate() {
+            Some(Fate::Held(result)) => {
+                let winners = result.agencies.iter().map(|agency| agency.winners.len() as u64);
+                DrawStatus::Held { winners: winners.sum() }
+            }
+            _ => DrawStatus::Pending,
+        };
+        let agencies = counts.into_iter().zip(waiting).map(agency).collect();
+        Reply::Status(Status { draw, agencies }).write(&mut self.answers);
         Ok(())
     }
 

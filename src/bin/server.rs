@@ -81,7 +81,10 @@ fn main() -> ExitCode {
 
 fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
     let flags = arguments.flags();
-    let sources = process::start_logger(Sources::read(&flags, &process::variable))?;
+    let sources = process::start_logger(
+        Sources::read(&flags, &process::variable),
+        env_logger::Target::Stderr,
+    )?;
     let config = sources.server()?;
     let (bets, draw) = (LogValue(config.bets.display()), LogValue(config.draw.display()));
     info!(

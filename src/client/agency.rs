@@ -104,7 +104,7 @@ impl Agency<'_> {
     ) -> Result<(), Broken> {
         let mut writer =
             BatchWriter::new(self.attempts.id, self.attempts.settings.batch_max_amount);
-        let mut window = Window { agency: self, sent: VecDeque::new() };
+        let mut window = Window { agency: self, sent: VecDeque::new(), paced: false };
         let mut skip = progress.confirmed;
         let mut bets = 0;
         self.file.each_line(self.attempts.stop, |_, line| {
@@ -142,7 +142,7 @@ impl Agency<'_> {
     ) -> Result<(), Broken> {
         let agency = self.attempts.id;
         conversation.send(format!("{}\n", Command::Winners { agency }).as_bytes())?;
-        self.observer.waiting(agency);
+        self.observer.waiting(agency, self.file.bets());
         let start = Instant::now();
         // Nobody wins more often than there are bets.
         let bets = usize::try_from(self.file.bets()).unwrap_or(usize::MAX);
@@ -175,6 +175,8 @@ struct Window<'w> {
     agency: &'w Agency<'w>,
     /// How many bets each has.
     sent: VecDeque<u32>,
+    /// There is a pause to take before the next batch.
+    paced: bool,
 }
 
 impl Window<'_> {
@@ -196,15 +198,17 @@ impl Window<'_> {
             return Ok(());
         }
         let Settings { window, batch_period, .. } = *self.agency.attempts.settings;
+        if self.paced && !pause(batch_period, self.agency.attempts.stop) {
+            return Err(Failed::Stopped.into());
+        }
         self.hear_until(window - writer.closed().len().min(window), conversation, progress)?;
         progress.in_doubt = true;
         conversation.send(writer.messages())?;
         self.sent.extend(writer.closed());
         writer.clear();
-        if !batch_period.is_zero() && !pause(batch_period, self.agency.attempts.stop) {
-            return Err(Failed::Stopped.into());
-        }
-        Ok(())
+        self.paced = !batch_period.is_zero();
+        // Who takes a pause has the time to hear what became of the batch before.
+        if self.paced { self.hear_until(0, conversation, progress) } else { Ok(()) }
     }
 
     /// Hears confirmations until at most `left` batches are without one.
