@@ -3,6 +3,7 @@
 
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
+use crate::protocol::ErrorCode;
 use crate::text::LogValue;
 use crossbeam_channel::{Receiver, bounded, select};
 use log::{error, info};
@@ -187,8 +188,10 @@ pub enum Failed {
         /// What it says.
         detail: String,
     },
-    /// The server said something that is no answer.
+    /// The server gave an answer that cannot be one.
     Answer(String),
+    /// The server said something that is no reply of the protocol.
+    Dialect(String),
     /// What the server has stored is not the beginning of this file.
     OtherFile(String),
     /// There was no progress for as long as was to be tried; the last reason.
@@ -226,9 +229,18 @@ impl fmt::Display for Failed {
             Failed::Abandoned => formatter.write_str("another agency failed"),
             Failed::File(failed) => failed.fmt(formatter),
             Failed::Refused { code, detail } => {
-                write!(formatter, "the server refused: {code}: {detail}")
+                write!(formatter, "the server refused: {code}: {detail}")?;
+                if code == ErrorCode::DrawHeld.word() {
+                    formatter.write_str(
+                        "; what was not stored before is not in it, and `server --new-draw` begins another",
+                    )?;
+                }
+                Ok(())
             }
             Failed::Answer(what) => write!(formatter, "the server answered {what}"),
+            Failed::Dialect(said) => {
+                write!(formatter, "the server does not speak this protocol, it said \"{said}\"")
+            }
             Failed::OtherFile(why) => write!(formatter, "not the file that was sent before: {why}"),
             Failed::GaveUp { after, last } => {
                 let after = after.as_millis();

@@ -13,9 +13,9 @@ pub use open_sockets::{OpenSocket, OpenSockets};
 
 /// How long a connection that ends by the server's will is read on, so that what was written to the
 /// peer last is not lost to a reset.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 /// How many bytes are read on, for the same reason.
-const DRAIN_BYTES_MAX: usize = 16 << 20;
+pub const DRAIN_BYTES_MAX: usize = 16 << 20;
 
 /// A socket as a reader and a writer that give up at a point in time, however slowly bytes drip.
 #[derive(Debug)]

@@ -6,12 +6,17 @@
 
 use crate::bet::{Agencies, AgencyId};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use log::error;
 use std::convert::Infallible;
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A stand-in only waits.
 const STAND_IN_STACK_BYTES: usize = 64 << 10;
+/// How long to go on asking the system for the threads of stand-ins, and how often.
+const STAND_INS_TIME_MAX: Duration = Duration::from_secs(1);
+const STAND_IN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What became of the draw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,12 +207,22 @@ impl<R: Send + Sync> Draw<R> {
         self.decide(Fate::Cancelled);
         if taken > 0 {
             thread::scope(|scope| {
-                for _ in 0..empty {
+                let deadline = Instant::now() + STAND_INS_TIME_MAX;
+                let mut missing = empty;
+                while missing > 0 {
                     let stand_in = thread::Builder::new().name("stand-in".into());
-                    stand_in
-                        .stack_size(STAND_IN_STACK_BYTES)
-                        .spawn_scoped(scope, || self.barrier.wait())
-                        .expect("a stopping program has threads to spare");
+                    let stand_in = stand_in.stack_size(STAND_IN_STACK_BYTES);
+                    match stand_in.spawn_scoped(scope, || self.barrier.wait()) {
+                        Ok(_) => missing -= 1,
+                        // Threads become free as others end.
+                        Err(_) if Instant::now() < deadline => thread::sleep(STAND_IN_PAUSE),
+                        Err(error) => {
+                            // A system that has no threads for the stand-ins has none for the agencies
+                            // either. Those who wait cannot be woken, and to wait for them is worse.
+                            error!("action: cancel_draw | result: fail | error: {error}");
+                            std::process::exit(1);
+                        }
+                    }
                 }
             });
         }

@@ -14,7 +14,7 @@ use std::thread::{Builder, Scope};
 use std::time::Duration;
 
 /// How many connections more than are allowed may be hearing so at the same time.
-const REFUSALS_MAX: usize = 64;
+pub const REFUSALS_MAX: usize = 64;
 /// How long nobody is accepted after accepting failed: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long conversations have to end by themselves once the server stops.

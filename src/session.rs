@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// The most bytes of an open batch, as lines of `bets.csv`: some five thousand bets.
 pub const BATCH_BYTES_MAX: usize = 256 << 10;
+/// How many bytes of answers are gathered before they are sent: a byte can earn fifty.
+const ANSWERS_BYTES_MAX: usize = 64 << 10;
 /// How long a connection that is one too many may take to hear so.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -62,8 +64,9 @@ pub fn converse(
         Err(End::Refused(refusal)) => {
             info!("action: conversation | result: fail | error: {refusal}");
             refusal.reply().write(&mut session.answers);
-            // The peer may be gone, or deaf: then it does not hear why.
-            if session.send().is_ok() {
+            // The peer may be gone, or deaf: then it does not hear why. A server that stops is not
+            // read from any more, so a peer that goes on writing is to be woken, by a reset.
+            if session.send().is_ok() && refusal.code != ErrorCode::Stopping {
                 drain(stream);
             }
         }
@@ -71,6 +74,8 @@ pub fn converse(
             info!("action: conversation | result: fail | error: connection lost: {error}");
         }
         Err(End::Ledger) => {
+            // What was earned before is still true.
+            let _gone = session.send();
             info!("action: conversation | result: fail | error: the ledger has ended");
         }
     }
@@ -154,6 +159,10 @@ impl Session<'_> {
                     let message = message.to_vec();
                     self.store_gathered()?;
                     self.execute(&message, &mut lines)?;
+                }
+                if self.answers.len() >= ANSWERS_BYTES_MAX {
+                    self.store_gathered()?;
+                    self.send()?;
                 }
                 self.gather(&mut lines);
             }

@@ -2,6 +2,8 @@
 //! nearly all bets are. What is not plainly valid here is not refused: it goes the slow way, which
 //! decides. So this may be narrower than the rules but never wider, which a property test holds.
 
+use super::check_name;
+
 /// The bytes of a birthdate, `YYYY-MM-DD`.
 pub(super) const BIRTHDATE_BYTES: usize = 10;
 const DOCUMENT_BYTES_MAX: usize = 8;
@@ -43,15 +45,11 @@ impl PlainBet {
 /// Reads the bet at the beginning of `text`, its five fields with `separator` between them. What
 /// comes after the digits of its number is the caller's to check.
 ///
-/// `None` where it is not plainly valid: a name that has 32 bytes or begins with a blank or with a
-/// rare letter, or holds a quote or a delimiter of any kind; a field against the rules; or too little
-/// text after the last name to look at it in blocks.
+/// `None` where it is not plainly valid: a name of 32 bytes or more, or with a quote or a delimiter of
+/// any kind in it; a field against the rules; too little text to look at the names in blocks.
 #[inline]
 pub fn plain_bet(text: &[u8], separator: u8) -> Option<PlainBet> {
-    let first_end = plain_name(text, separator)?;
-    let last_start = first_end + 1;
-    let last_end = last_start + plain_name(&text[last_start..], separator)?;
-
+    let (first_end, last_end) = plain_names(text, separator)?;
     let document = last_end + 1;
     let document_end = document + document_bytes(&text[document..], separator)?;
 
@@ -67,54 +65,51 @@ pub fn plain_bet(text: &[u8], separator: u8) -> Option<PlainBet> {
     Some(PlainBet { separators: [first_end, last_end, document_end, birthdate_end], end })
 }
 
-/// The bytes of the name that `text` begins with, up to `separator`.
+/// Where the first and the last name that `text` begins with end, each at a `separator`.
 #[inline]
-fn plain_name(text: &[u8], separator: u8) -> Option<usize> {
-    // Not blank: it begins with a printable ASCII character or with one of À to ÿ.
-    if !matches!(*text.first()?, b'!'..=b'~' | LATIN_1_LETTERS) {
-        return None;
-    }
+fn plain_names(text: &[u8], separator: u8) -> Option<(usize, usize)> {
     let block = text.first_chunk()?;
-    let [names, more_names] = halves(block);
-    // The first byte of the text is the lowest of the number.
-    let (end, beyond_ascii) = match halves(&special_bytes(block)) {
-        [0, 0] => return None,
-        [0, special] => {
-            let beyond_ascii = (names | more_names & (special - 1)) & HIGH_BITS;
-            (HALF_BLOCK_BYTES + first_byte(special), beyond_ascii)
+    let special = special_bytes(block);
+    let first_end = lowest_bit(special)?;
+    let last_start = first_end + 1;
+    // Both names are in one block as a rule.
+    let (last_end, plain) = match lowest_bit(special & (special - 1)) {
+        Some(last_end) => {
+            let begins_blank = text[0] == b' ' || text[last_start] == b' ';
+            (last_end, !begins_blank && is_latin_1(block))
         }
-        [special, _] => (first_byte(special), names & (special - 1) & HIGH_BITS),
+        None => {
+            let next_block = text[last_start..].first_chunk()?;
+            (last_start + lowest_bit(special_bytes(next_block))?, false)
+        }
     };
-    let printable = beyond_ascii == 0 || is_printable(&text[..end]);
-    (end > 0 && text[end] == separator && printable).then_some(end)
+    let separated = text[first_end] == separator && text[last_end] == separator;
+    let (first, last) = (&text[..first_end], &text[last_start..last_end]);
+    let valid = separated
+        && if plain { !first.is_empty() && !last.is_empty() } else { are_names(first, last) };
+    valid.then_some((first_end, last_end))
 }
 
-/// Begins each of the letters À to ÿ in UTF-8, which end in 0x80 to 0xBF.
-const LATIN_1_LETTERS: u8 = 0xC3;
-/// The bytes that are looked at together; a name that fills them is not plain.
-const BLOCK_BYTES: usize = 32;
-const HALF_BLOCK_BYTES: usize = BLOCK_BYTES / 2;
-/// The bits that no ASCII byte has.
-const HIGH_BITS: u128 = u128::from_le_bytes([0x80; HALF_BLOCK_BYTES]);
+/// Whether these are names by the rule itself.
+fn are_names(first: &[u8], last: &[u8]) -> bool {
+    let is_name = |name| std::str::from_utf8(name).is_ok_and(|name| check_name(name).is_ok());
+    is_name(first) && is_name(last)
+}
+
+/// The bytes that are looked at together, a bit each; a name that fills them is not plain.
+const BLOCK_BYTES: usize = u32::BITS as usize;
 
 #[inline]
-fn halves(block: &[u8; BLOCK_BYTES]) -> [u128; 2] {
-    let (halves, _) = block.as_chunks();
-    [u128::from_le_bytes(halves[0]), u128::from_le_bytes(halves[1])]
+fn lowest_bit(bits: u32) -> Option<usize> {
+    (bits != 0).then_some(bits.trailing_zeros() as usize)
 }
 
-/// The place of the lowest byte that is not 0.
-#[inline]
-fn first_byte(number: u128) -> usize {
-    (number.trailing_zeros() / u8::BITS) as usize
-}
-
-/// 1 for each byte of `block` that ends a plain name and 0 for the others: all that separate, quote
-/// or control anything in the protocol or in the files do.
+/// Which bytes of `block` end a plain name: all that separate, quote or control anything in the
+/// protocol or in the files.
 ///
 /// Written without a branch, so that the compiler makes comparisons of many bytes at a time of it.
 #[inline]
-fn special_bytes(block: &[u8; BLOCK_BYTES]) -> [u8; BLOCK_BYTES] {
+fn special_bytes(block: &[u8; BLOCK_BYTES]) -> u32 {
     const DELETE: u8 = 0x7F;
     let mut special = [0; BLOCK_BYTES];
     for (mark, &byte) in special.iter_mut().zip(block) {
@@ -125,7 +120,38 @@ fn special_bytes(block: &[u8; BLOCK_BYTES]) -> [u8; BLOCK_BYTES] {
             | u8::from(byte == b'|')
             | u8::from(byte == DELETE);
     }
-    special
+    bits(words(&special))
+}
+
+/// Whether all that is not ASCII in `block` are the letters from À to ÿ: in UTF-8 the byte 0xC3, and
+/// behind it one from 0x80 to 0xBF.
+#[inline]
+fn is_latin_1(block: &[u8; BLOCK_BYTES]) -> bool {
+    let mut beyond_ascii = bits(words(block).map(|word| (word >> 7) & ONES));
+    while let Some(place) = lowest_bit(beyond_ascii) {
+        let Some([0xC3, 0x80..=0xBF, ..]) = block.get(place..) else { return false };
+        // Its two bits are the lowest.
+        beyond_ascii &= beyond_ascii - 1;
+        beyond_ascii &= beyond_ascii - 1;
+    }
+    true
+}
+
+#[inline]
+fn words(block: &[u8; BLOCK_BYTES]) -> [u64; BLOCK_BYTES / WORD_BYTES] {
+    std::array::from_fn(|place| {
+        let (words, _) = block.as_chunks();
+        u64::from_le_bytes(words[place])
+    })
+}
+
+/// A bit for each byte of `words`, from the lowest; the bytes have to be 0 or 1.
+#[inline]
+fn bits(words: [u64; BLOCK_BYTES / WORD_BYTES]) -> u32 {
+    // The product has in its highest byte those of the word, each shifted by its place.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let gathered = words.map(|word| (word.wrapping_mul(GATHER) >> 56) as u8);
+    u32::from_le_bytes(gathered)
 }
 
 const WORD_BYTES: usize = 8;
@@ -142,27 +168,6 @@ fn leading_digits(word: u64) -> usize {
     let others =
         ((word & UPPER_HALVES) ^ THREES) | ((word.wrapping_add(ONES * 6) & UPPER_HALVES) ^ THREES);
     (others.trailing_zeros() / u8::BITS) as usize
-}
-
-/// Whether a name that is not all ASCII is UTF-8 without control characters, which beyond ASCII are
-/// U+0080 to U+009F.
-#[inline]
-fn is_printable(name: &[u8]) -> bool {
-    is_ascii_or_latin_1_letters(name)
-        || std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control))
-}
-
-/// Whether `name` has nothing beyond ASCII but À to ÿ, as nearly all names.
-#[inline]
-fn is_ascii_or_latin_1_letters(name: &[u8]) -> bool {
-    let mut after_first = false;
-    let mut valid = true;
-    for &byte in name {
-        valid &= after_first == matches!(byte, 0x80..=0xBF);
-        after_first = byte == LATIN_1_LETTERS;
-        valid &= byte <= 0xBF || after_first;
-    }
-    valid && !after_first
 }
 
 /// The bytes of the 7 or 8 digits that `text` begins with, up to `separator`.
@@ -188,14 +193,18 @@ fn number_bytes(text: &[u8]) -> Option<usize> {
 /// Whether `text` is a real day of the years 1900 to 2099, written `YYYY-MM-DD`.
 #[inline]
 pub(super) fn is_birthdate(text: &[u8; BIRTHDATE_BYTES]) -> bool {
-    let [c1, c0, y1, y0, b'-', m1, m0, b'-', d1, d0] = *text else { return false };
-    let word = u64::from_le_bytes([c1, c0, y1, y0, m1, m0, d1, d0]);
-    if leading_digits(word) < WORD_BYTES {
+    let [month_1st @ .., day_1, day_0] = text;
+    // What is left of a digit is its value, and of a dash nothing.
+    let values = u64::from_le_bytes(*month_1st) ^ u64::from_le_bytes(*b"0000-00-");
+    // A byte that is more than 9, or than 0 for a dash, reaches its highest bit by this.
+    const TO_HIGH_BIT: u64 = u64::from_le_bytes([0x76, 0x76, 0x76, 0x76, 0x7F, 0x76, 0x76, 0x7F]);
+    let (tens, ones) = (day_1.wrapping_sub(b'0'), day_0.wrapping_sub(b'0'));
+    if (values | values.wrapping_add(TO_HIGH_BIT)) & (ONES * 0x80) != 0 || tens > 9 || ones > 9 {
         return false;
     }
-    // Every second byte becomes a number of two digits; none is more than 99, so none carries.
-    let values = word - ONES * u64::from(b'0');
-    let [century, _, year, _, month, _, day, _] = (values * 10 + (values >> 8)).to_le_bytes();
+    // Each byte and the next as a number of two digits; none is more than 99, so none carries.
+    let [century, _, year, _, _, month, ..] = (values * 10 + (values >> 8)).to_le_bytes();
+    let day = tens * 10 + ones;
     // Of the two centuries' first years 2000 was a leap year and 1900 was not.
     let leap_day = month == 2 && year % 4 == 0 && !(century == 19 && year == 0);
     const DAYS: [u8; 13] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];

@@ -101,6 +101,10 @@ proptest! {
             let fields = Fields::parse(line).expect("it is UTF-8");
             let written = agency.to_string();
             prop_assert_eq!(fields.agency_and_bet(), Ok((written.as_str(), bet)));
+
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            writer.write_record(std::iter::once(written.as_str()).chain(bet.fields())).expect("memory");
+            prop_assert_eq!(row, writer.into_inner().expect("memory"));
         }
     }
 }

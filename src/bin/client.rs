@@ -8,6 +8,7 @@ use log::info;
 use loteria::bet::{AgencyId, Bet};
 use loteria::client::{self, Failed, Observer, SingleBet};
 use loteria::config::{ClientConfig, Flags, Sources};
+use loteria::text::LogValue;
 use process::{Failure, SignalWatch};
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -62,7 +63,9 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::exit(configure(&arguments).and_then(|(config, work)| run(&config, work)))
+    process::exit(SignalWatch::around(|stop| {
+        configure(&arguments).and_then(|(config, work)| run(&config, work, stop))
+    }))
 }
 
 /// What a client is to do.
@@ -80,12 +83,15 @@ fn configure(arguments: &Arguments) -> Result<(ClientConfig, Work), Failure> {
         None => Work::Agencies(agencies(&config)?),
     };
     let id = config.id.map_or("all".into(), |id| id.to_string());
+    let source = match &config.file {
+        Some(file) => format!("file: {}", LogValue(file.display())),
+        None => format!("agencies_dir: {}", LogValue(config.agencies_dir.display())),
+    };
     info!(
         "action: config | result: success | client_id: {id} | server_address: {} | \
-         agencies_dir: {} | batch_max_amount: {} | batch_period_ms: {} | window: {} | resume: {} | \
+         {source} | batch_max_amount: {} | batch_period_ms: {} | window: {} | resume: {} | \
          reply_timeout_ms: {} | retry_for_ms: {}",
         config.server_address,
-        config.agencies_dir.display(),
         config.batch_max_amount,
         config.batch_period.as_millis(),
         config.window,
@@ -151,11 +157,8 @@ fn agency_of(path: &Path) -> Option<AgencyId> {
     AgencyId::parse(name.strip_prefix("agency-")?.strip_suffix(".csv")?)
 }
 
-fn run(config: &ClientConfig, work: Work) -> Result<(), Failure> {
-    let (signals, stop) = SignalWatch::start().map_err(Failure::failed)?;
-    let outcome = work_until(config, work, &stop);
-    signals.close();
-    match outcome {
+fn run(config: &ClientConfig, work: Work, stop: &Receiver<Infallible>) -> Result<(), Failure> {
+    match work_until(config, work, stop) {
         Ok(()) | Err(Failed::Stopped) => Ok(()),
         Err(failed) => Err(Failure::failed(failed)),
     }

@@ -11,6 +11,7 @@ use loteria::draw::Draw;
 use loteria::ledger::{self, Ledger, OpenError};
 use loteria::server;
 use loteria::session::Office;
+use loteria::text::LogValue;
 use process::{Failure, SignalWatch};
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -73,29 +74,30 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::exit(configure(&arguments).and_then(|config| run(&config, &arguments)))
+    process::exit(SignalWatch::around(|stop| {
+        configure(&arguments).and_then(|config| run(&config, &arguments, stop))
+    }))
 }
 
 fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
     let flags = arguments.flags();
     let sources = process::start_logger(Sources::read(&flags, &process::variable))?;
     let config = sources.server()?;
-    let draw = config.draw.display();
+    let (bets, draw) = (LogValue(config.bets.display()), LogValue(config.draw.display()));
     info!(
         "action: config | result: success | agencies: {} | winning_number: {} | address: {} | \
-         max_connections: {} | message_timeout_ms: {} | exit_after_draw: {} | bets: {} | draw: {draw}",
+         max_connections: {} | message_timeout_ms: {} | exit_after_draw: {} | bets: {bets} | draw: {draw}",
         config.agencies.count(),
         config.winning_number,
         config.address,
         config.max_connections,
         config.message_timeout.as_millis(),
         config.exit_after_draw,
-        config.bets.display(),
     );
-    if config.max_connections < config.agencies.count().into() {
+    if config.max_connections < 2 * u32::from(config.agencies.count()) {
         warn!(
-            "action: config | result: in_progress | error: {} connections at a time are too few for \
-             {} agencies to wait for the draw together",
+            "action: config | result: in_progress | error: {} connections at a time may be too few for \
+             {} agencies, each of which may hold two while it waits for the draw",
             config.max_connections,
             config.agencies.count()
         );
@@ -103,21 +105,22 @@ fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
     Ok(config)
 }
 
-fn run(config: &ServerConfig, arguments: &Arguments) -> Result<(), Failure> {
-    let (signals, stop) = SignalWatch::start().map_err(Failure::failed)?;
+fn run(
+    config: &ServerConfig,
+    arguments: &Arguments,
+    stop: &Receiver<Infallible>,
+) -> Result<(), Failure> {
     let settings = ledger::Settings {
         bets: config.bets.clone(),
         result: config.draw.clone(),
         agencies: config.agencies,
         winning_number: config.winning_number,
     };
-    let outcome = if arguments.verify {
-        verify(&settings, &stop)
+    if arguments.verify {
+        verify(&settings, stop)
     } else {
-        serve(config, settings, arguments.new_draw, &stop)
-    };
-    signals.close();
-    outcome
+        serve(config, settings, arguments.new_draw, stop)
+    }
 }
 
 fn serve(
@@ -137,6 +140,7 @@ fn serve(
         Ok(opened) => opened,
         Err(OpenError::Interrupted) => {
             close_listener(listener, address);
+            log_file_closed(config);
             return Ok(());
         }
         Err(error) => return Err(Failure::failed(error)),
@@ -171,8 +175,12 @@ fn serve(
     close_listener(listener, address);
     let closed = ledger.close();
     info!("action: close_thread | result: success | thread: ledger");
-    info!("action: close_file | result: success | file: {}", config.bets.display());
+    log_file_closed(config);
     served.map_err(Failure::failed).and(closed.map_err(Failure::failed))
+}
+
+fn log_file_closed(config: &ServerConfig) {
+    info!("action: close_file | result: success | file: {}", LogValue(config.bets.display()));
 }
 
 fn close_listener(listener: TcpListener, address: SocketAddr) {

@@ -222,6 +222,10 @@ impl Window<'_> {
             let expected = self.sent.front().copied().unwrap_or_default();
             match conversation.expect()? {
                 Reply::Stored { bets } if bets == u64::from(expected) => {}
+                Reply::Stored { bets } => {
+                    let what = format!("that {bets} bets are stored of a batch of {expected}");
+                    return Err(Failed::Answer(what).into());
+                }
                 other => return Err(unexpected(&other)),
             }
             self.sent.pop_front();

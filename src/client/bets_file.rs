@@ -84,7 +84,8 @@ impl BetsFile {
         let mut lines = LineBuffer::new(LINE_BYTES_MAX, &BUFFERS);
         let mut number = 0;
         loop {
-            while let Some((bet, line_bytes)) = plain_line(lines.rest()) {
+            let marked = number == 0 && lines.rest().starts_with(BYTE_ORDER_MARK);
+            while let Some((bet, line_bytes)) = plain_line(lines.rest()).filter(|_| !marked) {
                 number += 1;
                 visit(number, Line::Plain(lines.rest(), bet))?;
                 lines.take(line_bytes);

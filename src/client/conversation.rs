@@ -3,6 +3,7 @@
 use super::Failed;
 use crate::connection::{Timed, is_timeout};
 use crate::protocol::{ErrorCode, MESSAGE_BYTES_MAX, Reply};
+use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -96,9 +97,12 @@ impl<'s> Conversation<'s> {
             });
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let answered = |what: &dyn std::fmt::Display| Failed::Answer(format!("with {what}"));
-        let text = std::str::from_utf8(line).map_err(|error| answered(&error))?;
-        Ok(Some(Reply::parse(text).map_err(|invalid| answered(&invalid))?))
+        let text = String::from_utf8_lossy(line);
+        // What is lossy is no reply, and is told as far as it can be.
+        match std::str::from_utf8(line).ok().and_then(|line| Reply::parse(line).ok()) {
+            Some(reply) => Ok(Some(reply)),
+            None => Err(Failed::Dialect(excerpt(&text)).into()),
+        }
     }
 }
 
@@ -119,5 +123,5 @@ pub(super) fn refused(code: &str, detail: &str) -> Broken {
 
 /// A reply where another was due.
 pub(super) fn unexpected(reply: &Reply<'_>) -> Broken {
-    Failed::Answer(format!("\"{reply}\" to another question")).into()
+    Failed::Answer(format!("\"{reply}\", which answers another question")).into()
 }

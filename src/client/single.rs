@@ -88,6 +88,9 @@ impl SingleBet<'_> {
         conversation.send(writer.messages())?;
         match conversation.expect()? {
             Reply::Stored { bets: 1 } => Ok(()),
+            Reply::Stored { bets } => {
+                Err(Failed::Answer(format!("that {bets} bets are stored of a batch of 1")).into())
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -70,7 +70,9 @@ pub(super) fn check(
     let mut lines = LineBuffer::new(LINE_BYTES_MAX, &BUFFER);
     let mut count = Count::new(agencies);
     loop {
-        count.add(&mut lines).map_err(CheckFailed::Invalid)?;
+        if let Err(line) = count.add(&mut lines) {
+            return end_of_endless_line(lines, reader, count, line);
+        }
         if stop.try_recv() == Err(TryRecvError::Disconnected) {
             return Err(CheckFailed::Interrupted);
         }
@@ -83,6 +85,29 @@ pub(super) fn check(
     }
     let torn_bytes = lines.rest().len() as u64;
     Ok(Recovered { accounts: count.accounts, bytes: count.bytes, torn_bytes })
+}
+
+/// What an invalid line is where it is merely too long: behind whole lines, and without an end in all
+/// the rest of the file, it is what a crash left of a line, as zeros for example.
+fn end_of_endless_line(
+    mut lines: LineBuffer<'_>,
+    mut reader: impl Read,
+    count: Count,
+    line: InvalidLine,
+) -> Result<Recovered, CheckFailed> {
+    if line.reason.is_some() || count.bytes == 0 {
+        return Err(CheckFailed::Invalid(line));
+    }
+    let mut torn_bytes = 0;
+    loop {
+        torn_bytes += lines.rest().len() as u64;
+        if lines.skip_line() {
+            return Err(CheckFailed::Invalid(line));
+        }
+        if lines.fill(&mut reader).map_err(CheckFailed::Io)? == 0 {
+            return Ok(Recovered { accounts: count.accounts, bytes: count.bytes, torn_bytes });
+        }
+    }
 }
 
 /// What was counted so far.
@@ -229,7 +254,7 @@ mod tests {
         for (row, reason) in [
             ("4,Ana,Paz,1234567,2000-01-01,7574\n", "agency: must be a number from 1 to 3"),
             ("x\n", "line: must have 6 fields, not 1"),
-            ("\n", "line: must have 6 fields, not 0"),
+            ("\n", "line: must have 6 fields, not 1"),
             ("1,Ana,Paz,123456,2000-01-01,7574\n", "document: must be 7 or 8 digits"),
             ("1,Ana,Paz,1234567,2000-02-30,7574\n", "birthdate: "),
             ("1,Ana,Paz,1234567,2000-01-01,7574,\n", "line: must have 6 fields, not 7"),
@@ -245,7 +270,15 @@ mod tests {
         }
         let endless = [ROWS[0].as_bytes(), &vec![b'1'; 20_000]].concat();
         let failed = check(endless.as_slice(), agencies(), &never());
+        let recovered = failed.expect("what a crash left is no line");
+        assert_eq!((recovered.bytes, recovered.torn_bytes), (ROWS[0].len() as u64, 20_000));
+        let ended = [endless.as_slice(), b"\n"].concat();
         let expected = InvalidLine { number: 2, reason: None };
+        let failed = check(ended.as_slice(), agencies(), &never());
+        assert!(matches!(failed, Err(CheckFailed::Invalid(line)) if line == expected));
+        // A file without a single line of ours is not ours to cut.
+        let failed = check([0; 20_000].as_slice(), agencies(), &never());
+        let expected = InvalidLine { number: 1, reason: None };
         assert!(matches!(failed, Err(CheckFailed::Invalid(line)) if line == expected));
     }
 

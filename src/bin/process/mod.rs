@@ -1,7 +1,7 @@
 //! What both programs do as processes: the logger, the signals, the exit code.
 
 use crossbeam_channel::{Receiver, bounded};
-use log::{error, info};
+use log::{Level, error, info, log_enabled};
 use loteria::config::{InvalidConfig, Sources};
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -44,16 +44,24 @@ impl From<InvalidConfig> for Failure {
 
 /// Logs how a program ended, and what its exit code is.
 pub(crate) fn exit(outcome: Result<(), Failure>) -> ExitCode {
-    let (action, error, code) = match outcome {
+    match outcome {
         Ok(()) => {
             info!("action: exit | result: success");
-            return ExitCode::SUCCESS;
+            ExitCode::SUCCESS
         }
-        Err(Failure::Usage(error)) => ("config", error, EXIT_USAGE),
-        Err(Failure::Failed(error)) => ("exit", error, EXIT_FAILURE),
-    };
-    error!("action: {action} | result: fail | error: {}", LogValue(error));
-    ExitCode::from(code)
+        Err(Failure::Failed(error)) => {
+            error!("action: exit | result: fail | error: {}", LogValue(error));
+            ExitCode::from(EXIT_FAILURE)
+        }
+        Err(Failure::Usage(error)) => {
+            error!("action: config | result: fail | error: {}", LogValue(&error));
+            if !log_enabled!(Level::Error) {
+                // Who logs nothing, maybe by this very mistake, is told all the same.
+                let _closed = writeln!(io::stderr(), "error: {error}");
+            }
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
 }
 
 /// Reads the environment.
@@ -92,7 +100,7 @@ pub(crate) struct SignalWatch {
 
 impl SignalWatch {
     /// Starts to watch; the receiver is closed by the first signal.
-    pub(crate) fn start() -> io::Result<(SignalWatch, Receiver<Infallible>)> {
+    fn start() -> io::Result<(SignalWatch, Receiver<Infallible>)> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let handle = signals.handle();
         let (go_on, stop) = bounded(0);
@@ -108,12 +116,24 @@ impl SignalWatch {
         Ok((SignalWatch { handle, thread }, stop))
     }
 
+    /// Does `work` with a receiver that is closed by the first signal, from the first moment on.
+    pub(crate) fn around(
+        work: impl FnOnce(&Receiver<Infallible>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (watch, stop) = SignalWatch::start().map_err(Failure::failed)?;
+        let outcome = work(&stop);
+        let usage = matches!(outcome, Err(Failure::Usage(_)));
+        // Where the usage is wrong, nothing but that is of interest.
+        watch.close(!usage);
+        outcome
+    }
+
     /// Ends the watch and waits for its thread.
-    pub(crate) fn close(self) {
+    fn close(self, logged: bool) {
         self.handle.close();
         if self.thread.join().is_err() {
             error!("action: close_thread | result: fail | thread: signals");
-        } else {
+        } else if logged {
             info!("action: close_thread | result: success | thread: signals");
         }
     }

@@ -1,0 +1,995 @@
+//! At stake: that an agency's client sends what its file holds, all of it, once, in messages that any
+//! server takes; that it sends nothing where something is wrong with its file or its settings, and says
+//! what; and that it gets along with servers that are slow, silent, dead, old or mad.
+
+use crate::fake_server::{FakeServer, Office, honest, locked};
+use crate::harness::{Ended, Scratch, Start, WITHIN, lasting_address};
+use crate::sample::{Bet, Ends, bets, csv, stored};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const SINGLE: [(&str, &str); 6] = [
+    ("CLI_ID", "1"),
+    ("NOMBRE", "Santiago Lionel"),
+    ("APELLIDO", "Lorca"),
+    ("DOCUMENTO", "30904465"),
+    ("NACIMIENTO", "1999-03-17"),
+    ("NUMERO", "7574"),
+];
+const SINGLE_SENT: &str = "1|Santiago Lionel|Lorca|30904465|1999-03-17|7574";
+const SINGLE_STORED: &str = "1,Santiago Lionel,Lorca,30904465,1999-03-17,7574\n";
+const SINGLE_LOG: &str = "action: apuesta_enviada | result: success | dni: 30904465 | numero: 7574";
+
+/// A bet as the client sends it, without its word.
+fn sent(agency: usize, bet: &Bet) -> String {
+    format!("{agency}|{}", bet.join("|"))
+}
+
+fn all_sent(agency: usize, bets: &[Bet]) -> Vec<String> {
+    bets.iter().map(|bet| sent(agency, bet)).collect()
+}
+
+/// A client of agency 1 whose file holds `text`.
+fn agency_1(scratch: &Scratch, address: &str, text: impl AsRef<[u8]>) -> Start {
+    scratch.write("agencies/agency-1.csv", text);
+    scratch.client(address).arguments(&["--agency", "1"])
+}
+
+/// A client that must not connect: it fails so, and nobody was at the door.
+fn run_unheard(start: impl FnOnce(&str) -> Start, code: i32) -> Ended {
+    let server = FakeServer::start(|peer| peer.listens_on());
+    let ended = start(&server.address).run();
+    ended.exits(code);
+    assert_eq!(server.connections(), 0, "{ended}");
+    assert_eq!(ended.stdout, "");
+    ended
+}
+
+mod files {
+    use super::*;
+
+    #[test]
+    fn each_bad_line_is_reported_with_its_place_and_field_and_nothing_is_sent() {
+        let lines: [(&[u8], Option<&str>); 16] = [
+            (b"Ana,Perez,30000001,2000-02-29,1", None),
+            (b",Perez de la Torre,30000001,2000-02-29,1", Some("first_name: must not be blank")),
+            (b"Ana,  ,30000001,2000-02-29,1", Some("last_name: must not be blank")),
+            (b"Ana,Pe|rez,30000001,2000-02-29,1", Some("last_name: must not hold a bar")),
+            (b"An;a,Perez,30000001,2000-02-29,1", Some("first_name: must not hold a bar")),
+            (b"An\ta,Perez,30000001,2000-02-29,1", Some("first_name: must not hold")),
+            (b"Ana,Perez,3000000x,2000-02-29,1", Some("document: must be 7 or 8 digits")),
+            (b"Ana,Perez,300000011,2000-02-29,1", Some("document: must be 7 or 8 digits")),
+            (b"Ana,Perez,30000001,2001-02-29,1", Some("birthdate: must be a day")),
+            (b"Ana,Perez,30000001,29-02-2000,1", Some("birthdate: must be a day")),
+            (b"Ana,Perez,30000001,2000-02-29,10000", Some("number: must be 0 to 9999")),
+            (b"Ana,Perez,30000001,2000-02-29,", Some("number: must be 0 to 9999")),
+            (b"Ana,Perez,30000001,2000-02-29", Some("line: must have 5 fields, not 4")),
+            (b"nombre", Some("line: must have 5 fields, not 1")),
+            (b"An\xe1,Perez,30000001,2000-02-29,1", Some("line: must be UTF-8")),
+            (b"Ana,Perez,30000001,2000-02-29,1,", Some("line: must have 5 fields, not 6")),
+        ];
+        for end in [&b"\n"[..], b"\r\n"] {
+            let scratch = Scratch::new();
+            let text = lines.map(|(line, _)| line).join(end);
+            let ended = run_unheard(|address| agency_1(&scratch, address, &text), 1);
+            let file = "agencies/agency-1.csv";
+            let reports: Vec<&String> =
+                ended.stderr.iter().filter(|line| line.starts_with(file)).collect();
+            let bad = (1..).zip(lines).filter_map(|(number, (_, reason))| Some((number, reason?)));
+            let expected: Vec<String> =
+                bad.map(|(number, reason)| format!("{file}:{number}: {reason}")).collect();
+            assert_eq!(reports.len(), expected.len(), "{ended}");
+            for (report, expected) in reports.iter().zip(&expected) {
+                assert!(report.starts_with(expected), "{report} is not {expected}");
+            }
+            ended.says("15 lines are no bets");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_of_one_agency_keeps_all_from_being_sent() {
+        let scratch = Scratch::new();
+        scratch.write("agencies/agency-1.csv", csv(&bets(1, 20), Ends::Lf));
+        scratch.write("agencies/agency-2.csv", "Ana,Perez,30000001,2000-02-29,x");
+        let ended = run_unheard(|address| scratch.client(address), 1);
+        ended.says("agencies/agency-2.csv:1: number: ");
+    }
+
+    #[test]
+    fn a_line_longer_than_any_bet_is_bad_and_the_next_is_read_from_its_beginning() {
+        let scratch = Scratch::new();
+        let good = "Ana,Perez,30000001,2000-02-29,1\n";
+        let text = format!("{good}{}\n{good}{}\nx\n", "a".repeat(8192), "b".repeat(100_000));
+        let ended = run_unheard(|address| agency_1(&scratch, address, &text), 1);
+        ended.says("agency-1.csv:2: line: ").says("agency-1.csv:4: line: ");
+        ended.says("agency-1.csv:5: line: ").says("3 lines are no bets");
+    }
+
+    /// Lines that end in `\r` alone are either bets, each of them, or reported: none is dropped.
+    #[test]
+    fn a_file_with_the_line_ends_of_old_macs_loses_no_bet() {
+        let text = "Ana,Perez,30000001,2000-02-29,1\rEva,Ruiz,30000002,1999-12-31,2\r";
+        for text in [text.to_owned(), format!("{text}\n"), text.replace("Ana", "\"Ana\"")] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = honest(&office);
+            let ended = agency_1(&scratch, &server.address, &text).run();
+            let stored = locked(&office).stored.len();
+            match ended.code {
+                Some(0) => assert_eq!(stored, 2, "{text:?}\n{ended}"),
+                Some(1) => {
+                    assert_eq!(stored, 0, "{ended}");
+                    ended.says("agencies/agency-1.csv:1: ");
+                }
+                other => panic!("exit code {other:?}\n{ended}"),
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_valid_arrives_as_it_was_written() {
+        let scratch = Scratch::new();
+        let lines = "\u{feff}Ana,Gómez,1000000,1900-01-01,0\r\n\
+                     \n\
+                     \"Ana\",\"Pérez, h.\",30000001,2000-02-29,0001\n\
+                     \"Ana \"\"la\"\" Única\",\"O'Higgins\",\"30000002\",\"2099-12-31\",\"9999\"\r\n\
+                     \r\n\
+                     \u{20}Blanca ,de la \u{a0} Torre ,30000003,2000-02-29,09\n\
+                     李,小龍,30000004,2000-02-29,1";
+        let office = Office::shared(true);
+        let server = honest(&office);
+        agency_1(&scratch, &server.address, lines).run().succeeds();
+        let expected = [
+            "1|Ana|Gómez|1000000|1900-01-01|0",
+            "1|Ana|Pérez, h.|30000001|2000-02-29|0001",
+            "1|Ana \"la\" Única|O'Higgins|30000002|2099-12-31|9999",
+            "1| Blanca |de la \u{a0} Torre |30000003|2000-02-29|09",
+            "1|李|小龍|30000004|2000-02-29|1",
+        ];
+        assert_eq!(locked(&office).stored, expected);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_a_directory_or_a_pipe_is_an_error_that_names_it() {
+        let scratch = Scratch::new();
+        let one = |address: &str| scratch.client(address).arguments(&["--agency", "1"]);
+        run_unheard(one, 1).says("agencies/agency-1.csv: ");
+        std::fs::create_dir_all(scratch.path("agencies/agency-1.csv")).expect("a directory");
+        run_unheard(one, 1).says("agencies/agency-1.csv: ");
+        run_unheard(|address| one(address).arguments(&["--file", "no.csv"]), 1).says("no.csv: ");
+        let pipe = std::process::Command::new("mkfifo").arg(scratch.path("pipe")).status();
+        assert!(pipe.expect("`mkfifo` can be run").success());
+        run_unheard(|address| one(address).arguments(&["--file", "pipe"]), 1).says("pipe: ");
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_or_holds_no_agency_is_an_error_that_names_it() {
+        let scratch = Scratch::new();
+        run_unheard(|address| scratch.client(address), 1).says("error: agencies: ");
+        for name in ["agency-0.csv", "agency-01.csv", "agency-x.csv", "agency-1.txt", "agency-1"] {
+            scratch.write(&format!("agencies/{name}"), "x");
+        }
+        let ended = run_unheard(|address| scratch.client(address), 1);
+        ended.says("error: agencies: ").says("agency-N.csv");
+    }
+
+    #[test]
+    fn a_file_that_is_empty_is_an_agency_without_bets() {
+        for text in ["", "\n", "\r\n\r\n", "\u{feff}"] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = honest(&office);
+            let ended = agency_1(&scratch, &server.address, text).run();
+            ended.succeeds();
+            assert_eq!(server.messages(), ["REANUDAR|1", "GANADORES|1"]);
+            assert_eq!(ended.stdout, "");
+        }
+    }
+
+    #[test]
+    fn a_file_of_its_own_needs_an_agency() {
+        let scratch = Scratch::new();
+        scratch.write("some.csv", csv(&bets(3, 10), Ends::Lf));
+        let alone = |address: &str| scratch.client(address).arguments(&["--file", "some.csv"]);
+        run_unheard(alone, 2).says("--file").says("--agency");
+        let office = Office::shared(true);
+        let server = honest(&office);
+        alone(&server.address).variable("CLI_ID", "3").run().succeeds();
+        assert_eq!(locked(&office).stored, all_sent(3, &bets(3, 10)));
+    }
+}
+
+mod ids {
+    use super::*;
+
+    #[test]
+    fn what_is_no_agency_is_a_usage_error_and_nothing_is_sent() {
+        let scratch = Scratch::new();
+        scratch.write("agencies/agency-1.csv", csv(&bets(1, 5), Ends::Lf));
+        for id in ["0", "-1", "99999", "10001", "abc", "1.5", " 1", "1 ", "٣"] {
+            let by_variable = |address: &str| scratch.client(address).variable("CLI_ID", id);
+            run_unheard(by_variable, 2).says("CLI_ID: must be a number from 1 to 10000");
+            let by_flag = |address: &str| scratch.client(address).arguments(&["--agency", id]);
+            run_unheard(by_flag, 2).says("--agency: must be a number from 1 to 10000");
+        }
+    }
+}
+
+mod single_bets {
+    use super::*;
+
+    #[test]
+    fn one_is_stored_confirmed_and_logged_by_both_and_nothing_is_printed() {
+        let scratch = Scratch::new();
+        let server = scratch.server().start();
+        let ended = scratch.client(&server.address()).variables(&SINGLE).run();
+        ended.succeeds().says(SINGLE_LOG).never_says("consulta_ganadores");
+        assert_eq!(ended.stdout, "");
+        assert_eq!(scratch.read("bets.csv"), SINGLE_STORED);
+        let ended = server.stops_on("TERM");
+        ended.says("action: apuesta_almacenada | result: success | dni: 30904465 | numero: 7574");
+        ended.says("action: apuesta_recibida | result: success | cantidad: 1");
+    }
+
+    #[test]
+    fn the_same_bet_placed_again_is_another_bet() {
+        let scratch = Scratch::new();
+        let server = scratch.server().start();
+        for _ in 0..2 {
+            scratch.client(&server.address()).variables(&SINGLE).run().succeeds().says(SINGLE_LOG);
+        }
+        assert_eq!(scratch.read("bets.csv"), SINGLE_STORED.repeat(2));
+    }
+
+    #[test]
+    fn which_variables_are_missing_is_told_and_nothing_is_sent() {
+        let scratch = Scratch::new();
+        scratch.write("agencies/agency-1.csv", csv(&bets(1, 5), Ends::Lf));
+        // Any of them and any two, missing or empty, the agency too.
+        for first in 0..SINGLE.len() {
+            for second in first..SINGLE.len() {
+                for empty in [false, true] {
+                    let start = |address: &str| {
+                        let places = (0..).zip(SINGLE);
+                        places.fold(
+                            scratch.client(address),
+                            |client, (place, (name, value))| match (
+                                place == first || place == second,
+                                empty,
+                            ) {
+                                (false, _) => client.variable(name, value),
+                                (true, true) => client.variable(name, ""),
+                                (true, false) => client,
+                            },
+                        )
+                    };
+                    let ended = run_unheard(start, 2);
+                    for (place, (name, _)) in (0..).zip(SINGLE) {
+                        let missing = place == first || place == second;
+                        assert_eq!(ended.last().contains(name), missing, "{name}: {ended}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_invalid_value_is_a_usage_error_that_says_which_and_why() {
+        let cases = [
+            ("NOMBRE", " ", "first_name: must not be blank"),
+            ("NOMBRE", "An|a", "first_name: must not hold a bar"),
+            ("APELLIDO", "Lor;ca", "last_name: must not hold a bar"),
+            ("APELLIDO", "Lor\nca", "last_name: must not hold a bar"),
+            ("DOCUMENTO", "309044655", "document: must be 7 or 8 digits"),
+            ("NACIMIENTO", "1999-3-17", "birthdate: must be a day"),
+            ("NUMERO", "-1", "number: must be 0 to 9999"),
+            ("NUMERO", "10000", "number: must be 0 to 9999"),
+            ("CLI_ID", "0", "CLI_ID: must be a number"),
+        ];
+        let scratch = Scratch::new();
+        for (name, value, reason) in cases {
+            let start =
+                |address: &str| scratch.client(address).variables(&SINGLE).variable(name, value);
+            let ended = run_unheard(start, 2);
+            ended.says(reason);
+            assert_eq!(ended.last().matches(" | ").count(), 2, "values have no bars: {ended}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_the_older_dialect_takes_one_from_a_client_that_was_told_so() {
+        let scratch = Scratch::new();
+        let office = Office::shared(false);
+        let server = honest(&office);
+        let client = scratch.client(&server.address).variables(&SINGLE);
+        client.variable("CLI_RESUME", "false").run().succeeds().says(SINGLE_LOG);
+        assert_eq!(server.messages(), [format!("APUESTA|{SINGLE_SENT};FINAPUESTA")]);
+    }
+
+    #[test]
+    fn one_whose_confirmation_was_lost_is_stored_once() {
+        // Stored or not before the connection breaks, in each of the first three tries.
+        for fates in 0..8 {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            // Somebody placed the same bet before.
+            locked(&office).stored.push(SINGLE_SENT.into());
+            let server = FakeServer::start({
+                let office = Arc::clone(&office);
+                move |peer| {
+                    while let Some(message) = peer.hears() {
+                        let number = peer.number;
+                        if message.starts_with("APUESTA") && number <= 3 {
+                            if fates >> (number - 1) & 1 == 1 {
+                                locked(&office).answer(&message);
+                            }
+                            return;
+                        }
+                        let answer = locked(&office).answer(&message);
+                        peer.says(&answer);
+                    }
+                }
+            });
+            scratch.client(&server.address).variables(&SINGLE).run().succeeds().says(SINGLE_LOG);
+            assert_eq!(locked(&office).stored, [SINGLE_SENT, SINGLE_SENT], "fates {fates:03b}");
+        }
+    }
+
+    #[test]
+    fn one_whose_confirmation_was_lost_is_in_doubt_where_the_server_is_not_to_be_asked() {
+        let scratch = Scratch::new();
+        let server = FakeServer::start(|peer| {
+            peer.hears();
+        });
+        let client = scratch.client(&server.address).variables(&SINGLE);
+        let ended = client.variable("CLI_RESUME", "false").run();
+        ended.exits(1).says("may be stored or not").never_says(SINGLE_LOG);
+        assert_eq!(server.connections(), 1);
+    }
+}
+
+mod batches {
+    use super::*;
+
+    /// Bets whose lengths vary between the shortest and the longest that there are, in bytes.
+    fn bets_of_all_lengths(count: usize) -> Vec<Bet> {
+        let bet = |place: usize| {
+            let letter = ["x", "ñ", "李", "\u{1F3B2}"][place % 4];
+            let first_name = letter.repeat(1 + place * 7 % 64);
+            let last_name = letter.repeat(1 + place * 11 % 64);
+            let document = (10_000_000 + place).to_string();
+            [first_name, last_name, document, "2000-02-29".into(), (place % 9999).to_string()]
+        };
+        (0..count).map(bet).collect()
+    }
+
+    #[test]
+    fn no_message_is_too_long_and_no_bet_lost_whatever_the_amount_says() {
+        let longest: Vec<Bet> = (0..200)
+            .map(|place: usize| {
+                let name = "\u{1F3B2}".repeat(64);
+                let document = (10_000_000 + place).to_string();
+                [name.clone(), name, document, "2000-02-29".into(), "7574".into()]
+            })
+            .collect();
+        let files = [longest, bets_of_all_lengths(900)];
+        for bets in files {
+            for amount in ["1", "2", "13", "120", "100000", "1000000"] {
+                let scratch = Scratch::new();
+                let office = Office::shared(true);
+                let server = honest(&office);
+                let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+                // The fake server checks the length of each message.
+                client.variable("CLI_BATCH_MAX_AMOUNT", amount).run().succeeds();
+                let office = locked(&office);
+                assert!(office.stored == all_sent(1, &bets), "amount {amount}");
+                let amount: usize = amount.parse().expect("a number");
+                let largest = office.batches.iter().copied().max();
+                assert!(largest <= Some(amount), "{largest:?} bets in a batch of {amount}");
+                if amount <= 2 {
+                    assert_eq!(office.batches.len(), bets.len().div_ceil(amount));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn messages_are_filled_up_to_the_last_byte_and_never_over_it() {
+        // The first name shifts the others to every place that they can have in a message.
+        let mut longest = 0;
+        for length in 1..=40 {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = honest(&office);
+            let bet = |place: usize| {
+                let name = "n".repeat(if place == 0 { length } else { 1 });
+                let document = (10_000_000 + place).to_string();
+                [name, "a".into(), document, "2000-02-29".into(), "1".into()]
+            };
+            let bets: Vec<Bet> = (0..250).map(bet).collect();
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+            client.variable("CLI_BATCH_MAX_AMOUNT", "100000").run().succeeds();
+            assert!(locked(&office).stored == all_sent(1, &bets), "a first name of {length}");
+            let messages = server.messages();
+            let first = messages.iter().find(|message| message.starts_with("APUESTA"));
+            let bytes = first.expect("a batch").len() + 1;
+            let of_the_next = sent(1, &bets[1]).len() + "APUESTA|;".len();
+            assert!(bytes + of_the_next > 8192, "room is left in {bytes} bytes");
+            longest = longest.max(bytes);
+        }
+        assert_eq!(longest, 8192);
+    }
+
+    #[test]
+    fn a_window_of_one_has_one_batch_on_its_way() {
+        for period in ["0", "1"] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = FakeServer::start({
+                let office = Arc::clone(&office);
+                move |peer| {
+                    while let Some(message) = peer.hears() {
+                        assert!(peer.is_silent_for(Duration::from_millis(20)), "after {message}");
+                        let answer = locked(&office).answer(&message);
+                        peer.says(&answer);
+                    }
+                }
+            });
+            let bets = bets(1, 30);
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+            let settings = [
+                ("CLI_WINDOW", "1"),
+                ("CLI_BATCH_MAX_AMOUNT", "4"),
+                ("CLI_BATCH_PERIOD_MS", period),
+            ];
+            client.variables(&settings).run().succeeds();
+            assert_eq!(locked(&office).stored, all_sent(1, &bets));
+        }
+    }
+
+    #[test]
+    fn a_window_is_used_and_never_overdrawn() {
+        for window in [2_usize, 5, 8, 30] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let most = Arc::new(AtomicUsize::new(0));
+            let server = FakeServer::start({
+                let (office, most) = (Arc::clone(&office), Arc::clone(&most));
+                move |peer| {
+                    let mut answers = Vec::new();
+                    while let Some(message) = peer.hears() {
+                        answers.push(locked(&office).answer(&message));
+                        if peer.is_silent_for(Duration::from_millis(20)) {
+                            most.fetch_max(answers.len(), Ordering::SeqCst);
+                            peer.says(&answers.drain(..).collect::<String>());
+                        }
+                    }
+                }
+            });
+            let bets = bets(1, 120);
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+            let window_text = window.to_string();
+            let settings = [("CLI_WINDOW", window_text.as_str()), ("CLI_BATCH_MAX_AMOUNT", "1")];
+            client.variables(&settings).run().succeeds();
+            assert_eq!(locked(&office).stored, all_sent(1, &bets));
+            assert_eq!(server.connections(), 1);
+            // Bursts of a quarter need not add up to the whole window.
+            let most = most.load(Ordering::SeqCst);
+            assert!((window - window / 4..=window).contains(&most), "{most} of {window}");
+        }
+    }
+
+    #[test]
+    fn a_period_is_a_pause_between_batches() {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        let server = honest(&office);
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 6), Ends::Lf));
+        let start = Instant::now();
+        let settings = [("CLI_BATCH_PERIOD_MS", "60"), ("CLI_BATCH_MAX_AMOUNT", "1")];
+        client.variables(&settings).run().succeeds();
+        assert!(start.elapsed() >= Duration::from_millis(5 * 60));
+        assert_eq!(locked(&office).batches, [1; 6]);
+    }
+
+    #[test]
+    fn a_client_that_was_told_so_never_asks_a_server_of_the_older_dialect_how_far_it_got() {
+        for told in ["variable", "file"] {
+            let scratch = Scratch::new();
+            let office = Office::shared(false);
+            locked(&office).winners = vec!["30000001".into(), "1000002".into()];
+            let server = honest(&office);
+            let bets = bets(1, 100);
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Crlf));
+            let client = client.variable("CLI_BATCH_MAX_AMOUNT", "9");
+            let ended = if told == "variable" {
+                client.variable("CLI_RESUME", "false").run()
+            } else {
+                scratch.write("config.toml", "[client]\nresume = false\n");
+                client.run()
+            };
+            ended.succeeds();
+            assert_eq!(ended.stdout, "1,30000001\n1,1000002\n");
+            assert_eq!(locked(&office).stored, all_sent(1, &bets));
+            let messages = server.messages();
+            assert!(messages.iter().all(|message| !message.contains("REANUDAR")), "{messages:?}");
+            assert_eq!(messages.last().map(String::as_str), Some("GANADORES|1"));
+        }
+    }
+
+    #[test]
+    fn a_confirmation_of_another_count_than_was_sent_is_an_error() {
+        let scratch = Scratch::new();
+        let server = FakeServer::start(|peer| {
+            peer.hears();
+            peer.says("REANUDAR|0\n");
+            peer.hears();
+            peer.says("CONFIRMARAPUESTA|4\n");
+            peer.listens_on();
+        });
+        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
+        ended.exits(1).never_says("apuesta_enviada");
+        ended.says("the server answered that 4 bets are stored of a batch of 5");
+        assert_eq!(ended.last().matches(" | ").count(), 2, "{ended}");
+        assert_eq!(server.connections(), 1);
+    }
+}
+
+mod resuming {
+    use super::*;
+
+    #[test]
+    fn a_client_starts_after_the_last_bet_that_is_stored() {
+        let bets = bets(1, 30);
+        for stored in [0, 1, 4, 29, 30] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            locked(&office).stored = all_sent(1, &bets[..stored]);
+            let server = honest(&office);
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::LfBetween));
+            client.variable("CLI_BATCH_MAX_AMOUNT", "4").run().succeeds();
+            let office = locked(&office);
+            assert_eq!(office.stored, all_sent(1, &bets));
+            assert_eq!(office.batches.iter().sum::<usize>(), 30 - stored);
+        }
+    }
+
+    #[test]
+    fn blank_lines_are_not_counted() {
+        let bets = bets(1, 10);
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        locked(&office).stored = all_sent(1, &bets[..6]);
+        let server = honest(&office);
+        let text = csv(&bets, Ends::Crlf).replace("\r\n", "\r\n\r\n\n");
+        agency_1(&scratch, &server.address, format!("\n{text}")).run().succeeds();
+        assert_eq!(locked(&office).stored, all_sent(1, &bets));
+    }
+
+    /// Runs the client against a server that says this of its file of ten bets; it must send nothing.
+    fn refused(standing: &'static str) -> Ended {
+        let scratch = Scratch::new();
+        let server = FakeServer::start(move |peer| {
+            while peer.hears().is_some() {
+                peer.says(standing);
+            }
+        });
+        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 10), Ends::Lf)).run();
+        ended.exits(1);
+        assert_eq!(ended.stdout, "");
+        assert_eq!(server.messages(), ["REANUDAR|1"], "{standing}");
+        ended
+    }
+
+    #[test]
+    fn another_document_or_number_in_the_place_of_the_last_is_a_clear_error_and_nothing_is_sent() {
+        let third = &bets(1, 10)[2];
+        assert_eq!((third[2].as_str(), third[4].as_str()), ("30010002", "62"));
+        let ended = refused("REANUDAR|3|30019999|62\n");
+        ended.says("not the file that was sent before").says("30019999").says("30010002");
+        refused("REANUDAR|3|30010002|63\n").says("number 63").says("number 62");
+        refused("REANUDAR|3|30010002|0062\n").says("0062");
+        refused("REANUDAR|4|30010002|62\n").says("30010002");
+    }
+
+    #[test]
+    fn more_bets_than_the_file_has_are_a_clear_error_and_nothing_is_sent() {
+        let tenth = &bets(1, 10)[9];
+        assert_eq!((tenth[2].as_str(), tenth[4].as_str()), ("30010009", "279"));
+        let ended = refused("REANUDAR|11|30010009|279\n");
+        ended.says("the server has 11 bets stored and the file has 10");
+        refused("REANUDAR|18446744073709551615|30010009|279\n").says("the file has 10");
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_sense_is_an_error_and_nothing_is_sent() {
+        for answer in [
+            "REANUDAR|\n",
+            "REANUDAR|x\n",
+            "REANUDAR|-1\n",
+            "REANUDAR|03|30010002|62\n",
+            "REANUDAR|3\n",
+            "REANUDAR|0|30010002|62\n",
+            "REANUDAR|3|30010002\n",
+            "REANUDAR|18446744073709551616|30010009|279\n",
+            "\n",
+            "\u{0}\n",
+        ] {
+            refused(answer).says("the server does not speak this protocol, it said");
+        }
+        for answer in ["CONFIRMARAPUESTA|1\n", "ECO|1\n"] {
+            refused(answer).says("which answers another question");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_in_mid_run_is_resumed_wherever_it_was() {
+        let bets = bets(1, 50);
+        // The connection ends at this many messages; stored or not, confirmed or not.
+        for (ends_at, stores) in [(1, false), (2, false), (2, true), (3, true), (4, false)] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = FakeServer::start({
+                let office = Arc::clone(&office);
+                move |peer| {
+                    for count in 1.. {
+                        let Some(message) = peer.hears() else { return };
+                        let ends = count == ends_at && peer.number <= 3;
+                        let answer = if !ends || stores {
+                            locked(&office).answer(&message)
+                        } else {
+                            String::new()
+                        };
+                        if ends {
+                            return;
+                        }
+                        peer.says(&answer);
+                    }
+                }
+            });
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+            let settings = [("CLI_BATCH_MAX_AMOUNT", "3"), ("CLI_WINDOW", "4")];
+            let ended = client.variables(&settings).run();
+            ended.succeeds();
+            assert_eq!(locked(&office).stored, all_sent(1, &bets));
+            assert_eq!(server.connections(), 4);
+            assert_eq!(ended.count("action: connect | result: in_progress"), 3);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_before_the_winners_is_made_again() {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        locked(&office).winners = vec!["30000001".into()];
+        let server = FakeServer::start({
+            let office = Arc::clone(&office);
+            move |peer| {
+                while let Some(message) = peer.hears() {
+                    if message.starts_with("GANADORES") && peer.number <= 3 {
+                        // In the middle of its answer, too.
+                        peer.says(["", "GANADORES|", "GANADORES|300"][peer.number - 1]);
+                        return;
+                    }
+                    let answer = locked(&office).answer(&message);
+                    peer.says(&answer);
+                }
+            }
+        });
+        let bets = bets(1, 10);
+        let ended = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf)).run();
+        ended.succeeds();
+        assert_eq!(ended.stdout, "1,30000001\n");
+        assert_eq!(locked(&office).stored, all_sent(1, &bets));
+        assert_eq!(server.connections(), 4);
+    }
+
+    #[test]
+    fn errors_that_another_connection_may_not_hear_are_tried_again() {
+        for code in ["too_many_connections", "stopping", "timed_out", "taken_over", "superseded"] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = FakeServer::start({
+                let office = Arc::clone(&office);
+                move |peer| {
+                    if peer.number == 1 {
+                        peer.says(&format!("ERROR|{code}|come back later\n"));
+                        return;
+                    }
+                    while let Some(message) = peer.hears() {
+                        let answer = locked(&office).answer(&message);
+                        peer.says(&answer);
+                    }
+                }
+            });
+            let bets = bets(1, 10);
+            let ended = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf)).run();
+            ended.succeeds().says(&format!("{code}: come back later"));
+            assert_eq!(locked(&office).stored, all_sent(1, &bets));
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_with_batches_on_their_way_is_final_where_the_server_is_not_to_be_asked() {
+        let scratch = Scratch::new();
+        let office = Office::shared(false);
+        let server = FakeServer::start({
+            let office = Arc::clone(&office);
+            move |peer| {
+                let message = peer.hears().expect("a batch");
+                locked(&office).answer(&message);
+            }
+        });
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 10), Ends::Lf));
+        let ended = client.variable("CLI_RESUME", "false").run();
+        ended.exits(1).says("may be stored or not");
+        assert_eq!(server.connections(), 1);
+    }
+
+    #[test]
+    fn a_connection_lost_between_batches_is_made_again_where_the_server_is_not_to_be_asked() {
+        let scratch = Scratch::new();
+        let office = Office::shared(false);
+        let server = FakeServer::start({
+            let office = Arc::clone(&office);
+            move |peer| {
+                while let Some(message) = peer.hears() {
+                    if message.starts_with("GANADORES") && peer.number == 1 {
+                        return;
+                    }
+                    let answer = locked(&office).answer(&message);
+                    peer.says(&answer);
+                }
+            }
+        });
+        let bets = bets(1, 10);
+        let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+        client.variable("CLI_RESUME", "false").run().succeeds();
+        assert_eq!(locked(&office).stored, all_sent(1, &bets));
+        assert_eq!(server.connections(), 2);
+    }
+}
+
+mod bad_servers {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_is_rejected_ends_the_client_with_the_servers_words() {
+        let scratch = Scratch::new();
+        let server = FakeServer::start(|peer| {
+            peer.hears();
+            peer.says("REANUDAR|0\n");
+            peer.hears();
+            peer.says("ERROR|invalid_bet|bet 3: document: we do not like it\n");
+            peer.listens_on();
+        });
+        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
+        ended.exits(1).says("invalid_bet: bet 3: document: we do not like it");
+        assert_eq!(ended.stdout, "");
+        assert_eq!(server.connections(), 1);
+    }
+
+    #[test]
+    fn a_server_that_is_ours_rejects_a_file_that_grew_after_the_agency_was_done() {
+        let scratch = Scratch::new();
+        let bets = bets(1, 8);
+        let server = scratch.server().arguments(&["--agencies", "1"]).start();
+        agency_1(&scratch, &server.address(), csv(&bets[..5], Ends::Lf)).run().succeeds();
+        let ended = agency_1(&scratch, &server.address(), csv(&bets, Ends::Lf)).run();
+        ended.exits(1).says("draw_held");
+        assert_eq!(stored(&scratch)[&1], bets[..5]);
+    }
+
+    #[test]
+    fn without_a_server_it_is_tried_again_with_growing_pauses_until_the_time_is_up() {
+        let scratch = Scratch::new();
+        let address = lasting_address();
+        let client = agency_1(&scratch, &address, csv(&bets(1, 5), Ends::Lf));
+        let start = Instant::now();
+        let ended = client.variable("CLI_RETRY_FOR_MS", "1500").run();
+        let took = start.elapsed();
+        ended.exits(1).says("no progress for 1500 ms").says(&address).says("refused");
+        assert!(took >= Duration::from_millis(1500), "{took:?}");
+        let pauses: Vec<u64> = ended
+            .stderr
+            .iter()
+            .filter_map(|line| line.split_once("next_try_ms: "))
+            .map(|(_, pause)| pause.trim().parse().expect("a number of milliseconds"))
+            .collect();
+        // The last is cut to the time that is left.
+        let whole = &pauses[..pauses.len() - 1];
+        assert!((3..=10).contains(&whole.len()), "{pauses:?}");
+        assert!(whole.windows(3).all(|three| three[2] > three[0]), "{pauses:?}");
+        assert!(whole[0] <= 50, "{pauses:?}");
+    }
+
+    #[test]
+    fn a_client_that_is_not_to_try_again_does_not() {
+        let scratch = Scratch::new();
+        let address = lasting_address();
+        let client = agency_1(&scratch, &address, csv(&bets(1, 5), Ends::Lf));
+        let ended = client.variable("CLI_RETRY_FOR_MS", "0").run();
+        ended.exits(1).says(&address).never_says("next_try_ms");
+    }
+
+    #[test]
+    fn a_server_that_comes_late_is_found() {
+        let scratch = Scratch::new();
+        let address = lasting_address();
+        let bets = bets(1, 20);
+        let client = agency_1(&scratch, &address, csv(&bets, Ends::Lf)).start();
+        client.logs_times("action: connect | result: in_progress", 2);
+        let server = scratch.bare_server().arguments(&["--agencies", "1", "--address", &address]);
+        let _server = server.start();
+        client.ends().succeeds();
+        assert_eq!(stored(&scratch)[&1], bets);
+    }
+
+    #[test]
+    fn a_silent_server_is_given_up_after_the_reply_timeout_and_the_time_to_retry() {
+        for resume in ["true", "false"] {
+            let scratch = Scratch::new();
+            let server = FakeServer::start(|peer| peer.listens_on());
+            let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
+            let settings = [
+                ("CLI_REPLY_TIMEOUT_MS", "150"),
+                ("CLI_RETRY_FOR_MS", "600"),
+                ("CLI_RESUME", resume),
+            ];
+            let start = Instant::now();
+            let ended = client.variables(&settings).run();
+            ended.exits(1).says("no reply within 150 ms");
+            assert!(start.elapsed() < WITHIN / 4);
+            // Without resuming the first batch is in doubt, and that is the end.
+            assert_eq!(server.connections() == 1, resume == "false", "{ended}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_drips_its_answer_is_given_up_all_the_same() {
+        let scratch = Scratch::new();
+        let server = FakeServer::start(|peer| {
+            peer.hears();
+            // A byte now and then, for longer than the client may wait for a whole line.
+            for _ in 0..1000 {
+                peer.says("R");
+                if !peer.is_silent_for(Duration::from_millis(20)) {
+                    return;
+                }
+            }
+        });
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
+        let settings = [("CLI_REPLY_TIMEOUT_MS", "200"), ("CLI_RETRY_FOR_MS", "0")];
+        client.variables(&settings).run().exits(1).says("no reply within 200 ms");
+    }
+
+    #[test]
+    fn the_wait_for_the_draw_has_no_reply_timeout() {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        let server = FakeServer::start({
+            let office = Arc::clone(&office);
+            move |peer| {
+                while let Some(message) = peer.hears() {
+                    if message.starts_with("GANADORES") {
+                        assert!(peer.is_silent_for(Duration::from_millis(700)), "it went on");
+                    }
+                    let answer = locked(&office).answer(&message);
+                    peer.says(&answer);
+                }
+            }
+        });
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
+        let settings = [("CLI_REPLY_TIMEOUT_MS", "200"), ("CLI_RETRY_FOR_MS", "300")];
+        client.variables(&settings).run().succeeds();
+        assert_eq!(server.connections(), 1);
+    }
+
+    #[test]
+    fn a_server_that_speaks_something_else_is_an_error_that_shows_what_it_said() {
+        let answers = [
+            ("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+            ("220 mail.example ESMTP\r\n", "220 mail.example ESMTP"),
+            ("\u{1b}[31mred\n", "red"),
+            ("reanudar|0\n", "reanudar"),
+        ];
+        for (answer, shown) in answers {
+            let scratch = Scratch::new();
+            let server = FakeServer::start(move |peer| {
+                peer.hears();
+                peer.says(answer);
+            });
+            let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
+            ended.exits(1).says(shown).never_says("\u{1b}");
+            assert_eq!(ended.last().matches(" | ").count(), 2, "values have no bars: {ended}");
+            assert_eq!(server.connections(), 1, "{ended}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_read_for_ever() {
+        let scratch = Scratch::new();
+        let server = FakeServer::start(|peer| {
+            peer.hears();
+            peer.says(&"R".repeat(1 << 20));
+            peer.listens_on();
+        });
+        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
+        ended.exits(1).says("a line of more than 8192 bytes");
+    }
+
+    #[test]
+    fn winners_may_be_more_than_fit_into_a_message() {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        let documents: Vec<String> = (0..2000).map(|i| (30_000_000 + i).to_string()).collect();
+        locked(&office).winners.clone_from(&documents);
+        let server = honest(&office);
+        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 2000), Ends::Lf)).run();
+        ended.succeeds().says("cant_ganadores: 2000");
+        let printed: String = documents.iter().map(|document| format!("1,{document}\n")).collect();
+        assert_eq!(ended.stdout, printed);
+    }
+
+    #[test]
+    fn one_agencys_failure_ends_the_wait_of_the_others_after_they_have_sent_all() {
+        let scratch = Scratch::new();
+        let files = [bets(1, 40), bets(2, 5), bets(3, 40)];
+        for (agency, bets) in (1..).zip(&files) {
+            scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
+        }
+        let offices = Arc::new([Office::shared(true), Office::shared(true), Office::shared(true)]);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let server = FakeServer::start({
+            let (offices, waiting) = (Arc::clone(&offices), Arc::clone(&waiting));
+            move |peer| {
+                while let Some(message) = peer.hears() {
+                    let agency = message.split('|').nth(1).expect("a message names its agency");
+                    let agency: usize = agency.parse().expect("an agency is a number");
+                    if message.starts_with("GANADORES") {
+                        waiting.fetch_add(1, Ordering::SeqCst);
+                        peer.listens_on();
+                        return;
+                    }
+                    if agency == 2 && message.starts_with("APUESTA") {
+                        peer.says("ERROR|storage_failed|no room\n");
+                        return;
+                    }
+                    let answer = locked(&offices[agency - 1]).answer(&message);
+                    peer.says(&answer);
+                }
+            }
+        });
+        let ended = scratch.client(&server.address).run();
+        ended.exits(1).says("storage_failed: no room");
+        assert_eq!(ended.stdout, "");
+        for agency in [1, 3] {
+            assert_eq!(locked(&offices[agency - 1]).stored, all_sent(agency, &files[agency - 1]));
+        }
+    }
+
+    #[test]
+    fn a_server_that_forgot_what_it_had_confirmed_gets_it_again() {
+        let scratch = Scratch::new();
+        let bets = bets(1, 12);
+        let office: Arc<Mutex<Office>> = Office::shared(true);
+        let server = FakeServer::start({
+            let office = Arc::clone(&office);
+            move |peer| {
+                while let Some(message) = peer.hears() {
+                    let mut office = locked(&office);
+                    if message.starts_with("GANADORES") && peer.number == 1 {
+                        // As after the restore of an older copy.
+                        office.stored.truncate(5);
+                        return;
+                    }
+                    let answer = office.answer(&message);
+                    peer.says(&answer);
+                }
+            }
+        });
+        agency_1(&scratch, &server.address, csv(&bets, Ends::Lf)).run().succeeds();
+        assert_eq!(locked(&office).stored, all_sent(1, &bets));
+    }
+}

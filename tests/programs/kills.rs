@@ -1,0 +1,251 @@
+//! At stake: exactly once. Whatever is killed, the server or its clients, at whatever moment and however
+//! often, in the end every line of every file is stored once and in order, the draw was held once over
+//! all of them, and every agency hears its own winners.
+//!
+//! Moments are drawn from a seed that is shown where a test fails; they are counted in log lines rather
+//! than in time, so that there is progress between two kills on any machine.
+
+use crate::harness::{Program, Scratch, lasting_address, show};
+use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv, winners};
+use std::hash::{BuildHasher, RandomState};
+use std::thread;
+use std::time::Duration;
+
+const KILLS: usize = 15;
+const BATCH: &str = "3";
+
+/// Moments of a run that can be had again.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Moments {
+        let seed = RandomState::new().hash_one("a seed");
+        // Shown by the test runner where the test fails.
+        show(&format!("seed: {seed}"));
+        Moments(seed)
+    }
+
+    /// A number below `bound`: SplitMix64.
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^= mixed >> 31;
+        let bound = u64::try_from(bound).expect("a small number");
+        usize::try_from(mixed % bound).expect("less than a small number")
+    }
+
+    /// Waits up to so many microseconds: nothing depends on how long it is.
+    fn pass(&mut self, micros: usize) {
+        let micros = u64::try_from(self.below(micros)).expect("a small number");
+        thread::sleep(Duration::from_micros(micros));
+    }
+}
+
+/// Five agencies' files, long enough for all the kills.
+fn agencies(scratch: &Scratch) -> Vec<Vec<Bet>> {
+    let files: Vec<Vec<Bet>> = (1..=5).map(|agency| bets(agency, 600)).collect();
+    for (agency, bets) in (1..).zip(&files) {
+        let ends = [Ends::Lf, Ends::Crlf, Ends::LfBetween][agency % 3];
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, ends));
+    }
+    files
+}
+
+/// Small batches with pauses between them, so that there are many moments to be killed at.
+fn client(scratch: &Scratch, address: &str, agency: usize) -> Program {
+    let client = scratch.client(address).variable("CLI_ID", agency.to_string());
+    let settings =
+        [("CLI_BATCH_MAX_AMOUNT", BATCH), ("CLI_WINDOW", "4"), ("CLI_RETRY_FOR_MS", "60000")];
+    client.variables(&settings).start()
+}
+
+fn server(scratch: &Scratch, address: &str) -> Program {
+    scratch.bare_server().arguments(&["--address", address]).start()
+}
+
+#[test]
+fn killing_the_server_again_and_again_loses_nothing_and_repeats_nothing() {
+    let scratch = Scratch::new();
+    let mut moments = Moments::new();
+    let files = agencies(&scratch);
+    let address = lasting_address();
+    let clients: Vec<Program> = (1..=5).map(|agency| client(&scratch, &address, agency)).collect();
+    for kill in 0..KILLS {
+        let server = server(&scratch, &address);
+        // Some are killed while they start; most after a few batches of the thousand that there are.
+        if kill % 5 == 4 {
+            moments.pass(20_000);
+        } else {
+            let batches = 1 + moments.below(20);
+            server.logs_times("action: apuesta_recibida | result: success", batches);
+            moments.pass(3_000);
+        }
+        server.kill();
+        assert_eq!(scratch.read_if_there("sorteo.toml"), None, "not yet all that was to come");
+    }
+    let last = server(&scratch, &address);
+    for (agency, client) in (1..).zip(clients) {
+        let ended = client.ends();
+        ended.succeeds();
+        assert_eq!(ended.stdout, winners(agency, &files[agency - 1]).concat(), "agency {agency}");
+    }
+    assert_all_stored(&scratch, &files);
+    let ended = last.stops_on("TERM");
+    assert_eq!(ended.count("action: sorteo | result: success"), 1);
+}
+
+#[test]
+fn killing_the_server_around_the_draw_holds_it_once() {
+    let scratch = Scratch::new();
+    let mut moments = Moments::new();
+    let files: Vec<Vec<Bet>> = (1..=5).map(|agency| bets(agency, 20)).collect();
+    for (agency, bets) in (1..).zip(&files) {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
+    }
+    let address = lasting_address();
+    let clients: Vec<Program> = (1..=5).map(|agency| client(&scratch, &address, agency)).collect();
+    let (mut held, mut kills) = (None, 0);
+    // Until the draw was held, and then some more.
+    for round in 0..60 {
+        let server = server(&scratch, &address);
+        server.logs("action: accept_connections | result: in_progress");
+        moments.pass(30_000 + round * 2_000);
+        server.kill();
+        kills += 1;
+        let result = scratch.read_if_there("sorteo.toml");
+        assert!(held.is_none() || result == held, "the result has changed");
+        if result.is_some() {
+            assert_all_stored(&scratch, &files);
+            held = result;
+            if kills >= KILLS {
+                break;
+            }
+        }
+    }
+    let last = server(&scratch, &address);
+    for (agency, client) in (1..).zip(clients) {
+        let ended = client.ends();
+        ended.succeeds();
+        assert_eq!(ended.stdout, winners(agency, &files[agency - 1]).concat(), "agency {agency}");
+    }
+    assert_all_stored(&scratch, &files);
+    // The clients may have heard from one before.
+    last.address();
+    if held.is_some() {
+        assert_eq!(scratch.read_if_there("sorteo.toml"), held);
+        last.stops_on("TERM").never_says("action: sorteo");
+    } else {
+        assert_eq!(last.stops_on("TERM").count("action: sorteo | result: success"), 1);
+    }
+}
+
+#[test]
+fn killing_the_clients_again_and_again_loses_nothing_and_repeats_nothing() {
+    let scratch = Scratch::new();
+    let mut moments = Moments::new();
+    let files = agencies(&scratch);
+    let server = scratch.server().start();
+    let address = server.address();
+    for _ in 0..KILLS {
+        let all = scratch
+            .client(&address)
+            .variables(&[("CLI_BATCH_MAX_AMOUNT", BATCH), ("CLI_WINDOW", "4")]);
+        let all = all.start();
+        // Of the 420 batches that there are.
+        let batches = 1 + moments.below(25);
+        assert!(
+            all.logs_times_before_its_end("action: apuesta_enviada | result: success", batches),
+            "it ended before its time"
+        );
+        moments.pass(2_000);
+        all.kill();
+    }
+    let ended = scratch.client(&address).run();
+    ended.succeeds();
+    assert_eq!(ended.sorted_stdout(), all_winners(&files));
+    assert_all_stored(&scratch, &files);
+    let ended = server.stops_on("TERM");
+    assert_eq!(ended.count("action: sorteo | result: success"), 1);
+}
+
+#[test]
+fn killing_clients_that_wait_for_the_draw_does_not_keep_it_from_being_held() {
+    let scratch = Scratch::new();
+    let files: Vec<Vec<Bet>> = (1..=5).map(|agency| bets(agency, 9)).collect();
+    for (agency, bets) in (1..).zip(&files) {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
+    }
+    let server = scratch.server().start();
+    let address = server.address();
+    let mut moments = Moments::new();
+    for agency in [1, 2, 3, 4] {
+        // Twice, so that one is killed in its seat at the barrier and one beside it, or before.
+        for _ in 0..2 {
+            let client = client(&scratch, &address, agency);
+            client.logs("action: config | result: success");
+            moments.pass(60_000);
+            client.kill();
+        }
+    }
+    let all = scratch.client(&address).run();
+    all.succeeds();
+    assert_eq!(all.sorted_stdout(), all_winners(&files));
+    assert_all_stored(&scratch, &files);
+    assert_eq!(server.stops_on("TERM").count("action: sorteo | result: success"), 1);
+}
+
+#[test]
+fn killing_both_sides_in_turn_loses_nothing_and_repeats_nothing() {
+    let scratch = Scratch::new();
+    let mut moments = Moments::new();
+    let files = agencies(&scratch);
+    let address = lasting_address();
+    let mut clients: Vec<Program> =
+        (1..=5).map(|agency| client(&scratch, &address, agency)).collect();
+    for _ in 0..KILLS {
+        let server = server(&scratch, &address);
+        let batches = 1 + moments.below(15);
+        server.logs_times("action: apuesta_recibida | result: success", batches);
+        let agency = 1 + moments.below(5);
+        let restarted = client(&scratch, &address, agency);
+        // The one before still runs, and is fenced off.
+        moments.pass(10_000);
+        std::mem::replace(&mut clients[agency - 1], restarted).kill();
+        moments.pass(10_000);
+        server.kill();
+    }
+    let last = server(&scratch, &address);
+    for (agency, client) in (1..).zip(clients) {
+        let ended = client.ends();
+        ended.succeeds();
+        assert_eq!(ended.stdout, winners(agency, &files[agency - 1]).concat(), "agency {agency}");
+    }
+    assert_all_stored(&scratch, &files);
+    last.stops_on("TERM");
+}
+
+#[test]
+fn two_clients_of_one_agency_at_once_store_each_line_once() {
+    let scratch = Scratch::new();
+    let bets = bets(1, 1500);
+    scratch.write("agencies/agency-1.csv", csv(&bets, Ends::Lf));
+    let server = scratch.server().arguments(&["--agencies", "1"]).start();
+    let address = server.address();
+    let client = || {
+        let client = scratch.client(&address).variable("CLI_ID", "1");
+        client.variables(&[("CLI_BATCH_MAX_AMOUNT", "2"), ("CLI_WINDOW", "1000")]).start()
+    };
+    let first = client();
+    // It has many batches on their way when the second takes the agency over.
+    server.logs("action: apuesta_recibida | result: success");
+    let second = client();
+    for client in [first, second] {
+        let ended = client.ends();
+        ended.succeeds();
+        assert_eq!(ended.stdout, winners(1, &bets).concat());
+    }
+    assert_all_stored(&scratch, &[bets]);
+    server.stops_on("TERM");
+}

@@ -1,0 +1,551 @@
+//! At stake: the lottery itself, with both programs and files as agencies write them. Every line is stored
+//! once, the draw is held once, everybody hears their own winners, whatever is started again in between;
+//! and a server that finds its files in a state that it must not go on from says so and leaves them alone.
+
+use crate::harness::{Program, Scratch, lasting_address};
+use crate::sample::{
+    Bet, Ends, all_winners, assert_all_stored, assert_all_stored_in, bets, csv, five_agencies,
+    stored, winners,
+};
+use std::fs::{self, File, OpenOptions};
+use std::net::TcpListener;
+
+const HELD: &str = "action: sorteo | result: success";
+
+fn draw(scratch: &Scratch) -> toml::Table {
+    scratch.read("sorteo.toml").parse().expect("sorteo.toml is TOML")
+}
+
+/// `sorteo.toml` says what the files say.
+#[track_caller]
+fn assert_draw(scratch: &Scratch, agencies: &[Vec<Bet>]) {
+    let draw = draw(scratch);
+    assert_eq!(draw["winning_number"].as_integer(), Some(7574));
+    assert!(draw["held_at"].is_datetime(), "{draw}");
+    let results = draw["agency"].as_array().expect("a table for each agency");
+    assert_eq!(results.len(), agencies.len());
+    for ((agency, bets), result) in (1..).zip(agencies).zip(results) {
+        assert_eq!(result["id"].as_integer(), i64::try_from(agency).ok());
+        assert_eq!(result["bets"].as_integer(), i64::try_from(bets.len()).ok());
+        let documents = result["winners"].as_array().expect("a list of winners").iter();
+        let documents = documents.map(|document| document.as_str().expect("documents are text"));
+        let printed: Vec<String> =
+            documents.map(|document| format!("{agency},{document}\n")).collect();
+        assert_eq!(printed, winners(agency, bets));
+    }
+}
+
+/// The lottery of the five agencies, held with one client for all.
+fn held(scratch: &Scratch) -> (Program, Vec<Vec<Bet>>) {
+    let agencies = five_agencies(scratch);
+    let server = scratch.server().start();
+    let ended = scratch.client(&server.address()).run();
+    ended.succeeds();
+    assert_eq!(ended.sorted_stdout(), all_winners(&agencies));
+    (server, agencies)
+}
+
+#[test]
+fn one_client_sends_all_agencies_and_prints_their_winners_and_nothing_else() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    assert_all_stored(&scratch, &agencies);
+    assert_draw(&scratch, &agencies);
+    let ended = server.stops_on("TERM");
+    assert_eq!(ended.count(HELD), 1);
+    assert_eq!(ended.stdout, "");
+    assert_eq!(scratch.names(), ["agencies", "bets.csv", "sorteo.toml"]);
+}
+
+#[test]
+fn a_process_for_each_agency_hears_its_own_winners_only() {
+    let scratch = Scratch::new();
+    let agencies = five_agencies(&scratch);
+    let server = scratch.server().start();
+    let address = server.address();
+    let client = |agency: usize| {
+        let client = scratch.client(&address).variable("CLI_ID", agency.to_string());
+        client.variable("CLI_BATCH_MAX_AMOUNT", "7").start()
+    };
+    let clients: Vec<Program> = (1..=5).map(client).collect();
+    for ((agency, bets), client) in (1..).zip(&agencies).zip(clients) {
+        let ended = client.ends();
+        ended.succeeds();
+        let winners = winners(agency, bets);
+        assert_eq!(ended.stdout, winners.concat());
+        ended.says(&format!(
+            "action: consulta_ganadores | result: success | cant_ganadores: {}",
+            winners.len()
+        ));
+    }
+    assert_all_stored(&scratch, &agencies);
+    assert_draw(&scratch, &agencies);
+}
+
+#[test]
+fn whoever_won_twice_is_printed_twice_and_however_the_number_was_written() {
+    let scratch = Scratch::new();
+    let lines = "Ana,Gómez,30000001,2000-02-29,75\nAna,Gómez,30000001,2000-02-29,0075\n\
+                 Eva,Ruiz,30000002,1999-12-31,7575\nEva,Ruiz,30000002,1999-12-31,075\n\
+                 Leo,Ruiz,7500075,1999-12-31,750\n";
+    scratch.write("agencies/agency-1.csv", lines);
+    let server = scratch.server().arguments(&["--agencies", "1", "--winning-number", "75"]);
+    let server = server.start();
+    let ended = scratch.client(&server.address()).run();
+    ended.succeeds();
+    assert_eq!(ended.stdout, "1,30000001\n1,30000001\n1,30000002\n");
+}
+
+#[test]
+fn a_second_run_prints_the_same_winners_and_stores_nothing() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    let before = (scratch.read("bets.csv"), scratch.read("sorteo.toml"));
+    let ended = scratch.client(&server.address()).run();
+    ended.succeeds().never_says("action: apuesta_enviada");
+    assert_eq!(ended.sorted_stdout(), all_winners(&agencies));
+    let one = scratch.client(&server.address()).arguments(&["--agency", "3"]).run();
+    one.succeeds();
+    assert_eq!(one.stdout, winners(3, &agencies[2]).concat());
+    assert_eq!((scratch.read("bets.csv"), scratch.read("sorteo.toml")), before);
+    assert_eq!(server.stops_on("INT").count(HELD), 1);
+}
+
+#[test]
+fn a_server_that_was_restarted_after_the_draw_answers_and_takes_no_bet() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    server.stops_on("TERM");
+    let before = (scratch.read("bets.csv"), scratch.read("sorteo.toml"));
+
+    let server = scratch.server().start();
+    let again = scratch.client(&server.address()).run();
+    again.succeeds();
+    assert_eq!(again.sorted_stdout(), all_winners(&agencies));
+    let late = scratch.client(&server.address()).variables(&[
+        ("CLI_ID", "2"),
+        ("NOMBRE", "Ana"),
+        ("APELLIDO", "Tarde"),
+        ("DOCUMENTO", "30999888"),
+        ("NACIMIENTO", "2000-01-01"),
+        ("NUMERO", "7574"),
+    ]);
+    late.run().exits(1).says("draw_held");
+    server.stops_on("TERM").never_says(HELD);
+    assert_eq!((scratch.read("bets.csv"), scratch.read("sorteo.toml")), before);
+}
+
+#[test]
+fn the_result_of_a_draw_stays_whatever_number_a_later_start_names() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    server.stops_on("TERM");
+    let before = scratch.read("sorteo.toml");
+    let server = scratch.server().arguments(&["--winning-number", "1"]).start();
+    let ended = scratch.client(&server.address()).run();
+    assert_eq!(ended.sorted_stdout(), all_winners(&agencies));
+    assert_eq!(scratch.read("sorteo.toml"), before);
+}
+
+#[test]
+fn a_server_that_is_restarted_before_the_draw_holds_it_when_the_others_have_come() {
+    let scratch = Scratch::new();
+    let agencies = five_agencies(&scratch);
+    let address = lasting_address();
+    let start = || scratch.bare_server().arguments(&["--address", &address]).start();
+    let client = |agency: &str| scratch.client(&address).arguments(&["--agency", agency]).start();
+    let server = start();
+    server.address();
+    let early = [client("1"), client("2"), client("4")];
+    server.logs("action: apuesta_recibida | result: success");
+    let ended = server.stops_on("TERM");
+    ended.never_says(HELD);
+    assert_eq!(scratch.read_if_there("sorteo.toml"), None);
+
+    let server = start();
+    server.address();
+    let late = [client("3"), client("5")];
+    for (client, agency) in early.into_iter().chain(late).zip([1, 2, 4, 3, 5]) {
+        let ended = client.ends();
+        ended.succeeds();
+        assert_eq!(ended.stdout, winners(agency, &agencies[agency - 1]).concat());
+    }
+    assert_all_stored(&scratch, &agencies);
+    assert_draw(&scratch, &agencies);
+    assert_eq!(server.stops_on("TERM").count(HELD), 1);
+}
+
+#[test]
+fn a_server_that_was_told_so_exits_after_the_draw_when_all_have_heard() {
+    for told in ["flag", "variable", "file"] {
+        let scratch = Scratch::new();
+        let agencies = five_agencies(&scratch);
+        let server = match told {
+            "flag" => scratch.server().arguments(&["--exit-after-draw"]),
+            "variable" => scratch.server().variable("SERVER_EXIT_AFTER_DRAW", "true"),
+            _ => {
+                scratch.write("config.toml", "[server]\nexit_after_draw = true\n");
+                scratch.server()
+            }
+        };
+        let server = server.start();
+        let ended = scratch.client(&server.address()).run();
+        ended.succeeds();
+        assert_eq!(ended.sorted_stdout(), all_winners(&agencies));
+        let ended = server.ends();
+        ended.succeeds().never_says("told: not every agency");
+        assert_eq!(ended.count(HELD), 1, "{ended}");
+    }
+}
+
+#[test]
+fn a_server_that_exits_after_the_draw_waits_for_who_is_late_but_not_forever() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    server.stops_on("TERM");
+    let server = scratch.server().arguments(&["--exit-after-draw"]);
+    let server = server.variable("SERVER_MESSAGE_TIMEOUT_MS", "1500").start();
+    let one = scratch.client(&server.address()).arguments(&["--agency", "1"]).run();
+    assert_eq!(one.stdout, winners(1, &agencies[0]).concat());
+    server.ends().succeeds().says("told: not every agency");
+}
+
+#[test]
+fn a_new_draw_sets_the_files_of_a_finished_one_aside_under_the_next_number() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    server.stops_on("TERM");
+    let first = (scratch.read("bets.csv"), scratch.read("sorteo.toml"));
+
+    for number in [1, 2] {
+        let server = scratch.server().arguments(&["--new-draw"]).start();
+        let address = server.address();
+        assert_eq!(scratch.read("bets.csv"), "");
+        assert_eq!(scratch.read_if_there("sorteo.toml"), None);
+        scratch.client(&address).run().succeeds();
+        assert_all_stored(&scratch, &agencies);
+        assert_draw(&scratch, &agencies);
+        server.stops_on("TERM").says(&format!("bets.{number}.csv"));
+        let aside = ["bets", "sorteo"].into_iter().zip(["csv", "toml"]);
+        for (name, extension) in aside {
+            scratch.read(&format!("{name}.{number}.{extension}"));
+        }
+    }
+    assert_eq!((scratch.read("bets.1.csv"), scratch.read("sorteo.1.toml")), first);
+    let expected = [
+        "agencies",
+        "bets.1.csv",
+        "bets.2.csv",
+        "bets.csv",
+        "sorteo.1.toml",
+        "sorteo.2.toml",
+        "sorteo.toml",
+    ];
+    assert_eq!(scratch.names(), expected);
+}
+
+#[test]
+fn a_new_draw_is_refused_while_one_is_not_finished() {
+    let scratch = Scratch::new();
+    let bet = "1,Ana,Gómez,30000001,2000-02-29,75\n";
+    scratch.write("bets.csv", bet);
+    let ended = scratch.server().arguments(&["--new-draw"]).refuses_to_start();
+    ended.says("not finished").says("bets.csv").says("sorteo.toml");
+    assert_eq!(scratch.read("bets.csv"), bet);
+    assert_eq!(scratch.names(), ["bets.csv"]);
+}
+
+#[test]
+fn a_new_draw_over_nothing_is_an_ordinary_start() {
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--new-draw"]).start();
+    server.address();
+    server.stops_on("TERM").never_says("action: new_draw");
+    assert_eq!(scratch.names(), ["bets.csv"]);
+    // Nothing was stored, so there is still nothing to set aside.
+    let server = scratch.server().arguments(&["--new-draw"]).start();
+    server.address();
+    server.stops_on("TERM");
+    assert_eq!(scratch.names(), ["bets.csv"]);
+}
+
+#[test]
+fn a_new_draw_leaves_the_files_of_a_server_at_work_alone() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    let other = scratch.server().arguments(&["--new-draw"]);
+    other.refuses_to_start().says("bets.csv: another server is using it");
+    assert_all_stored(&scratch, &agencies);
+    assert_draw(&scratch, &agencies);
+    server.stops_on("TERM");
+    assert_eq!(scratch.names(), ["agencies", "bets.csv", "sorteo.toml"]);
+}
+
+#[test]
+fn a_new_draw_that_was_killed_half_way_is_finished_by_the_next() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    server.stops_on("TERM");
+    let first = (scratch.read("bets.csv"), scratch.read("sorteo.toml"));
+    fs::rename(scratch.path("bets.csv"), scratch.path("bets.1.csv")).expect("a new name");
+
+    // A start in between takes the draw for held, and so takes no bet.
+    let between = scratch.server().start();
+    between.address();
+    between.stops_on("TERM").says("draw_held: true");
+    let server = scratch.server().arguments(&["--new-draw"]).start();
+    scratch.client(&server.address()).run().succeeds();
+    assert_all_stored(&scratch, &agencies);
+    assert_eq!((scratch.read("bets.1.csv"), scratch.read("sorteo.1.toml")), first);
+    let expected = ["agencies", "bets.1.csv", "bets.csv", "sorteo.1.toml", "sorteo.toml"];
+    assert_eq!(scratch.names(), expected);
+}
+
+#[test]
+fn a_new_draw_overwrites_no_file() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    server.stops_on("TERM");
+    scratch.write("bets.1.csv", "somebody's own");
+    let server = scratch.server().arguments(&["--new-draw"]).start();
+    if server.logs_times_before_its_end("action: accept_connections", 1) {
+        // Under another number, then.
+        assert_all_stored_in(&scratch, "bets.2.csv", &agencies);
+    } else {
+        server.ends().exits(1).says("bets.1.csv: ");
+        assert_all_stored(&scratch, &agencies);
+        assert_draw(&scratch, &agencies);
+    }
+    assert_eq!(scratch.read("bets.1.csv"), "somebody's own");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_keeps_nobody_from_their_work() {
+    let scratch = Scratch::new();
+    let agencies = five_agencies(&scratch);
+    let full = || OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
+    let address = lasting_address();
+    let server = scratch.bare_server().arguments(&["--address", &address]).stderr_to(full());
+    let server = server.start();
+    let client = scratch.client(&address).stderr_to(full()).run();
+    client.exits(0);
+    assert_eq!(client.sorted_stdout(), all_winners(&agencies));
+    assert_all_stored(&scratch, &agencies);
+    server.stops_quietly();
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_that_names_it_and_nothing_is_touched() {
+    let scratch = Scratch::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("a bound listener has an address").to_string();
+    let torn = "1,Ana,Gómez,30000001,2000-02-29,75\n2,Ev";
+    scratch.write("bets.csv", torn);
+    let ended =
+        scratch.bare_server().arguments(&["--address", &address, "--new-draw"]).refuses_to_start();
+    ended.says(&address).says("in use");
+    assert_eq!(scratch.read("bets.csv"), torn);
+    assert_eq!(scratch.names(), ["bets.csv"]);
+}
+
+#[test]
+fn a_second_server_on_the_same_bets_is_told_so_and_the_first_goes_on() {
+    let scratch = Scratch::new();
+    let agencies = five_agencies(&scratch);
+    let server = scratch.server().start();
+    let address = server.address();
+    scratch.server().refuses_to_start().says("bets.csv: another server is using it");
+    // By another name too.
+    std::os::unix::fs::symlink(scratch.path("bets.csv"), scratch.path("link.csv"))
+        .expect("a symbolic link");
+    let by_link = scratch.server().arguments(&["--bets", "link.csv"]);
+    by_link.refuses_to_start().says("link.csv: another server is using it");
+    let ended = scratch.client(&address).run();
+    ended.succeeds();
+    assert_eq!(ended.sorted_stdout(), all_winners(&agencies));
+    assert_all_stored(&scratch, &agencies);
+}
+
+#[test]
+fn a_torn_last_line_is_cut_and_its_bytes_are_told_and_its_agency_goes_on_before_it() {
+    let whole = "1,Ana,Gómez,30000001,2000-02-29,7574\n2,Eva,Ruiz,30000002,1999-12-31,1\n";
+    let torn = "1,Leo,\"Pérez, h.\",30000003,1980-06-15,7574";
+    // After every byte, in the middle of a letter too.
+    for bytes in 1..=torn.len() {
+        let scratch = Scratch::new();
+        let text = [whole.as_bytes(), &torn.as_bytes()[..bytes]].concat();
+        scratch.write("bets.csv", text);
+        let server = scratch.server().start();
+        server.address();
+        assert_eq!(scratch.read("bets.csv"), whole);
+        let line = server.logs("action: recover | result: success");
+        assert!(line.contains(&format!("torn_bytes: {bytes}")), "{line}");
+        if bytes != torn.len() {
+            continue;
+        }
+        scratch.write(
+            "one.csv",
+            "Ana,Gómez,30000001,2000-02-29,7574\nLeo,Pérez,30000003,1980-06-15,5",
+        );
+        let client = scratch.client(&server.address());
+        let client = client.arguments(&["--agency", "1", "--file", "one.csv"]).start();
+        server.logs("action: apuesta_almacenada | result: success | dni: 30000003 | numero: 5");
+        client.stops_on("TERM");
+        let expected = format!("{whole}1,Leo,Pérez,30000003,1980-06-15,5\n");
+        assert_eq!(scratch.read("bets.csv"), expected);
+    }
+}
+
+#[test]
+fn a_file_that_ends_well_is_not_called_torn() {
+    let scratch = Scratch::new();
+    scratch.write("bets.csv", "1,Ana,Gómez,30000001,2000-02-29,7574\n");
+    let server = scratch.server().start();
+    server.address();
+    server.stops_on("TERM").never_says("torn").never_says("WARN");
+}
+
+#[test]
+fn a_line_that_is_no_bet_keeps_the_server_from_starting_and_is_told_by_its_number() {
+    let good = "1,Ana,Gómez,30000001,2000-02-29,7574\n";
+    let cases: [(&[u8], &str); 9] = [
+        (b"hello\n", "line: must have 6 fields, not 1"),
+        (b"\n", "line: must have 6 fields"),
+        (b"9,Ana,Perez,30000001,2000-02-29,1\n", "agency: must be a number from 1 to 5"),
+        (b"1,,Perez,30000001,2000-02-29,1\n", "first_name: must not be blank"),
+        (b"1,Ana,Perez,300,2000-02-29,1\n", "document: must be 7 or 8 digits"),
+        (b"1,Ana,Perez,30000001,2001-02-29,1\n", "birthdate: must be a day"),
+        (b"1,Ana,Perez,30000001,2000-02-29,10000\n", "number: must be 0 to 9999"),
+        (b"1,An\xff,Perez,30000001,2000-02-29,1\n", "line: must be UTF-8"),
+        (b"1,Ana,Perez,30000001,2000-02-29,1,\n", "line: must have 6 fields, not 7"),
+    ];
+    for (bad, reason) in cases {
+        let scratch = Scratch::new();
+        // A torn end as well: it stays as long as the server does not start.
+        let text = [good.as_bytes(), good.as_bytes(), bad, good.as_bytes(), b"2,E"].concat();
+        scratch.write("bets.csv", &text);
+        let ended = scratch.server().refuses_to_start();
+        ended.says("bets.csv:3: ").says(reason);
+        let left = fs::read(scratch.path("bets.csv")).expect("it is there");
+        assert_eq!(left, text);
+    }
+}
+
+/// A line that the server counts as stored must count at the draw as well.
+#[test]
+fn a_bet_that_another_program_wrote_is_refused_at_the_start_or_wins_as_any_other() {
+    let lines = [
+        "1,Ana,Gómez,30000001,2000-02-29,7574\r\n",
+        "\"1\",\"Ana\",\"Gómez\",\"30000001\",\"2000-02-29\",\"7574\"\n",
+        "1,Ana,Gómez,30000001,2000-02-29,\"7574\"\n",
+        "1,Ana,Gómez,\"30000001\",2000-02-29,7574\n",
+        "1,\"Ana\",\"Gómez\",30000001,2000-02-29,07574\n",
+        "1,Ana,Gómez,30000001,2000-02-29,7574\rand more\n",
+    ];
+    for line in lines {
+        let scratch = Scratch::new();
+        scratch.write("bets.csv", line);
+        scratch.write("one.csv", "Ana,Gómez,30000001,2000-02-29,7574\n");
+        let server = scratch.server().arguments(&["--agencies", "1"]).start();
+        if !server.logs_times_before_its_end("action: accept_connections", 1) {
+            server.ends().exits(1).says("bets.csv:1: ");
+            continue;
+        }
+        let client = scratch.client(&server.address());
+        let ended = client.arguments(&["--agency", "1", "--file", "one.csv"]).run();
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(0), "1,30000001\n"),
+            "{line:?}\n{ended}"
+        );
+    }
+}
+
+#[test]
+fn bets_in_a_place_that_is_no_file_are_an_error_that_names_it() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("bets.csv")).expect("a directory");
+    scratch.server().refuses_to_start().says("error: bets.csv: ");
+    let elsewhere = scratch.server().arguments(&["--bets", "no/where/bets.csv"]);
+    elsewhere.refuses_to_start().says("error: no/where/bets.csv: ");
+    let device = scratch.server().arguments(&["--bets", "/dev/null"]);
+    device.refuses_to_start().says("/dev/null: ");
+}
+
+#[test]
+fn a_result_that_cannot_be_read_keeps_the_server_from_starting() {
+    let good = "winning_number = 7574\nheld_at = 2024-01-02T03:04:05Z\n";
+    let cases = [
+        "no TOML".to_owned(),
+        String::new(),
+        "winning_number = 7574\n".to_owned(),
+        good.replace("7574", "10000"),
+        format!("{good}surprise = 1\n"),
+        format!("{good}[[agency]]\nid = 2\nbets = 1\nwinners = []\n"),
+        format!("{good}[[agency]]\nid = 1\nbets = 1\nwinners = [\"1|2\"]\n"),
+        format!("{good}[[agency]]\nid = 1\nbets = -1\nwinners = []\n"),
+    ];
+    for text in cases {
+        let scratch = Scratch::new();
+        let bets = "1,Ana,Gómez,30000001,2000-02-29,7574\n";
+        scratch.write("bets.csv", bets);
+        scratch.write("sorteo.toml", &text);
+        for arguments in [&[][..], &["--new-draw"]] {
+            let ended = scratch.server().arguments(arguments).refuses_to_start();
+            ended.says("error: sorteo.toml: ");
+            assert_eq!(ended.last().matches(" | ").count(), 2, "values have no bars: {ended}");
+            assert_eq!(scratch.read("sorteo.toml"), text);
+            assert_eq!(scratch.read("bets.csv"), bets);
+        }
+    }
+}
+
+#[test]
+fn an_agency_that_the_lottery_does_not_have_hears_why_and_the_others_do_not_wait_for_it() {
+    let scratch = Scratch::new();
+    let agencies = five_agencies(&scratch);
+    let server = scratch.server().arguments(&["--agencies", "4"]).start();
+    let ended = scratch.client(&server.address()).run();
+    // The four may have met before the fifth was refused.
+    ended.exits(1).says("client_id: 5").says("agency: must be a number from 1 to 4");
+    assert_all_stored(&scratch, &agencies[..4]);
+}
+
+#[test]
+fn winners_that_cannot_be_printed_are_a_failure_and_are_printed_by_the_next_run() {
+    let scratch = Scratch::new();
+    let agencies = five_agencies(&scratch);
+    let server = scratch.server().arguments(&["--agencies", "1"]).start();
+    let client = || scratch.client(&server.address()).arguments(&["--agency", "1"]);
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
+    client().stdout_to(full).run().exits(1).says("winners could not be printed");
+    let file = File::create(scratch.path("winners.csv")).expect("a file");
+    client().stdout_to(file).run().succeeds();
+    assert_eq!(scratch.read("winners.csv"), winners(1, &agencies[0]).concat());
+    assert_eq!(stored(&scratch)[&1], agencies[0]);
+}
+
+#[test]
+fn the_names_of_the_files_are_the_users_choice() {
+    let scratch = Scratch::new();
+    let bets = bets(1, 30);
+    scratch.write("in/agency-1.csv", csv(&bets, Ends::Lf));
+    fs::create_dir(scratch.path("out")).expect("a directory");
+    let server = scratch
+        .server()
+        .arguments(&["--agencies", "1"])
+        .variables(&[("BETS_FILE", "out/all bets"), ("DRAW_FILE", "out/result")]);
+    let server = server.start();
+    let client = scratch.client(&server.address()).variable("CLI_AGENCIES_DIR", "in").run();
+    assert_eq!(client.stdout, winners(1, &bets).concat());
+    server.stops_on("TERM");
+    let again = scratch
+        .server()
+        .arguments(&["--agencies", "1", "--new-draw"])
+        .variables(&[("BETS_FILE", "out/all bets"), ("DRAW_FILE", "out/result")]);
+    let again = again.start();
+    again.address();
+    assert!(scratch.read("out/all bets.1").lines().count() == 30);
+    scratch.read("out/result.1");
+    assert_eq!(scratch.names(), ["in", "out"]);
+}

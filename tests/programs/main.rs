@@ -1,0 +1,14 @@
+//! At stake: that the two programs keep the promises of `docs/protocol.md` and of the README as processes,
+//! started, stopped and killed from outside as their users do it.
+//!
+//! Each test has a scratch directory that is also the working directory of its programs, and writes
+//! nothing outside it. A server takes port 0 unless it has to come back at the same address.
+
+mod client;
+mod fake_server;
+mod harness;
+mod kills;
+mod lottery;
+mod sample;
+mod settings;
+mod signals;

@@ -1,0 +1,774 @@
+//! At stake: that whoever starts a program gets the settings that they gave, or is told which of them is
+//! wrong and where it stands; and that the log lines that other people's programs read keep their shape.
+
+use crate::harness::{Ended, Program, Scratch, Start};
+use crate::sample::five_agencies;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Server,
+    Client,
+}
+use Which::{Client, Server};
+
+/// A setting, by its three names.
+struct Setting {
+    which: Which,
+    section: &'static str,
+    key: &'static str,
+    variable: &'static str,
+    /// Empty where there is none.
+    flag: &'static str,
+    /// As the `config` line shows it.
+    shown: &'static str,
+    default: &'static str,
+    /// Three that are not the default, as they stand in `config.toml`.
+    valid: [&'static str; 3],
+    /// Texts that are refused from everywhere, as they stand in a variable.
+    invalid: &'static [&'static str],
+}
+
+const TEXTS: &[&str] = &["abc", "1.5", "1e3", "-", "0x10", " 7", "99999999999999999999"];
+const SWITCHES: &[&str] = &["yes", "1", "TRUE", "abc", " true"];
+const ADDRESSES: &[&str] =
+    &["localhost", "127.0.0.1", "127.0.0.1:", ":12345", "127.0.0.1:65536", "127.0.0.1:-1", "x:y"];
+
+const SETTINGS: [Setting; 15] = [
+    Setting {
+        which: Server,
+        section: "lottery",
+        key: "agencies",
+        variable: "AGENCIES",
+        flag: "--agencies",
+        shown: "agencies",
+        default: "5",
+        valid: ["1", "10000", "7"],
+        invalid: &["0", "-1", "10001", "65536", "65541"],
+    },
+    Setting {
+        which: Server,
+        section: "lottery",
+        key: "winning_number",
+        variable: "WINNING_NUMBER",
+        flag: "--winning-number",
+        shown: "winning_number",
+        default: "7574",
+        valid: ["0", "9999", "1"],
+        invalid: &["-1", "10000", "65536"],
+    },
+    Setting {
+        which: Server,
+        section: "server",
+        key: "address",
+        variable: "SERVER_ADDRESS",
+        flag: "--address",
+        shown: "address",
+        default: "127.0.0.1:12345",
+        valid: ["\"127.0.0.1:0\"", "\"localhost:0\"", "\"0.0.0.0:0\""],
+        invalid: ADDRESSES,
+    },
+    Setting {
+        which: Server,
+        section: "server",
+        key: "max_connections",
+        variable: "SERVER_MAX_CONNECTIONS",
+        flag: "",
+        shown: "max_connections",
+        default: "1024",
+        valid: ["1", "65535", "7"],
+        invalid: &["0", "-1", "65536"],
+    },
+    Setting {
+        which: Server,
+        section: "server",
+        key: "message_timeout_ms",
+        variable: "SERVER_MESSAGE_TIMEOUT_MS",
+        flag: "",
+        shown: "message_timeout_ms",
+        default: "60000",
+        valid: ["1", "86400000", "7"],
+        invalid: &["0", "-1", "86400001"],
+    },
+    Setting {
+        which: Server,
+        section: "server",
+        key: "exit_after_draw",
+        variable: "SERVER_EXIT_AFTER_DRAW",
+        flag: "",
+        shown: "exit_after_draw",
+        default: "false",
+        valid: ["true", "true", "true"],
+        invalid: SWITCHES,
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "server_address",
+        variable: "CLI_SERVER_ADDRESS",
+        flag: "--server",
+        shown: "server_address",
+        default: "127.0.0.1:12345",
+        valid: ["\"127.0.0.1:1\"", "\"localhost:1\"", "\"[::1]:1\""],
+        invalid: ADDRESSES,
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "id",
+        variable: "CLI_ID",
+        flag: "--agency",
+        shown: "client_id",
+        default: "all",
+        valid: ["1", "10000", "7"],
+        invalid: &["0", "-1", "10001", "65536"],
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "batch_max_amount",
+        variable: "CLI_BATCH_MAX_AMOUNT",
+        flag: "--batch-max-amount",
+        shown: "batch_max_amount",
+        default: "120",
+        valid: ["1", "1000000", "7"],
+        invalid: &["0", "-1", "1000001", "4294967297"],
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "batch_period_ms",
+        variable: "CLI_BATCH_PERIOD_MS",
+        flag: "",
+        shown: "batch_period_ms",
+        default: "0",
+        valid: ["1", "86400000", "7"],
+        invalid: &["-1", "86400001"],
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "window",
+        variable: "CLI_WINDOW",
+        flag: "",
+        shown: "window",
+        default: "128",
+        valid: ["1", "4096", "7"],
+        invalid: &["0", "-1", "4097"],
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "resume",
+        variable: "CLI_RESUME",
+        flag: "",
+        shown: "resume",
+        default: "true",
+        valid: ["false", "false", "false"],
+        invalid: SWITCHES,
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "reply_timeout_ms",
+        variable: "CLI_REPLY_TIMEOUT_MS",
+        flag: "",
+        shown: "reply_timeout_ms",
+        default: "30000",
+        valid: ["1", "86400000", "7"],
+        invalid: &["0", "-1", "86400001"],
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "retry_for_ms",
+        variable: "CLI_RETRY_FOR_MS",
+        flag: "",
+        shown: "retry_for_ms",
+        default: "60000",
+        valid: ["0", "86400000", "7"],
+        invalid: &["-1", "86400001"],
+    },
+    Setting {
+        which: Client,
+        section: "client",
+        key: "agencies_dir",
+        variable: "CLI_AGENCIES_DIR",
+        flag: "",
+        shown: "agencies_dir",
+        default: "agencies",
+        valid: ["\"d1\"", "\"d2\"", "\"d 3\""],
+        invalid: &[],
+    },
+];
+
+impl Setting {
+    /// The text of the invalid ones of its kind, too.
+    fn all_invalid(&self) -> impl Iterator<Item = &'static str> {
+        let is_number = self.default.parse::<u64>().is_ok() || self.key == "id";
+        self.invalid.iter().chain(TEXTS.iter().filter(move |_| is_number)).copied()
+    }
+
+    /// A program in whose scratch directory there is something to start with.
+    fn program(&self, scratch: &Scratch) -> Start {
+        match self.which {
+            // A directory in the place of the bets: it ends by itself as soon as it is configured.
+            Server => {
+                fs::create_dir_all(scratch.path("bets.csv")).expect("a directory");
+                scratch.bare_server()
+            }
+            Client => {
+                for directory in ["agencies", "d1", "d2", "d 3"] {
+                    scratch.write(&format!("{directory}/agency-1.csv"), "bad line");
+                }
+                scratch.bare_client()
+            }
+        }
+    }
+
+    fn in_file(&self, scratch: &Scratch, value: &str) {
+        let Setting { section, key, .. } = self;
+        scratch.write("config.toml", format!("# A comment.\n[{section}]\n{key} = {value}\n"));
+    }
+}
+
+/// What a TOML value reads as in a variable or a flag.
+fn bare(value: &str) -> &str {
+    value.trim_matches('"')
+}
+
+#[track_caller]
+fn assert_shown(ended: &Ended, setting: &Setting, value: &str) {
+    let line = ended.stderr.iter().find(|line| line.contains("action: config | result: success"));
+    let line = line.unwrap_or_else(|| panic!("not configured: {ended}"));
+    let part = format!(" | {}: {value}", setting.shown);
+    let shown = line.trim_end().split_once(&part).map(|(_, rest)| rest);
+    assert!(shown.is_some_and(|rest| rest.is_empty() || rest.starts_with(" | ")), "{part}: {line}");
+}
+
+#[test]
+fn a_flag_beats_a_variable_that_beats_the_file_that_beats_the_default() {
+    for setting in &SETTINGS {
+        let scratch = Scratch::new();
+        // The default address may be in use here, which is of no importance: nobody gets that far.
+        let [in_file, variable, flag] = setting.valid;
+        if setting.key != "address" {
+            let ended = setting.program(&scratch).variable("SERVER_ADDRESS", "127.0.0.1:0").run();
+            assert_shown(&ended, setting, setting.default);
+        }
+        let program = || {
+            let program = setting.program(&scratch);
+            let port = setting.which == Server && setting.key != "address";
+            if port { program.variable("SERVER_ADDRESS", "127.0.0.1:0") } else { program }
+        };
+        setting.in_file(&scratch, in_file);
+        assert_shown(&program().run(), setting, bare(in_file));
+        let empty = program().variable(setting.variable, "");
+        assert_shown(&empty.run(), setting, bare(in_file));
+        let with_variable = || program().variable(setting.variable, bare(variable));
+        assert_shown(&with_variable().run(), setting, bare(variable));
+        if !setting.flag.is_empty() {
+            let with_flag = with_variable().arguments(&[setting.flag, bare(flag)]);
+            assert_shown(&with_flag.run(), setting, bare(flag));
+        }
+    }
+}
+
+#[test]
+fn the_default_address_is_where_the_documentation_says() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("bets.csv")).expect("a directory");
+    scratch.bare_server().run().says("address: 127.0.0.1:12345 | ");
+    scratch.write("agencies/agency-1.csv", "bad line");
+    scratch.bare_client().run().says("server_address: 127.0.0.1:12345 | ");
+}
+
+#[test]
+fn the_files_of_the_server_have_a_key_a_variable_and_one_a_flag() {
+    let scratch = Scratch::new();
+    for name in ["file.csv", "variable.csv", "flag.csv"] {
+        fs::create_dir(scratch.path(name)).expect("a directory");
+    }
+    scratch.write("config.toml", "[storage]\nbets = \"file.csv\"\ndraw = \"file.toml\"\n");
+    let server = || scratch.server();
+    server().run().exits(1).says("bets: file.csv | draw: file.toml").says("error: file.csv: ");
+    let by_variable =
+        || server().variables(&[("BETS_FILE", "variable.csv"), ("DRAW_FILE", "variable.toml")]);
+    by_variable().run().exits(1).says("bets: variable.csv | draw: variable.toml");
+    let by_flag = by_variable().arguments(&["--bets", "flag.csv"]);
+    by_flag.run().exits(1).says("bets: flag.csv | draw: variable.toml").says("error: flag.csv: ");
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_from_everywhere_by_the_name_that_it_was_given_under() {
+    for setting in &SETTINGS {
+        let scratch = Scratch::new();
+        for value in setting.all_invalid() {
+            scratch.write("config.toml", "");
+            let by_variable = setting.program(&scratch).variable(setting.variable, value).run();
+            refused(&by_variable, &format!("{}: must be ", setting.variable), value);
+            if !setting.flag.is_empty() {
+                let by_flag = setting.program(&scratch).arguments(&[setting.flag, value]);
+                refused(&by_flag.run(), &format!("{}: must be ", setting.flag), value);
+            }
+            // In the file numbers are numbers; texts are of the wrong type, which is another test.
+            let is_address = setting.key.contains("address");
+            let in_file = if is_address { format!("\"{value}\"") } else { value.to_owned() };
+            if is_address || value.parse::<i64>().is_ok() && !setting.invalid.contains(&"yes") {
+                setting.in_file(&scratch, &in_file);
+                let name = format!("config.toml: {}.{}: must be ", setting.section, setting.key);
+                refused(&setting.program(&scratch).run(), &name, value);
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn refused(ended: &Ended, start: &str, value: &str) {
+    ended.exits(2);
+    let expected = format!("ERROR action: config | result: fail | error: {start}");
+    assert!(ended.last().contains(&expected), "not {start:?}: {ended}");
+    assert!(ended.last().contains(&format!("not \"{value}\"")), "{ended}");
+    assert_eq!(ended.stderr.len(), 1, "{ended}");
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_with_its_line() {
+    let others = ["\"text\"", "1", "1.5", "true", "[1]", "{}", "2024-01-02"];
+    for setting in &SETTINGS {
+        let right = if setting.default.parse::<u64>().is_ok() || setting.key == "id" {
+            "1"
+        } else if setting.default.parse::<bool>().is_ok() {
+            "true"
+        } else {
+            "\"text\""
+        };
+        for value in others.into_iter().filter(|value| *value != right) {
+            let scratch = Scratch::new();
+            setting.in_file(&scratch, value);
+            let ended = setting.program(&scratch).run();
+            ended.exits(2).says("action: config | result: fail | error: config.toml:3: ");
+        }
+    }
+    for (key, value) in [("log.level", "1"), ("storage.bets", "true"), ("storage.draw", "[]")] {
+        let scratch = Scratch::new();
+        scratch.write("config.toml", format!("{key} = {value}"));
+        scratch.server().run().exits(2).says("error: config.toml:1: ");
+    }
+}
+
+#[test]
+fn a_key_that_nobody_knows_is_refused_by_both_programs_with_its_name_and_line() {
+    let cases = [
+        ("surprise = 1\n", "1", "surprise"),
+        ("[surprise]\n", "1", "surprise"),
+        ("[server]\n\nport = 1\n", "3", "port"),
+        ("[client]\nbatch_max_amounts = 1\n", "2", "batch_max_amounts"),
+        ("[log]\nlevel = \"info\"\nfile = \"x\"\n", "3", "file"),
+        ("[storage]\nBets = \"x\"\n", "2", "Bets"),
+    ];
+    for (text, line, name) in cases {
+        let scratch = Scratch::new();
+        scratch.write("config.toml", text);
+        for program in [scratch.server(), scratch.bare_client()] {
+            let ended = program.run();
+            ended.exits(2).says(&format!("error: config.toml:{line}: ")).says(name);
+            assert_eq!(ended.stderr.len(), 1, "{ended}");
+            assert_eq!(ended.last().matches(" | ").count(), 2, "values have no bars: {ended}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_with_its_line() {
+    for (text, line) in [("[server\n", "1"), ("\n\n= 1\n", "3"), ("[log]\n[log]\n", "2")] {
+        let scratch = Scratch::new();
+        scratch.write("some.toml", text);
+        let ended = scratch.server().arguments(&["--config", "some.toml"]).run();
+        ended.exits(2).says(&format!("error: some.toml:{line}: "));
+        assert_eq!(ended.last().matches(" | ").count(), 2, "values have no bars: {ended}");
+    }
+    let scratch = Scratch::new();
+    scratch.write("config.toml", b"[log]\nlevel = \"\xff\"\n");
+    scratch.server().run().exits(2).says("error: config.toml: ").says("UTF-8");
+}
+
+#[test]
+fn a_file_that_was_named_has_to_be_readable_and_is_read_instead_of_the_other() {
+    let scratch = Scratch::new();
+    scratch.write("config.toml", "surprise = 1\n");
+    scratch.write("other.toml", "[lottery]\nagencies = 0\n");
+    for program in [scratch.server(), scratch.bare_client()] {
+        let ended = program.arguments(&["--config", "missing.toml"]).run();
+        ended.exits(2).says("error: missing.toml: ");
+    }
+    let other = scratch.server().arguments(&["--config", "other.toml"]).run();
+    other.exits(2).says("error: other.toml: lottery.agencies: must be ");
+    fs::create_dir(scratch.path("directory")).expect("a directory");
+    let directory = scratch.server().arguments(&["--config", "directory"]).run();
+    directory.exits(2).says("error: directory: ");
+}
+
+#[test]
+fn a_file_that_is_there_and_cannot_be_read_is_refused() {
+    let scratch = Scratch::new();
+    scratch.write("config.toml", "");
+    let path = scratch.path("config.toml");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("permissions");
+    if fs::read(&path).is_ok() {
+        // Whoever runs this may read everything.
+        fs::remove_file(&path).expect("it can be removed");
+        fs::create_dir(&path).expect("a directory");
+    }
+    scratch.server().run().exits(2).says("error: config.toml: ");
+}
+
+#[test]
+fn the_file_with_all_defaults_is_accepted_by_both() {
+    let scratch = Scratch::new();
+    let text = include_str!("../../config.toml").replace("127.0.0.1:12345", "127.0.0.1:0");
+    scratch.write("config.toml", text);
+    let server = scratch.bare_server().start();
+    let defaults = "agencies: 5 | winning_number: 7574 | address: 127.0.0.1:0 | \
+                    max_connections: 1024 | message_timeout_ms: 60000 | exit_after_draw: false | \
+                    bets: bets.csv | draw: sorteo.toml";
+    server.logs(defaults);
+    server.address();
+    server.stops_on("TERM");
+    scratch.write("agencies/agency-1.csv", "bad line");
+    let defaults = "client_id: all | server_address: 127.0.0.1:0 | agencies_dir: agencies | \
+                    batch_max_amount: 120 | batch_period_ms: 0 | window: 128 | resume: true | \
+                    reply_timeout_ms: 30000 | retry_for_ms: 60000";
+    scratch.bare_client().run().exits(1).says(defaults);
+}
+
+#[test]
+fn a_flag_that_nobody_knows_is_a_usage_error_that_names_it() {
+    let scratch = Scratch::new();
+    for arguments in
+        [&["--surprise"][..], &["-x"], &["surprise"], &["--config"], &["--log-level", "info", "x"]]
+    {
+        for program in [scratch.server(), scratch.bare_client()] {
+            let ended = program.arguments(arguments).run();
+            ended.exits(2).says("error: ").says(arguments[arguments.len() - 1]);
+            assert_eq!(ended.stdout, "");
+        }
+    }
+    // The flags of the one are not those of the other.
+    scratch.server().arguments(&["--batch-max-amount", "1"]).run().exits(2);
+    scratch.bare_client().arguments(&["--new-draw"]).run().exits(2);
+    assert!(scratch.names().is_empty());
+}
+
+#[test]
+fn help_lists_every_flag_and_exits_well() {
+    let scratch = Scratch::new();
+    let both = ["--config", "--log-level", "--help"];
+    let of_the_server = ["--address", "--agencies", "--winning-number", "--bets"];
+    let switches = ["--exit-after-draw", "--new-draw"];
+    let of_the_client = ["--server", "--agency", "--file", "--batch-max-amount"];
+    let server = scratch.bare_server().arguments(&["--help"]).run();
+    let client = scratch.bare_client().arguments(&["--help"]).run();
+    for (ended, flags) in [
+        (server, [&both[..], &of_the_server, &switches].concat()),
+        (client, [&both[..], &of_the_client].concat()),
+    ] {
+        ended.exits(0);
+        for flag in flags {
+            assert!(ended.stdout.contains(flag), "{flag}: {ended}");
+        }
+        assert!(ended.stderr.is_empty());
+    }
+    scratch.bare_server().arguments(&["--version"]).run().exits(0);
+    assert!(scratch.names().is_empty());
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_a_failure_that_names_it() {
+    let scratch = Scratch::new();
+    scratch
+        .bare_server()
+        .arguments(&["--address", "no.such.invalid:0"])
+        .run()
+        .exits(1)
+        .says("no.such.invalid:0");
+    scratch.write("agencies/agency-1.csv", "Ana,Gómez,30000001,2000-02-29,75\n");
+    let client = scratch.bare_client().arguments(&["--server", "no.such.invalid:1"]);
+    let client = client.variable("CLI_RETRY_FOR_MS", "200").run();
+    client.exits(1).says("no.such.invalid:1");
+}
+
+#[test]
+fn an_address_may_be_a_name_or_an_ipv6_address() {
+    let scratch = Scratch::new();
+    let server = scratch.bare_server().arguments(&["--address", "localhost:0"]).start();
+    server.address();
+    server.stops_on("TERM");
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    scratch.write("agencies/agency-1.csv", "Ana,Gómez,30000001,2000-02-29,7574\n");
+    let server = scratch.bare_server().arguments(&["--address", "[::]:0", "--agencies", "1"]);
+    let server = server.start();
+    let address = server.address();
+    let (_, port) = address.rsplit_once(':').expect("an address has a port");
+    for host in ["[::1]", "127.0.0.1", "localhost"] {
+        let ended = scratch.client(&format!("{host}:{port}")).run();
+        ended.succeeds();
+        assert_eq!(ended.stdout, "1,30000001\n");
+    }
+    let ended = server.stops_on("TERM");
+    // An IPv4 peer is shown as one.
+    ended.says("result: success | ip: ::1").says("result: success | ip: 127.0.0.1\n");
+}
+
+mod levels {
+    use super::*;
+
+    #[test]
+    fn what_is_no_level_is_refused_by_the_name_that_it_was_given_under() {
+        for level in ["loud", "1", "informational"] {
+            let scratch = Scratch::new();
+            let by_variable = scratch.server().variable("LOG_LEVEL", level).run();
+            refused(
+                &by_variable,
+                "LOG_LEVEL: must be off, error, warn, info, debug or trace",
+                level,
+            );
+            let by_flag = scratch.bare_client().arguments(&["--log-level", level]).run();
+            refused(&by_flag, "--log-level: must be ", level);
+            scratch.write("config.toml", format!("[log]\nlevel = \"{level}\"\n"));
+            refused(&scratch.server().run(), "config.toml: log.level: must be ", level);
+        }
+    }
+
+    /// What a server logs until it has stored a bet.
+    fn storing(start: impl Fn(&Scratch) -> Start) -> Ended {
+        let scratch = Scratch::new();
+        let bets = "Ana,Gómez,30000001,2000-02-29,75\nEva,Ruiz,30000002,2000-02-29,0076\n";
+        scratch.write("agencies/agency-1.csv", bets);
+        let address = crate::harness::lasting_address();
+        let server = start(&scratch).arguments(&["--agencies", "1", "--address", &address]).start();
+        // A variable, so that what is in the file is the server's only.
+        scratch.client(&address).variable("LOG_LEVEL", "info").run().succeeds();
+        server.stops_quietly()
+    }
+
+    const BETS: [&str; 2] = [
+        "DEBUG action: apuesta_almacenada | result: success | dni: 30000001 | numero: 75\n",
+        "DEBUG action: apuesta_almacenada | result: success | dni: 30000002 | numero: 0076\n",
+    ];
+
+    #[test]
+    fn at_debug_level_each_bet_is_shown_and_otherwise_those_of_batches_of_one() {
+        let debug = storing(|scratch| scratch.bare_server().variable("LOG_LEVEL", "debug"));
+        let info = storing(Scratch::bare_server);
+        for bet in BETS {
+            assert_eq!(debug.count(bet), 1, "{debug}");
+        }
+        info.says("cantidad: 2").never_says("apuesta_almacenada");
+    }
+
+    #[test]
+    fn a_flag_beats_log_level_that_beats_rust_log_that_beats_the_file() {
+        let in_file = |scratch: &Scratch, level: &str| {
+            scratch.write("config.toml", format!("log.level = \"{level}\"\n"));
+            scratch.bare_server()
+        };
+        let has_debug = |ended: &Ended| ended.count(BETS[0]) == 1;
+        assert!(has_debug(&storing(|scratch| in_file(scratch, "debug"))));
+        assert!(!has_debug(&storing(
+            |scratch| in_file(scratch, "debug").variable("RUST_LOG", "info")
+        )));
+        assert!(has_debug(&storing(
+            |scratch| in_file(scratch, "off").variable("RUST_LOG", "debug")
+        )));
+        let filter = "loteria::session=debug";
+        assert!(has_debug(
+            &storing(|scratch| in_file(scratch, "off").variable("RUST_LOG", filter))
+        ));
+        let variables = [("RUST_LOG", "debug"), ("LOG_LEVEL", "info")];
+        assert!(!has_debug(&storing(|scratch| in_file(scratch, "debug").variables(&variables))));
+        let flag = ["--log-level", "debug"];
+        let all = storing(|scratch| in_file(scratch, "off").variables(&variables).arguments(&flag));
+        assert!(has_debug(&all));
+    }
+
+    #[test]
+    fn at_a_higher_level_less_is_shown() {
+        let warn = storing(|scratch| scratch.bare_server().variable("LOG_LEVEL", "warn"));
+        assert!(warn.stderr.is_empty(), "{warn}");
+        let off = Scratch::new();
+        off.write("agencies/agency-1.csv", "bad\n");
+        let ended = off.bare_client().arguments(&["--log-level", "off"]).run();
+        // The reports of bad lines are no log.
+        ended.exits(1);
+        assert_eq!(ended.stderr, ["agencies/agency-1.csv:1: line: must have 5 fields, not 1\n"]);
+    }
+}
+
+mod log_lines {
+    use super::*;
+
+    /// Fails unless the line is `TIMESTAMP LEVEL action: NAME | result: RESULT | key: value …`.
+    #[track_caller]
+    fn assert_shape(line: &str) {
+        let text = line.strip_suffix('\n').expect("a line has an end");
+        let mut parts = text.splitn(3, ' ');
+        let (time, level) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+        let digits = time.replace(|c: char| c.is_ascii_digit(), "0");
+        assert_eq!(digits, "0000-00-00T00:00:00.000Z", "{line}");
+        assert!(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level), "{line}");
+        let mut pairs = parts.next().unwrap_or("").split(" | ").map(|pair| pair.split_once(": "));
+        let (action, name) = pairs.next().flatten().expect(line);
+        assert!(action == "action" && is_word(name), "{line}");
+        let (result, outcome) = pairs.next().flatten().expect(line);
+        assert!(result == "result", "{line}");
+        assert!(["success", "fail", "in_progress"].contains(&outcome), "{line}");
+        for pair in pairs {
+            let (key, value) = pair.expect(line);
+            assert!(is_word(key), "{key}: {line}");
+            assert!(!value.is_empty() && !value.contains('|'), "{key}: {line}");
+            assert!(!value.chars().any(char::is_control), "{key}: {line}");
+        }
+    }
+
+    fn is_word(text: &str) -> bool {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    }
+
+    /// The line after its time and level.
+    fn record(line: &str) -> &str {
+        line.splitn(3, ' ').nth(2).unwrap_or("").trim_end()
+    }
+
+    /// Some line is `start`, or begins with it and goes on with further pairs.
+    #[track_caller]
+    fn assert_logged(ended: &Ended, level: &str, start: &str) {
+        let level = format!(" {level} ");
+        let found = ended.stderr.iter().filter(|line| line.contains(&level)).any(|line| {
+            let rest = record(line).strip_prefix(start);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" | "))
+        });
+        assert!(found, "no{level}{start}\n{ended}");
+    }
+
+    #[test]
+    fn the_fixed_lines_of_both_programs_are_as_they_are_fixed() {
+        let scratch = Scratch::new();
+        five_agencies(&scratch);
+        let server = scratch.server().variable("LOG_LEVEL", "debug").start();
+        let address = server.address();
+        let single = scratch.client(&address).variables(&[
+            ("CLI_ID", "4"),
+            ("NOMBRE", "Ana"),
+            ("APELLIDO", "Gómez"),
+            ("DOCUMENTO", "30000001"),
+            ("NACIMIENTO", "2000-02-29"),
+            ("NUMERO", "0075"),
+        ]);
+        let single = single.run();
+        single.succeeds();
+        scratch.write("agencies/agency-4.csv", "Ana,Gómez,30000001,2000-02-29,0075\n");
+        let client = scratch.client(&address).variable("CLI_BATCH_MAX_AMOUNT", "20").run();
+        client.succeeds();
+        let late = scratch.client(&address).variables(&[
+            ("CLI_ID", "4"),
+            ("NOMBRE", "Ana"),
+            ("APELLIDO", "Gómez"),
+            ("DOCUMENTO", "30000001"),
+            ("NACIMIENTO", "2000-02-29"),
+            ("NUMERO", "0075"),
+        ]);
+        let late = late.run();
+        late.exits(1);
+        let server = server.stops_on("TERM");
+
+        for ended in [&server, &client, &single, &late] {
+            ended.stderr.iter().for_each(|line| assert_shape(line));
+        }
+        let of_the_server = [
+            "action: config | result: success",
+            "action: accept_connections | result: in_progress",
+            "action: accept_connections | result: success | ip: 127.0.0.1",
+            "action: apuesta_almacenada | result: success | dni: 30000001 | numero: 0075",
+            "action: apuesta_recibida | result: success | cantidad: 1",
+            "action: apuesta_recibida | result: success | cantidad: 20",
+            "action: apuesta_recibida | result: fail | cantidad: 1",
+            "action: sorteo | result: success",
+            "action: receive_signal | result: success | signal: SIGTERM",
+            "action: exit | result: success",
+        ];
+        for start in of_the_server {
+            assert_logged(&server, "INFO", start);
+        }
+        assert_logged(&single, "INFO", "action: config | result: success | client_id: 4");
+        let start = "action: apuesta_enviada | result: success | dni: 30000001 | numero: 0075";
+        assert_logged(&single, "INFO", start);
+        assert_logged(&client, "INFO", "action: config | result: success | client_id: all");
+        for start in [
+            "action: apuesta_enviada | result: success | cantidad: 20",
+            "action: apuesta_enviada | result: success | cantidad: 1",
+            "action: consulta_ganadores | result: success | cant_ganadores: 9",
+            "action: consulta_ganadores | result: success | cant_ganadores: 0",
+            "action: exit | result: success",
+        ] {
+            assert_logged(&client, "INFO", start);
+        }
+        // One line for each batch: 3 + 3 + 3 + 0 + 1 of the files, and the single bet.
+        assert_eq!(server.count("action: apuesta_recibida | result: success"), 11, "{server}");
+        assert_eq!(client.count("action: apuesta_enviada | result: success"), 10, "{client}");
+        // The draw is told before any winner.
+        let place = |text: &str| server.stderr.iter().position(|line| line.contains(text));
+        assert!(place("action: sorteo") < place("thread: session-2"), "{server}");
+    }
+
+    #[test]
+    fn whatever_is_refused_a_log_line_is_one_line_of_the_same_shape() {
+        let values = ["a|b", "a | b: c", "two\nlines", "a\u{1b}[31mb", "a\r\nb", "a\tb", "\u{85}"];
+        for value in values {
+            let scratch = Scratch::new();
+            let failures = [
+                scratch.bare_client().variable("CLI_ID", value),
+                scratch.bare_client().arguments(&["--server", value]),
+                scratch.bare_client().variable("CLI_AGENCIES_DIR", value),
+                scratch.server().variable("LOG_LEVEL", value),
+                scratch.server().arguments(&["--bets", &format!("{value}/x")]),
+                scratch.server().arguments(&["--config", value]),
+            ];
+            for failure in failures {
+                let ended = failure.run();
+                assert_ne!(ended.code, Some(0), "{ended}");
+                ended.stderr.iter().for_each(|line| assert_shape(line));
+            }
+            scratch.write("config.toml", format!("{value:?} = 1"));
+            let ended = scratch.server().run();
+            ended.exits(2).stderr.iter().for_each(|line| assert_shape(line));
+        }
+    }
+
+    #[test]
+    fn what_peers_send_stays_on_one_line_of_the_same_shape() {
+        let scratch = Scratch::new();
+        let server: Program = scratch.server().start();
+        let address = server.address();
+        let texts = [
+            "no such\u{1b}[31m command\n".as_bytes(),
+            b"APUESTA|1|An\x07a|Ruiz|30000001|2000-02-29|75;FINAPUESTA\n",
+            b"APUESTA|1|Ana|Ruiz|3000\xc2\x850001|2000-02-29|75;FINAPUESTA\n",
+            b"GANADORES|a\rb\n",
+            b"ECO|a\tb\n",
+            b"\xff\n",
+        ];
+        for (place, text) in (1..).zip(texts) {
+            use std::io::Write;
+            let mut peer = std::net::TcpStream::connect(&address).expect("the server listens");
+            peer.write_all(text).expect("the server reads");
+            drop(peer);
+            server.logs(&format!("thread: session-{place}"));
+        }
+        server.stops_on("INT").stderr.iter().for_each(|line| assert_shape(line));
+    }
+}

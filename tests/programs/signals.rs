@@ -1,0 +1,491 @@
+//! At stake: that SIGTERM and SIGINT end both programs in whatever state they are, soon and well: exit code
+//! 0, a line for the signal, for each socket, file and thread that is closed, and `exit` last. Nothing
+//! that was confirmed is lost by it and nothing is stored in part.
+
+use crate::fake_server::{FakeServer, Office, locked};
+use crate::harness::{Ended, Program, Scratch, WITHIN, lasting_address};
+use crate::sample::{Ends, bets, csv, five_agencies, stored};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const SIGNALS: [&str; 2] = ["TERM", "INT"];
+const ACCEPTED: &str = "action: accept_connections | result: success";
+
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(WITHIN)).expect("a time above zero");
+    stream
+}
+
+fn say(mut stream: &TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).expect("the server reads");
+}
+
+fn hear(stream: &TcpStream) -> String {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("the server answers");
+    line
+}
+
+/// All that still comes until the connection ends, however it ends.
+fn rest(mut stream: &TcpStream) -> String {
+    let mut rest = Vec::new();
+    let _reset = stream.read_to_end(&mut rest);
+    String::from_utf8_lossy(&rest).into_owned()
+}
+
+mod of_the_server {
+    use super::*;
+
+    /// Stops the server: everything that was opened is closed, and told.
+    fn stop(server: Program, signal: &str, address: &str) -> Ended {
+        let ended = server.stops_on(signal);
+        let accepted = ended.count(ACCEPTED);
+        let closed = ended.count("action: close_socket | result: success | ip: ");
+        // The server's own knock at its door may have been accepted and told or not.
+        assert_eq!(accepted, closed, "{ended}");
+        assert_eq!(
+            ended.count("action: close_thread | result: success | thread: session-"),
+            closed
+        );
+        for thread in ["accept", "ledger", "signals"] {
+            ended.says(&format!("action: close_thread | result: success | thread: {thread}"));
+        }
+        ended.says("action: close_file | result: success | file: bets.csv");
+        let listeners = ended.stderr.iter().filter(|line| {
+            line.contains("action: close_socket | result: success | address: 127.0.0.1:")
+        });
+        assert_eq!(listeners.count(), 1, "{ended}");
+        let refused = TcpStream::connect(address).map_err(|error| error.kind());
+        assert!(matches!(refused, Err(ErrorKind::ConnectionRefused)), "{refused:?}");
+        ended
+    }
+
+    /// Brings a server into a state and stops it there, with each signal.
+    fn stops(state: impl Fn(&Program, &str) -> Vec<TcpStream>) {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = scratch.server().start();
+            let address = server.address();
+            let peers = state(&server, &address);
+            stop(server, signal, &address).never_says("action: sorteo");
+            drop(peers);
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_is_idle() {
+        stops(|_, _| Vec::new());
+    }
+
+    #[test]
+    fn it_stops_although_peers_are_silent_and_tells_them() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = scratch.server().start();
+            let address = server.address();
+            let peers: Vec<TcpStream> = (0..20).map(|_| connect(&address)).collect();
+            server.logs_times(ACCEPTED, 20);
+            stop(server, signal, &address);
+            for peer in &peers {
+                assert!(rest(peer).starts_with("ERROR|stopping|"), "they are told");
+            }
+        }
+    }
+
+    #[test]
+    fn it_stops_although_a_peer_has_left_already() {
+        stops(|server, address| {
+            drop(connect(address));
+            server.logs("action: close_thread | result: success | thread: session-1");
+            Vec::new()
+        });
+    }
+
+    #[test]
+    fn it_stops_in_the_middle_of_a_message_and_of_a_batch() {
+        stops(|server, address| {
+            let in_message = connect(address);
+            say(&in_message, "APUESTA|1|Ana|Gó");
+            let in_batch = connect(address);
+            say(&in_batch, "APUESTA|2|Ana|Gómez|30000001|2000-02-29|75;ECO|open\n");
+            assert_eq!(hear(&in_batch), "ECO|open\n");
+            server.logs_times(ACCEPTED, 2);
+            vec![in_message, in_batch]
+        });
+    }
+
+    #[test]
+    fn it_stops_while_agencies_wait_for_the_draw_and_tells_them() {
+        for waiting in 1..=4 {
+            for signal in SIGNALS {
+                let scratch = Scratch::new();
+                let server = scratch.server().start();
+                let address = server.address();
+                let peers: Vec<TcpStream> = (1..=waiting).map(|_| connect(&address)).collect();
+                for (agency, peer) in (1..).zip(&peers) {
+                    say(peer, &format!("ECO|here;GANADORES|{agency}\n"));
+                    assert_eq!(hear(peer), "ECO|here\n");
+                }
+                // And one more beside the barrier, for the first agency.
+                let beside = connect(&address);
+                say(&beside, "ECO|beside;GANADORES|1\n");
+                assert_eq!(hear(&beside), "ECO|beside\n");
+                stop(server, signal, &address).never_says("action: sorteo");
+                for peer in peers.iter().chain([&beside]) {
+                    assert!(rest(peer).starts_with("ERROR|stopping|"), "they are told");
+                }
+                assert_eq!(scratch.names(), ["bets.csv"]);
+            }
+        }
+    }
+
+    #[test]
+    fn it_stops_although_a_peer_does_not_read_its_answers() {
+        stops(|server, address| {
+            let deaf = connect(address);
+            deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a time above zero");
+            let echo = format!("ECO|{}\n", "x".repeat(8000));
+            // Until nothing fits between the two any more: the server is stuck in its answers.
+            while (&deaf).write_all(echo.as_bytes()).is_ok() {}
+            server.logs(ACCEPTED);
+            vec![deaf]
+        });
+    }
+
+    #[test]
+    fn it_stops_although_a_peer_goes_on_sending() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = scratch.server().start();
+            let address = server.address();
+            let greedy = connect(&address);
+            let own = greedy.try_clone().expect("a second handle");
+            let sending = std::thread::spawn(move || {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| rest(&greedy));
+                    while (&greedy).write_all(&b"ECO|x\n".repeat(1000)).is_ok() {}
+                });
+            });
+            server.logs(ACCEPTED);
+            stop(server, signal, &address);
+            // Not every system tells a peer in mid-write that the other side is gone.
+            let _gone = own.shutdown(std::net::Shutdown::Both);
+            sending.join().expect("nothing to be wrong with");
+        }
+    }
+
+    #[test]
+    fn it_stops_with_all_kinds_of_peers_at_once() {
+        stops(|server, address| {
+            let mut peers: Vec<TcpStream> = (0..8).map(|_| connect(address)).collect();
+            say(&peers[1], "APUESTA|1|");
+            say(&peers[2], "ECO|here;GANADORES|2\n");
+            assert_eq!(hear(&peers[2]), "ECO|here\n");
+            say(&peers[3], "APUESTA|3|Ana|Gómez|30000001|2000-02-29|75;FINAPUESTA\n");
+            assert_eq!(hear(&peers[3]), "CONFIRMARAPUESTA|1\n");
+            say(&peers[4], "nonsense\n");
+            drop(peers.pop());
+            server.logs_times(ACCEPTED, 8);
+            peers
+        });
+    }
+
+    #[test]
+    fn it_stops_while_it_refuses_connections() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = scratch.server().variable("SERVER_MAX_CONNECTIONS", "2").start();
+            let address = server.address();
+            let peers: Vec<TcpStream> = (0..6).map(|_| connect(&address)).collect();
+            server.logs_times("action: refuse_connection", 4);
+            stop(server, signal, &address);
+            drop(peers);
+        }
+    }
+
+    #[test]
+    fn it_stops_in_a_storm_of_batches_and_what_it_confirmed_is_stored() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let files: Vec<_> = (1..=5).map(|agency| bets(agency, 3000)).collect();
+            for (agency, bets) in (1..).zip(&files) {
+                scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
+            }
+            let server = scratch.server().start();
+            let address = server.address();
+            let client = scratch.client(&address).variable("CLI_BATCH_MAX_AMOUNT", "3").start();
+            server.logs_times("action: apuesta_recibida | result: success", 100);
+            stop(server, signal, &address).never_says("action: sorteo");
+            client.logs("action: connect | result: in_progress");
+            let confirmed = client.stops_on(signal);
+
+            let stored = stored(&scratch);
+            for (agency, bets) in (1..).zip(&files) {
+                let of_agency = stored.get(&agency).map_or(&[][..], Vec::as_slice);
+                assert!(bets.starts_with(of_agency), "agency {agency}");
+                assert!(of_agency.len().is_multiple_of(3), "a batch was stored in part");
+                let confirmations = format!(
+                    "action: apuesta_enviada | result: success | cantidad: 3 | client_id: {agency}"
+                );
+                let confirmed = 3 * confirmed.count(&confirmations);
+                assert!(confirmed <= of_agency.len(), "{confirmed} of {}", of_agency.len());
+            }
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_reads_its_bets_at_the_start() {
+        let scratch = Scratch::new();
+        let line = "1,Ana,Gómez,30000001,2000-02-29,75\n";
+        scratch.write("bets.csv", line.repeat(600_000));
+        let server = scratch.server().start();
+        server.catches_signals();
+        let ended = server.stops_on("TERM");
+        // It may have been faster than the signal.
+        ended.says("action: close_socket | result: success | address: ");
+        ended.says("action: close_file | result: success | file: bets.csv");
+    }
+
+    #[test]
+    fn it_stops_after_the_draw() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            five_agencies(&scratch);
+            let server = scratch.server().start();
+            let address = server.address();
+            scratch.client(&address).run().succeeds();
+            let late = connect(&address);
+            say(&late, "GANADORES|4\n");
+            assert_eq!(hear(&late), "GANADORES|\n");
+            let ended = stop(server, signal, &address);
+            assert_eq!(ended.count("action: sorteo | result: success"), 1);
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_waits_for_the_late_after_the_draw() {
+        let scratch = Scratch::new();
+        five_agencies(&scratch);
+        let server = scratch.server().start();
+        let address = server.address();
+        scratch.client(&address).run().succeeds();
+        stop(server, "TERM", &address);
+        let server = scratch.server().arguments(&["--exit-after-draw"]).start();
+        let address = server.address();
+        stop(server, "TERM", &address).never_says("exit_after_draw | result");
+    }
+
+    #[test]
+    fn more_signals_than_one_change_nothing() {
+        let scratch = Scratch::new();
+        let server = scratch.server().start();
+        let address = server.address();
+        let silent = connect(&address);
+        server.logs(ACCEPTED);
+        // It is in no hurry to leave: the peer does not.
+        server.signal("INT");
+        server.signal("TERM");
+        let ended = server.ends();
+        ended.succeeds().says("signal: SIGINT");
+        drop(silent);
+    }
+}
+
+mod of_the_client {
+    use super::*;
+
+    const FILE: &str = "agencies/agency-1.csv";
+
+    fn agency_1(scratch: &Scratch, address: &str, variables: &[(&str, &str)]) -> Program {
+        scratch.write(FILE, csv(&bets(1, 50), Ends::Lf));
+        let client = scratch.client(address).arguments(&["--agency", "1"]);
+        client.variable("CLI_BATCH_MAX_AMOUNT", "1").variables(variables).start()
+    }
+
+    /// Stops the client, which has `sockets` open: everything is closed, and told.
+    fn stop(client: Program, signal: &str, sockets: usize) -> Ended {
+        let ended = client.stops_on(signal);
+        assert_eq!(ended.stdout, "");
+        ended.says(&format!("action: close_file | result: success | file: {FILE}"));
+        for thread in ["agency-1", "stop", "signals"] {
+            ended.says(&format!("action: close_thread | result: success | thread: {thread}"));
+        }
+        let closed = ended.count("action: close_socket | result: success | client_id: 1");
+        assert_eq!(closed, sockets, "{ended}");
+        ended.never_says("result: fail");
+        ended
+    }
+
+    #[test]
+    fn it_stops_while_there_is_no_server() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let client = agency_1(&scratch, &lasting_address(), &[]);
+            client.logs_times("action: connect | result: in_progress", 3);
+            stop(client, signal, 0);
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_connects() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address: SocketAddr = listener.local_addr().expect("a bound listener has an address");
+        // Nobody accepts, until the system takes no more connections on the listener's behalf.
+        let mut queue = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            queue.push(stream);
+            assert!(queue.len() < 10_000, "the queue has no end");
+        }
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let client = agency_1(&scratch, &address.to_string(), &[]);
+            client.has_thread("connect");
+            stop(client, signal, 0);
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_waits_for_an_answer() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = FakeServer::start(|peer| peer.listens_on());
+            let client = agency_1(&scratch, &server.address, &[]);
+            server.hears_times("REANUDAR|1", 1);
+            stop(client, signal, 1);
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_pauses_between_batches() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = scratch.server().start();
+            let period = [("CLI_BATCH_PERIOD_MS", "60000")];
+            let client = agency_1(&scratch, &server.address(), &period);
+            server.logs("action: apuesta_recibida | result: success");
+            stop(client, signal, 1);
+            assert_eq!(stored(&scratch)[&1].len(), 1);
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_sends() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = scratch.server().start();
+            let period = [("CLI_BATCH_PERIOD_MS", "5")];
+            let client = agency_1(&scratch, &server.address(), &period);
+            server.logs_times("action: apuesta_recibida | result: success", 3);
+            stop(client, signal, 1).never_says("consulta_ganadores");
+            assert!(bets(1, 50).starts_with(&stored(&scratch)[&1]));
+        }
+    }
+
+    #[test]
+    fn it_stops_while_the_server_does_not_read() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let over = Arc::new(AtomicBool::new(false));
+            let server = FakeServer::start({
+                let over = Arc::clone(&over);
+                move |peer| {
+                    peer.hears();
+                    peer.says("REANUDAR|0\n");
+                    // One batch of many, and then no more.
+                    peer.hears();
+                    while !over.load(Ordering::SeqCst) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            });
+            // More than the two sockets hold between them.
+            let line = "Ana María Estela,Gómez de la Torre,30000001,2000-02-29,75\n";
+            scratch.write(FILE, line.repeat(250_000));
+            let client = scratch.client(&server.address).arguments(&["--agency", "1"]);
+            let client = client.variable("CLI_WINDOW", "4096").start();
+            server.hears_times("APUESTA", 1);
+            client.is_blocked();
+            stop(client, signal, 1);
+            over.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_waits_for_the_draw() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = FakeServer::start({
+                let office = Arc::clone(&office);
+                move |peer| {
+                    while let Some(message) = peer.hears() {
+                        if message.starts_with("GANADORES") {
+                            return peer.listens_on();
+                        }
+                        let answer = locked(&office).answer(&message);
+                        peer.says(&answer);
+                    }
+                }
+            });
+            let client = agency_1(&scratch, &server.address, &[]);
+            server.hears_times("GANADORES|1", 1);
+            stop(client, signal, 1).never_says("consulta_ganadores");
+        }
+    }
+
+    #[test]
+    fn it_stops_with_all_agencies_at_once() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            five_agencies(&scratch);
+            let server = scratch.server().start();
+            let client = scratch
+                .client(&server.address())
+                .variables(&[("CLI_BATCH_PERIOD_MS", "20"), ("CLI_BATCH_MAX_AMOUNT", "1")]);
+            let client = client.start();
+            server.logs_times("action: apuesta_recibida | result: success", 9);
+            let ended = client.stops_on(signal);
+            assert_eq!(ended.count("action: close_socket | result: success"), 5, "{ended}");
+            assert_eq!(ended.count("action: close_file | result: success"), 5, "{ended}");
+            assert_eq!(ended.stdout, "");
+        }
+    }
+
+    #[test]
+    fn it_stops_while_it_reads_its_file() {
+        let scratch = Scratch::new();
+        let line = "Ana,Gómez,30000001,2000-02-29,75\n";
+        scratch.write(FILE, line.repeat(600_000));
+        let server = FakeServer::start(|peer| peer.listens_on());
+        let client = scratch.client(&server.address).arguments(&["--agency", "1"]).start();
+        client.catches_signals();
+        let ended = client.stops_on("TERM");
+        ended.says(&format!("action: close_file | result: success | file: {FILE}"));
+    }
+
+    #[test]
+    fn it_stops_with_a_single_bet_on_its_way() {
+        for (signal, resume) in [("TERM", "true"), ("INT", "false")] {
+            let scratch = Scratch::new();
+            let server = FakeServer::start(|peer| peer.listens_on());
+            let client = scratch.client(&server.address).variables(&[
+                ("CLI_ID", "1"),
+                ("NOMBRE", "Ana"),
+                ("APELLIDO", "Gómez"),
+                ("DOCUMENTO", "30000001"),
+                ("NACIMIENTO", "2000-02-29"),
+                ("NUMERO", "75"),
+                ("CLI_RESUME", resume),
+            ]);
+            let client = client.start();
+            server.hears_times("", 1);
+            let ended = client.stops_on(signal);
+            ended.never_says("apuesta_enviada").says("action: close_socket | result: success");
+            ended.says("action: close_thread | result: success | thread: stop");
+        }
+    }
+}
