@@ -31,6 +31,7 @@ pub use status::status;
 use agency::Agency;
 use attempts::Attempts;
 use bets_file::BetsFile;
+use dial::Dials;
 
 /// How an agency talks with the server.
 #[derive(Clone, Debug)]
@@ -87,10 +88,10 @@ pub fn run(
         Ok((id, file))
     })?;
 
-    let waiting = OpenSockets::new();
+    let (waiting, dials) = (OpenSockets::new(), Dials::new());
     watched(stop, |sockets| {
         in_threads("agency", files, |(id, file)| {
-            let attempts = Attempts { id, settings, stop, sockets };
+            let attempts = Attempts { id, settings, stop, sockets, dials: &dials };
             let agency = Agency { file, attempts, observer, waiting: &waiting };
             let outcome = agency.run();
             if let Err(failed) = &outcome

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What the buffers of all connections may grow by together, in bytes.
-static BUFFERS: GrowthBudget = GrowthBudget::new(12 << 20);
+static BUFFERS: GrowthBudget = GrowthBudget::new(6 << 20);
 
 /// The lottery's central office: stores the agencies' bets and holds the draw when all are done.
 ///

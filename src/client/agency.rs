@@ -7,6 +7,7 @@ use super::dial::pause;
 use super::{Failed, Observer, Settings};
 use crate::connection::OpenSockets;
 use crate::protocol::{BatchWriter, Command, MESSAGE_BYTES_MAX, Reply};
+use crate::text::LogLines;
 use log::info;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -222,6 +223,30 @@ impl Window<'_> {
         if self.sent.len() <= left {
             return Ok(());
         }
+        let mut confirmed = Vec::new();
+        let outcome = self.hear_each(left, conversation, &mut confirmed);
+        if !confirmed.is_empty() {
+            info!(
+                "{}",
+                LogLines(&confirmed, |bets: &u32| format!(
+                    "action: apuesta_enviada | result: success | cantidad: {bets} | client_id: {id}"
+                ))
+            );
+            progress.confirmed += confirmed.iter().copied().map(u64::from).sum::<u64>();
+            progress.in_doubt = !self.sent.is_empty();
+            progress.retry.progress();
+            observer.confirmed(*id, progress.confirmed, file.bets());
+        }
+        outcome
+    }
+
+    /// Hears confirmations until at most `left` batches are without one, and adds the bets of each.
+    fn hear_each(
+        &mut self,
+        left: usize,
+        conversation: &mut Conversation<'_>,
+        confirmed: &mut Vec<u32>,
+    ) -> Result<(), Broken> {
         while self.sent.len() > left {
             let expected = self.sent.front().copied().unwrap_or_default();
             match conversation.expect()? {
@@ -233,14 +258,8 @@ impl Window<'_> {
                 other => return Err(unexpected(&other)),
             }
             self.sent.pop_front();
-            info!(
-                "action: apuesta_enviada | result: success | cantidad: {expected} | client_id: {id}"
-            );
-            progress.confirmed += u64::from(expected);
+            confirmed.push(expected);
         }
-        progress.in_doubt = !self.sent.is_empty();
-        progress.retry.progress();
-        observer.confirmed(*id, progress.confirmed, file.bets());
         Ok(())
     }
 }

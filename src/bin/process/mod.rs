@@ -85,10 +85,10 @@ fn log_to(target: env_logger::Target, filter: &str) {
         .target(target)
         .format(|out, record| {
             let time = out.timestamp_millis();
-            let line = record.args().to_string();
-            // Whatever a value holds, a record is one line.
-            let line = line.replace(['\n', '\r'], " ");
-            writeln!(out, "{time} {} {line}", record.level())
+            let level = record.level();
+            // What happened together is one record of several lines, written with one write.
+            let lines = record.args().to_string();
+            lines.lines().try_for_each(|line| writeln!(out, "{time} {level} {line}"))
         })
         .init();
 }
