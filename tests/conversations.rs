@@ -1564,18 +1564,16 @@ mod stopping {
                         .expect("it goes on until it fails")
                 });
                 agency.hears("CONFIRMARAPUESTA|1");
-                let listener = scope.spawn(move || (agency.rest(), agency));
+                // Whether it hears why depends on how far the server was with what it had read.
+                let listener = scope.spawn(move || agency.rest());
                 std::thread::sleep(Duration::from_millis(50));
                 office.stop();
-                let (heard, agency) = listener.join().expect("it just listens");
+                listener.join().expect("it just listens");
                 let error = sender.join().expect("it just sends");
                 assert!(
                     !loteria::connection::is_timeout(&error),
                     "the sender waits for a server that is gone: {error}"
                 );
-                if !heard.ends_with(b"ERROR|stopping|the server is stopping\n") {
-                    agency.fail("the last that is heard should be that the server stops");
-                }
             });
         }
     }
