@@ -3,7 +3,8 @@
 //! is compared with `config.toml`, with the code and with `--help`; its links, paths and targets of `make`
 //! have to exist. `README.es.md` is held to the same commands, output, settings and links.
 //!
-//! A command that [`KNOWN`] does not list fails: say there how it is tried.
+//! A command that [`KNOWN`] does not list fails: say there how it is tried. A block of `text` behind commands shows
+//! lines that they print, of which a `…` stands for anything.
 
 mod pages;
 
@@ -637,42 +638,50 @@ fn paths_of_the_project_that_the_readme_names_exist() {
     }
 }
 
+/// Fails with the first difference of the two pages.
+#[track_caller]
+fn hold_equal(what: &str, spanish: &[String], english: &[String]) {
+    for (place, english) in english.iter().enumerate() {
+        let spanish = spanish.get(place).map_or("nothing", String::as_str);
+        assert_eq!(spanish, english, "{SPANISH} and {ENGLISH} differ in {what} {}", place + 1);
+    }
+    let more = &spanish[english.len()..];
+    assert!(more.is_empty(), "{ENGLISH} has no such {what}: {more:?}");
+}
+
 #[test]
 fn the_spanish_page_has_the_same_commands_output_settings_links_and_sections() {
     let (english, spanish) = (page(ENGLISH), page(SPANISH));
-    let commands = |page: &str| -> Vec<Vec<String>> {
-        let text = |typed: Typed| typed.text;
-        walk(page).into_iter().map(|(typed, _)| typed.into_iter().map(text).collect()).collect()
+    let hold = |what: &str, of: &dyn Fn(&str) -> Vec<String>| {
+        hold_equal(what, &of(&spanish), &of(&english));
     };
-    assert_eq!(commands(&spanish), commands(&english));
-
-    let others = |page: &str| -> Vec<String> {
-        let others = blocks(page).into_iter().filter(|block| block.kind != "sh");
-        others.map(|block| block.text).collect()
-    };
-    assert_eq!(others(&spanish), others(&english));
-
-    let settings = |page: &str| -> Vec<[String; 4]> {
-        let short =
-            |text: &str| text.split([':', ' ']).next().unwrap_or("").replace("ninguna", "none");
-        let row = |row: Row| [row.key, row.variable, short(&row.flag), short(&row.default)];
-        table(page).into_iter().map(row).collect()
-    };
-    assert_eq!(settings(&spanish), settings(&english));
-
-    let links_of = |page: &str| -> Vec<String> {
-        let links = links(page).into_iter().map(|(_, link)| link);
-        links.filter(|link| ![ENGLISH, SPANISH].contains(&link.as_str())).collect()
-    };
-    assert_eq!(links_of(&spanish), links_of(&english));
-
-    // The sections, and how many lines each table has.
-    let shape = |page: &str| -> Vec<String> {
+    hold("section or line of a list or of a table", &|page| {
         let begin = |line: &str| line.split([' ', '`']).next().unwrap_or("").to_owned();
         let prose = prose(page);
         prose.lines().filter(|line| line.starts_with(['#', '|', '*'])).map(begin).collect()
-    };
-    assert_eq!(shape(&spanish), shape(&english));
+    });
+    hold("command", &|page| {
+        let commands = walk(page).into_iter().flat_map(|(commands, _)| commands);
+        commands.map(|typed| typed.text).collect()
+    });
+    hold("line that is shown", &|page| {
+        let shown = blocks(page).into_iter().filter(|block| block.kind != "sh");
+        shown.flat_map(|block| block.text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    });
+    hold("setting", &|page| {
+        let row = |row: Row| {
+            let Row { key, variable, flag, default } = row;
+            // Words are in the page's own language.
+            let flag = flag.rsplit_once('`').map_or("", |(code, _)| code);
+            let default = default.split(": ").next().unwrap_or("").replace("ninguna", "none");
+            format!("{key} {variable} {flag} {default}")
+        };
+        table(page).into_iter().map(row).collect()
+    });
+    hold("link", &|page| {
+        let links = links(page).into_iter().map(|(_, link)| link);
+        links.filter(|link| ![ENGLISH, SPANISH].contains(&link.as_str())).collect()
+    });
 }
 
 #[test]
