@@ -11,26 +11,28 @@
 #![allow(clippy::print_stdout, reason = "to print is what a benchmark does")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has nothing better to do")]
 
+mod whole;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-const SERVER: &str = env!("CARGO_BIN_EXE_server");
-const CLIENT: &str = env!("CARGO_BIN_EXE_client");
+use whole::{Data, Lottery, Run, Server, median};
 
 fn main() {
     let options = Options::parse();
     let scratch = tempfile::tempdir().unwrap();
-    let data = Data::make(&options, scratch.path(), 5);
-    let many = Data::make(&Options { from: None, ..options.clone() }, scratch.path(), 500);
+    let data = match &options.from {
+        Some(from) => Data::repeat(from, scratch.path(), options.bets),
+        None => Data::generate(scratch.path(), 5, options.bets),
+    };
+    let many = Data::generate(scratch.path(), 500, options.bets);
     println!("{} bets of 5 agencies, {} of 500, {} runs\n", data.bets, many.bets, options.runs);
     println!("| figure | median | least | most |");
     println!("|---|---|---|---|");
 
-    let run = || Lottery { data: &data, window: None }.run(scratch.path());
+    let run = || Lottery::over(&data).run(scratch.path());
     let copy = || data.copy(scratch.path());
     // One of each that does not count.
     let _warm = (copy(), run());
@@ -39,15 +41,10 @@ fn main() {
     for _ in 0..options.runs {
         copies.push(copy());
         runs.push(run());
-        lone.push(Lottery { data: &data, window: Some(1) }.run(scratch.path()));
-        fives.push(
-            Lottery { data: &many.of_five(scratch.path()), window: None }.run(scratch.path()),
-        );
-        fivehundreds.push(Lottery { data: &many, window: None }.run(scratch.path()));
+        lone.push(Lottery { window: Some(1), ..Lottery::over(&data) }.run(scratch.path()));
+        fives.push(Lottery::over(&many.of_five(scratch.path())).run(scratch.path()));
+        fivehundreds.push(Lottery::over(&many).run(scratch.path()));
     }
-    let rate = |bets: u64, time: Duration| bets as f64 / time.as_secs_f64() / 1e6;
-    let rates =
-        |bets, runs: &[Run]| runs.iter().map(|run| rate(bets, run.time)).collect::<Vec<_>>();
     let copied: Vec<f64> = copies.iter().map(|time| rate(data.bets, *time)).collect();
     row("copy by the csv crate, M bets/s", &copied);
     row("whole client run, M bets/s", &rates(data.bets, &runs));
@@ -65,7 +62,15 @@ fn main() {
     big_file(scratch.path(), &data, options.runs);
 }
 
-#[derive(Clone)]
+/// Millions of bets a second.
+fn rate(bets: u64, time: Duration) -> f64 {
+    bets as f64 / time.as_secs_f64() / 1e6
+}
+
+fn rates(bets: u64, runs: &[Run]) -> Vec<f64> {
+    runs.iter().map(|run| rate(bets, run.time)).collect()
+}
+
 struct Options {
     bets: u64,
     runs: usize,
@@ -87,185 +92,6 @@ impl Options {
             }
         }
         options
-    }
-}
-
-/// The files of some agencies.
-struct Data {
-    directory: PathBuf,
-    agencies: usize,
-    bets: u64,
-}
-
-impl Data {
-    fn make(options: &Options, scratch: &Path, agencies: usize) -> Data {
-        let directory = scratch.join(format!("agencies-{agencies}"));
-        fs::create_dir(&directory).unwrap();
-        match &options.from {
-            Some(from) => repeat(from, &directory, agencies, options.bets),
-            None => generate(&directory, agencies, options.bets),
-        }
-        let data = Data { directory, agencies, bets: 0 };
-        let bets = data.files().map(|file| lines(&fs::read(file).unwrap())).sum();
-        Data { bets, ..data }
-    }
-
-    fn files(&self) -> impl Iterator<Item = PathBuf> {
-        (1..=self.agencies).map(|agency| self.directory.join(format!("agency-{agency}.csv")))
-    }
-
-    /// The same bets by five agencies.
-    fn of_five(&self, scratch: &Path) -> Data {
-        let directory = scratch.join("agencies-as-5");
-        let five = Data { directory, agencies: 5, bets: self.bets };
-        if !five.directory.exists() {
-            fs::create_dir(&five.directory).unwrap();
-            let files: Vec<PathBuf> = self.files().collect();
-            for (file, own) in five.files().zip(files.chunks(files.len().div_ceil(5))) {
-                let mut all = File::create(file).unwrap();
-                for own in own {
-                    let text = fs::read(own).unwrap();
-                    all.write_all(&text).unwrap();
-                    if !text.ends_with(b"\n") {
-                        all.write_all(b"\n").unwrap();
-                    }
-                }
-            }
-        }
-        five
-    }
-
-    /// The time that one thread needs to read all rows and write them into one file.
-    fn copy(&self, scratch: &Path) -> Duration {
-        let start = Instant::now();
-        let to = scratch.join("copy.csv");
-        let mut writer = csv::WriterBuilder::new().has_headers(false).from_path(&to).unwrap();
-        let mut record = csv::ByteRecord::new();
-        for file in self.files() {
-            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(file).unwrap();
-            while reader.read_byte_record(&mut record).unwrap() {
-                writer.write_byte_record(&record).unwrap();
-            }
-        }
-        writer.flush().unwrap();
-        let time = start.elapsed();
-        fs::remove_file(to).unwrap();
-        time
-    }
-}
-
-fn generate(directory: &Path, agencies: usize, bets: u64) {
-    let status = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--release", "--example", "make_agencies", "--"])
-        .args(["--agencies", &agencies.to_string(), "--bets", &bets.to_string()])
-        .arg(directory)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(status.unwrap().success(), "no bets could be made");
-}
-
-fn repeat(from: &Path, directory: &Path, agencies: usize, bets: u64) {
-    let name = |agency| format!("agency-{agency}.csv");
-    let texts: Vec<Vec<u8>> =
-        (1..=agencies).map(|agency| fs::read(from.join(name(agency))).unwrap()).collect();
-    let times = bets.div_ceil(texts.iter().map(|text| lines(text)).sum());
-    for (agency, text) in (1..).zip(texts) {
-        let mut file = File::create(directory.join(name(agency))).unwrap();
-        for _ in 0..times {
-            file.write_all(&text).unwrap();
-        }
-    }
-}
-
-fn lines(text: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', text).count() as u64
-        + u64::from(!text.is_empty() && !text.ends_with(b"\n"))
-}
-
-/// One lottery from nothing to the winners.
-struct Lottery<'d> {
-    data: &'d Data,
-    window: Option<u32>,
-}
-
-struct Run {
-    /// From the start of the client to its end.
-    time: Duration,
-    /// The server's, as the system counts it.
-    peak_kib: u64,
-}
-
-impl Lottery<'_> {
-    fn run(&self, scratch: &Path) -> Run {
-        let directory = tempfile::tempdir_in(scratch).unwrap();
-        let server = Server::start(directory.path(), self.data.agencies);
-        let mut client = Command::new(CLIENT);
-        client.env_clear().current_dir(directory.path());
-        client.env("CLI_AGENCIES_DIR", &self.data.directory);
-        client.env("CLI_SERVER_ADDRESS", &server.address);
-        if let Some(window) = self.window {
-            client.env("CLI_WINDOW", window.to_string());
-        }
-        client.stdout(Stdio::null()).stderr(Stdio::null());
-        let start = Instant::now();
-        let status = client.status().unwrap();
-        let time = start.elapsed();
-        assert!(status.success(), "the client failed");
-        let peak_kib = server.peak_kib();
-        server.stop();
-        let stored = lines(&fs::read(directory.path().join("bets.csv")).unwrap());
-        assert_eq!(stored, self.data.bets, "every bet is stored");
-        Run { time, peak_kib }
-    }
-}
-
-/// A server in a directory of its own.
-struct Server {
-    child: Child,
-    address: String,
-    /// From its start until it accepts.
-    start: Duration,
-}
-
-impl Server {
-    fn start(directory: &Path, agencies: usize) -> Server {
-        let log = directory.join("server.log");
-        let start = Instant::now();
-        let mut child = Command::new(SERVER)
-            .args(["--address", "127.0.0.1:0", "--agencies", &agencies.to_string()])
-            .env_clear()
-            .env("SERVER_MAX_CONNECTIONS", "10000")
-            .current_dir(directory)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the server did not start");
-            if line.contains("accept_connections | result: in_progress") {
-                break line.trim_end().rsplit(' ').next().unwrap().to_owned();
-            }
-        };
-        let start = start.elapsed();
-        // The log is written to a file, as it would be.
-        let mut log = File::create(log).unwrap();
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut log));
-        Server { child, address, start }
-    }
-
-    fn peak_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    fn stop(mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
-        assert!(self.child.wait().unwrap().success(), "the server failed");
     }
 }
 
@@ -368,12 +194,6 @@ fn read_once(path: &Path) -> Duration {
 
 fn ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
     over.iter().zip(under).map(|(over, under)| over / under).collect()
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
 }
 
 fn row(figure: &str, figures: &[f64]) {

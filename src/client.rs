@@ -22,13 +22,16 @@ mod conversation;
 mod dial;
 mod retry;
 mod single;
+mod status;
 
 pub use bets_file::FileFailed;
 pub use single::{SingleBet, place};
+pub use status::status;
 
 use agency::Agency;
 use attempts::Attempts;
 use bets_file::BetsFile;
+use dial::Dials;
 
 /// How an agency talks with the server.
 #[derive(Clone, Debug)]
@@ -55,8 +58,8 @@ pub trait Observer: Sync {
     fn invalid_line(&self, report: &str);
     /// So many of the agency's bets, of so many in its file, are known to be on the server's disk.
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64);
-    /// The agency has no more bets and waits for the draw.
-    fn waiting(&self, agency: AgencyId);
+    /// The agency has no more than these bets and waits for the draw.
+    fn waiting(&self, agency: AgencyId, bets: u64);
     /// The documents of the agency's winners.
     ///
     /// # Errors
@@ -85,10 +88,10 @@ pub fn run(
         Ok((id, file))
     })?;
 
-    let waiting = OpenSockets::new();
+    let (waiting, dials) = (OpenSockets::new(), Dials::new());
     watched(stop, |sockets| {
         in_threads("agency", files, |(id, file)| {
-            let attempts = Attempts { id, settings, stop, sockets };
+            let attempts = Attempts { id, settings, stop, sockets, dials: &dials };
             let agency = Agency { file, attempts, observer, waiting: &waiting };
             let outcome = agency.run();
             if let Err(failed) = &outcome
@@ -201,6 +204,8 @@ pub enum Failed {
         /// Why the last connection failed.
         last: String,
     },
+    /// No server answers, and it was to be asked only once.
+    NoServer(String),
     /// Bets were sent, their confirmation was lost, and the server is not to be asked.
     Unknown(String),
     /// The winners could not be printed.
@@ -246,6 +251,7 @@ impl fmt::Display for Failed {
                 let after = after.as_millis();
                 write!(formatter, "no progress for {after} ms, last: {last}")
             }
+            Failed::NoServer(why) => write!(formatter, "{why}; is a server running there?"),
             Failed::Unknown(last) => write!(
                 formatter,
                 "connection lost ({last}) with batches on their way, which may be stored or not, \

@@ -75,6 +75,8 @@ struct Seat {
     /// How many came after the seat was taken; the last of them waits.
     later: u64,
     told: bool,
+    /// How many are waiting for the draw, at the barrier or beside it.
+    waiting: u32,
 }
 
 impl<R: Send + Sync> Draw<R> {
@@ -130,6 +132,11 @@ impl<R: Send + Sync> Draw<R> {
         }
     }
 
+    /// Whether anybody waits for each agency, in their order.
+    pub fn waiting(&self) -> Vec<bool> {
+        self.hall().seats.iter().map(|seat| seat.waiting > 0).collect()
+    }
+
     /// Comes for `agency`, which has no more bets, and waits for the fate of the draw. One of those
     /// who complete the meeting calls `hold` for everybody.
     ///
@@ -141,11 +148,19 @@ impl<R: Send + Sync> Draw<R> {
             return Attended::Fate(fate);
         }
         let seat = &mut hall.seats[agency.index()];
-        if seat.taken {
-            return self.wait_beside(agency, hall);
-        }
-        seat.taken = true;
-        drop(hall);
+        seat.waiting += 1;
+        let attended = if seat.taken {
+            self.wait_beside(agency, hall)
+        } else {
+            seat.taken = true;
+            drop(hall);
+            self.wait_at_the_barrier(hold)
+        };
+        self.hall().seats[agency.index()].waiting -= 1;
+        attended
+    }
+
+    fn wait_at_the_barrier(&self, hold: impl FnOnce() -> Fate<R>) -> Attended<'_, R> {
         if self.barrier.wait().is_leader() && self.begin_holding() {
             self.decide(hold());
         }

@@ -187,12 +187,30 @@ impl Account<'_> {
         self.ask(|reply| Request::Hold { reply }).unwrap_or(Err(HoldFailed::Storage))
     }
 
+    /// How many bets each agency has stored, and whether it has more, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Ended`].
+    pub fn count(&self) -> Result<Vec<AgencyCount>, Refused> {
+        self.ask(|reply| Request::Count { reply })
+    }
+
     fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, Refused> {
         let (reply, answer) = bounded(1);
         // Both fail alike: the thread is gone, and with it whoever could answer.
         self.requests.send(request(reply)).map_err(|_| Refused::Ended)?;
         answer.recv().map_err(|_| Refused::Ended)
     }
+}
+
+/// What is known of an agency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgencyCount {
+    /// How many of its bets are on disk.
+    pub bets: u64,
+    /// Whether none is stored any more: it said so, or the draw was held.
+    pub finished: bool,
 }
 
 /// How far an agency got.
@@ -220,6 +238,7 @@ enum Request {
     Store(StoreRequest),
     Resume { agency: AgencyId, reply: Sender<(u64, Standing)> },
     Finish { ticket: u64, agency: AgencyId, reply: Sender<Result<(), Refused>> },
+    Count { reply: Sender<Vec<AgencyCount>> },
     Hold { reply: Sender<Result<DrawResult, HoldFailed>> },
 }
 

@@ -7,11 +7,13 @@ use std::fmt;
 
 mod error;
 mod plain;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Effect, ErrorCode, Refusal};
 pub use plain::{BatchRead, BatchReader, BatchWriter};
+pub use status::{AgencyState, AgencyStatus, DrawStatus, Status};
 
 /// The most bytes of a message, its line end included.
 pub const MESSAGE_BYTES_MAX: usize = 8192;
@@ -31,6 +33,12 @@ mod word {
     pub(super) const WINNERS: &str = "GANADORES";
     pub(super) const RESUME: &str = "REANUDAR";
     pub(super) const ECHO: &str = "ECO";
+    pub(super) const STATUS: &str = "ESTADO";
+    pub(super) const PENDING: &str = "PENDIENTE";
+    pub(super) const HELD: &str = "REALIZADO";
+    pub(super) const OPEN: &str = "ABIERTA";
+    pub(super) const FINISHED: &str = "TERMINADA";
+    pub(super) const WAITING: &str = "ESPERA";
     pub(super) const ERROR: &str = "ERROR";
 }
 
@@ -58,6 +66,8 @@ pub enum Command<'a> {
     },
     /// Are you there?
     Echo(&'a str),
+    /// How does the lottery stand?
+    Status,
 }
 
 impl<'a> Command<'a> {
@@ -100,6 +110,7 @@ impl<'a> Command<'a> {
                 }
                 Ok(Command::Echo(text))
             }
+            word::STATUS => exactly::<0>(word::STATUS, fields).map(|[]| Command::Status),
             "" if text.is_empty() => Err(InvalidCommand::Empty),
             other => Err(InvalidCommand::Unknown(excerpt(other))),
         }
@@ -126,6 +137,7 @@ impl fmt::Display for Command<'_> {
             Command::Winners { agency } => write!(formatter, "{}|{agency}", word::WINNERS),
             Command::Resume { agency } => write!(formatter, "{}|{agency}", word::RESUME),
             Command::Echo(text) => write!(formatter, "{}|{text}", word::ECHO),
+            Command::Status => formatter.write_str(word::STATUS),
         }
     }
 }
@@ -232,6 +244,8 @@ pub enum Reply<'a> {
     },
     /// The text of an echo.
     Echo(&'a str),
+    /// How the lottery stands.
+    Status(Status),
     /// What was asked could not be done.
     Error {
         /// A word of [`ErrorCode`], or of a later one.
@@ -284,6 +298,7 @@ impl<'a> Reply<'a> {
                 valid.then_some(Reply::Resume { bets, last })
             }
             word::ECHO => (!rest.contains(FIELD_SEPARATOR)).then_some(Reply::Echo(rest)),
+            word::STATUS => Status::parse(rest.split(FIELD_SEPARATOR)).map(Reply::Status),
             word::ERROR => {
                 let (code, detail) = rest.split_once(FIELD_SEPARATOR)?;
                 (!detail.contains(FIELD_SEPARATOR)).then_some(Reply::Error { code, detail })
@@ -322,6 +337,7 @@ impl fmt::Display for Reply<'_> {
                     .try_for_each(|last| write!(formatter, "|{}|{}", last.document, last.number))
             }
             Reply::Echo(text) => write!(formatter, "{}|{text}", word::ECHO),
+            Reply::Status(status) => write!(formatter, "{}|{status}", word::STATUS),
             Reply::Error { code, detail } => write!(formatter, "{}|{code}|{detail}", word::ERROR),
         }
     }

@@ -8,10 +8,12 @@ use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
 use crate::connection::{GrowthBudget, LineBuffer, Timed, drain, is_timeout};
 use crate::draw::{Attended, Draw, Fate};
-use crate::ledger::{Account, DrawResult, HoldFailed, Ledger, Refused, Standing};
+use crate::ledger::{Account, AgencyCount, DrawResult, HoldFailed, Ledger, Refused, Standing};
 use crate::protocol::{
-    BatchReader, Command, Effect, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Refusal, Reply,
+    AgencyState, AgencyStatus, BatchReader, Command, DrawStatus, Effect, ErrorCode, LastBet,
+    MESSAGE_BYTES_MAX, Refusal, Reply, Status,
 };
+use crate::text::LogLines;
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log_enabled};
 use std::convert::Infallible;
@@ -248,19 +250,17 @@ impl Session<'_> {
             log_bets(&self.gathered.rows, &self.gathered.bets);
         }
         self.gathered.rows.clear();
-        for bets in self.gathered.bets.drain(..) {
-            match &refusal {
-                None => stored(bets, &mut self.answers),
-                Some(refusal) if refusal.code.effect() == Effect::Continues => {
-                    refused(bets, refusal, &mut self.answers);
-                }
-                Some(refusal) => log_refused(bets, refusal),
-            }
+        let batches = std::mem::take(&mut self.gathered.bets);
+        let Some(refusal) = refusal else {
+            stored(&batches, &mut self.answers);
+            return Ok(());
+        };
+        log_refused(&batches, &refusal);
+        if refusal.code.effect() == Effect::Closes {
+            return Err(refusal.into());
         }
-        match refusal {
-            Some(refusal) if refusal.code.effect() == Effect::Closes => Err(refusal.into()),
-            _ => Ok(()),
-        }
+        batches.iter().for_each(|_| refusal.reply().write(&mut self.answers));
+        Ok(())
     }
 
     /// Executes the commands of a message, up to the first that fails.
@@ -293,6 +293,7 @@ impl Session<'_> {
             Ok(Command::Winners { agency }) => self.winners(agency, lines)?,
             Ok(Command::Resume { agency }) => self.resume(agency)?,
             Ok(Command::Echo(text)) => Reply::Echo(text).write(&mut self.answers),
+            Ok(Command::Status) => self.status()?,
             Err(invalid) if Command::is_bet(text) => {
                 return Err(self.refuse_bet(invalid.code(), invalid).into());
             }
@@ -319,13 +320,13 @@ impl Session<'_> {
     fn store_open(&mut self) -> Result<(), End> {
         let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets > 0) else {
             // Nothing is open, so nothing is stored.
-            stored(0, &mut self.answers);
+            stored(&[0], &mut self.answers);
             return Ok(());
         };
         match self.account.store(speaker.agency, &mut self.open.rows) {
             Ok(()) => {
                 log_bets(&self.open.rows, &[self.open.bets]);
-                stored(self.open.bets, &mut self.answers);
+                stored(&[self.open.bets], &mut self.answers);
                 self.open.clear();
                 Ok(())
             }
@@ -390,6 +391,30 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Tells how the lottery stands.
+    fn status(&mut self) -> Result<(), End> {
+        let counts = self.account.count().map_err(|_| End::Ledger)?;
+        let waiting = self.office.draw.waiting();
+        let agency = |(count, waiting): (AgencyCount, bool)| AgencyStatus {
+            bets: count.bets,
+            state: match (count.finished, waiting) {
+                (false, _) => AgencyState::Open,
+                (true, false) => AgencyState::Finished,
+                (true, true) => AgencyState::Waiting,
+            },
+        };
+        let draw = match self.office.draw.fate() {
+            Some(Fate::Held(result)) => {
+                let winners = result.agencies.iter().map(|agency| agency.winners.len() as u64);
+                DrawStatus::Held { winners: winners.sum() }
+            }
+            _ => DrawStatus::Pending,
+        };
+        let agencies = counts.into_iter().zip(waiting).map(agency).collect();
+        Reply::Status(Status { draw, agencies }).write(&mut self.answers);
+        Ok(())
+    }
+
     fn between_batches(&self) -> Result<(), Refusal> {
         if self.open.bets == 0 {
             return Ok(());
@@ -416,14 +441,14 @@ impl Session<'_> {
     fn refuse_bet(&self, code: ErrorCode, reason: impl std::fmt::Display) -> Refusal {
         let bets = self.open.bets + 1;
         let refusal = code.with(format_args!("bet {bets}: {reason}"));
-        log_refused(bets, &refusal);
+        log_refused(&[bets], &refusal);
         refusal
     }
 
     /// Refuses a command, and with it the open batch, if there is one.
     fn refuse(&self, refusal: Refusal) -> Refusal {
         if self.open.bets > 0 {
-            log_refused(self.open.bets, &refusal);
+            log_refused(&[self.open.bets], &refusal);
         }
         refusal
     }
@@ -467,18 +492,26 @@ fn refusal_of(refused: Refused) -> Result<Refusal, End> {
     }
 }
 
-fn stored(bets: u32, answers: &mut Vec<u8>) {
-    info!("action: apuesta_recibida | result: success | cantidad: {bets}");
-    Reply::Stored { bets: bets.into() }.write(answers);
+/// Logs and answers batches that are stored.
+fn stored(batches: &[u32], answers: &mut Vec<u8>) {
+    info!(
+        "{}",
+        LogLines(batches, |bets: &u32| format!(
+            "action: apuesta_recibida | result: success | cantidad: {bets}"
+        ))
+    );
+    for &bets in batches {
+        Reply::Stored { bets: bets.into() }.write(answers);
+    }
 }
 
-fn refused(bets: u32, refusal: &Refusal, answers: &mut Vec<u8>) {
-    log_refused(bets, refusal);
-    refusal.reply().write(answers);
-}
-
-fn log_refused(bets: u32, refusal: &Refusal) {
-    info!("action: apuesta_recibida | result: fail | cantidad: {bets} | error: {refusal}");
+fn log_refused(batches: &[u32], refusal: &Refusal) {
+    info!(
+        "{}",
+        LogLines(batches, |bets: &u32| format!(
+            "action: apuesta_recibida | result: fail | cantidad: {bets} | error: {refusal}"
+        ))
+    );
 }
 
 /// Logs the bets of batches of one, and at debug level all.

@@ -33,6 +33,16 @@ impl<T: fmt::Display> fmt::Display for LogValue<T> {
     }
 }
 
+/// A log line for each of some items that came together: one record, which is written at once.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLines<'i, I, L>(pub &'i [I], pub L);
+
+impl<I, L: Fn(&I) -> String> fmt::Display for LogLines<'_, I, L> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|item| writeln!(formatter, "{}", self.1(item)))
+    }
+}
+
 /// Replaces what a log value must not hold.
 struct Cleaning<'w, 'f>(&'w mut fmt::Formatter<'f>);
 

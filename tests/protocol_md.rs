@@ -340,7 +340,7 @@ fn the_table_of_bounds_has_the_bounds_of_the_code() {
     let message = format!("{MESSAGE_BYTES_MAX} bytes");
     for (what, bound) in [
         ("message, its `\\n` included", message.clone()),
-        ("reply but for the winners, its `\\n` included", message),
+        ("reply but for the winners and the status, its `\\n` included", message),
         ("open batch, as lines of `bets.csv`", format!("{BATCH_BYTES_MAX} bytes")),
         ("first name, last name", format!("{NAME_CHARS_MAX} characters")),
         ("number", NUMBER_MAX.to_string()),
@@ -368,7 +368,7 @@ fn every_word_of_a_reply_and_every_code_that_can_be_shown_is_shown() {
         })
         .collect();
     let shown = |prefix: &str| heard.iter().any(|line| line.starts_with(prefix));
-    for word in ["CONFIRMARAPUESTA|", "GANADORES|", "REANUDAR|", "ECO|"] {
+    for word in ["CONFIRMARAPUESTA|", "GANADORES|", "REANUDAR|", "ECO|", "ESTADO|"] {
         assert!(shown(word), "no transcript has the reply {word}");
     }
     for code in ErrorCode::ALL.iter().filter(|code| !elsewhere.contains(code)) {

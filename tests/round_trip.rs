@@ -5,8 +5,11 @@
 mod support;
 
 use loteria::bet::{Agencies, AgencyId, Bet};
-use loteria::protocol::{Command, ErrorCode, LastBet, Reply};
+use loteria::protocol::{
+    AgencyState, AgencyStatus, Command, DrawStatus, ErrorCode, LastBet, Reply, Status,
+};
 use proptest::collection::vec;
+use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 use support::{Lottery, Office};
@@ -85,6 +88,7 @@ proptest! {
             Command::Winners { agency },
             Command::Resume { agency },
             Command::Echo(&text),
+            Command::Status,
         ] {
             let printed = command.to_string();
             prop_assert_eq!(Command::parse(&printed, agencies()), Ok(command));
@@ -99,7 +103,13 @@ proptest! {
         number in "[0-9]{1,4}",
         text in r"[^\p{Cc}|;]*",
         code in select(ErrorCode::ALL.to_vec()),
+        winners in of(any::<u64>()),
+        states in vec((any::<u64>(), 0..3_usize), 0..9),
     ) {
+        let draw = winners.map_or(DrawStatus::Pending, |winners| DrawStatus::Held { winners });
+        let known = [AgencyState::Open, AgencyState::Finished, AgencyState::Waiting];
+        let agency = |(bets, state): (u64, usize)| AgencyStatus { bets, state: known[state] };
+        let agencies = states.into_iter().map(agency).collect();
         let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
         let last = documents.first().map(|document| LastBet { document, number: &number });
         let resumed = if last.is_some() { bets.max(1) } else { 0 };
@@ -108,6 +118,7 @@ proptest! {
             Reply::Resume { bets: resumed, last },
             Reply::Winners { documents },
             Reply::Echo(&text),
+            Reply::Status(Status { draw, agencies }),
             Reply::Error { code: code.word(), detail: &text },
         ] {
             let printed = reply.to_string();

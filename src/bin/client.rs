@@ -1,20 +1,29 @@
 //! The agencies of the lottery.
 
 mod process;
+mod progress;
 
 use clap::Parser;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::info;
 use loteria::bet::{AgencyId, Bet};
 use loteria::client::{self, Failed, Observer, SingleBet};
 use loteria::config::{ClientConfig, Flags, Sources};
+use loteria::protocol::{AgencyState, AgencyStatus, DrawStatus, Status};
 use loteria::text::LogValue;
 use process::{Failure, SignalWatch};
+use progress::Progress;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread::{self, Builder};
+use std::time::Duration;
 
+/// How often the server is asked for whom the draw waits, where there are bars to say so.
+const ASK_PERIOD: Duration = Duration::from_secs(5);
+/// How many agencies a status names of those that the draw waits for.
+const AGENCIES_NAMED_MAX: usize = 20;
 /// The variables of a single bet, in the order of its fields.
 const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
@@ -42,6 +51,12 @@ struct Arguments {
     /// The most bets in a batch [variable: CLI_BATCH_MAX_AMOUNT] [default: 120]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     batch_max_amount: Option<String>,
+    /// Print how the lottery stands, as the server tells it, and end
+    #[arg(long, conflicts_with_all = ["agency", "file", "batch_max_amount"])]
+    status: bool,
+    /// No progress, and of the log only errors unless --log-level says more
+    #[arg(long)]
+    quiet: bool,
     /// off, error, warn, info, debug or trace [variable: LOG_LEVEL, then RUST_LOG] [default: info]
     #[arg(long, value_name = "L")]
     log_level: Option<String>,
@@ -49,13 +64,14 @@ struct Arguments {
 
 impl Arguments {
     fn flags(&self) -> Flags {
+        let quiet = self.quiet || self.status;
         Flags {
             config: self.config.clone(),
             server: self.server.clone(),
             agency: self.agency.clone(),
             file: self.file.clone(),
             batch_max_amount: self.batch_max_amount.clone(),
-            log_level: self.log_level.clone(),
+            log_level: self.log_level.clone().or_else(|| quiet.then(|| "error".into())),
             ..Flags::default()
         }
     }
@@ -63,21 +79,29 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let progress = Progress::new(arguments.quiet || arguments.status);
     process::exit(SignalWatch::around(|stop| {
-        configure(&arguments).and_then(|(config, work)| run(&config, work, stop))
+        let (config, work) = configure(&arguments, &progress)?;
+        run(&config, work, &progress, stop)
     }))
 }
 
 /// What a client is to do.
 enum Work {
+    Status,
     Agencies(Vec<(AgencyId, PathBuf)>),
     Bet(AgencyId, [String; 5]),
 }
 
-fn configure(arguments: &Arguments) -> Result<(ClientConfig, Work), Failure> {
+fn configure(arguments: &Arguments, progress: &Progress) -> Result<(ClientConfig, Work), Failure> {
     let flags = arguments.flags();
-    let sources = process::start_logger(Sources::read(&flags, &process::variable))?;
+    let sources = Sources::read(&flags, &process::variable);
+    let sources = process::start_logger(sources, progress.log_target())?;
     let config = sources.client()?;
+    if arguments.status {
+        // What is asked for is on stdout; a line of settings before it is of no interest.
+        return Ok((config, Work::Status));
+    }
     let work = match single_bet(&config)? {
         Some((agency, fields)) => Work::Bet(agency, fields),
         None => Work::Agencies(agencies(&config)?),
@@ -157,8 +181,13 @@ fn agency_of(path: &Path) -> Option<AgencyId> {
     AgencyId::parse(name.strip_prefix("agency-")?.strip_suffix(".csv")?)
 }
 
-fn run(config: &ClientConfig, work: Work, stop: &Receiver<Infallible>) -> Result<(), Failure> {
-    match work_until(config, work, stop) {
+fn run(
+    config: &ClientConfig,
+    work: Work,
+    progress: &Progress,
+    stop: &Receiver<Infallible>,
+) -> Result<(), Failure> {
+    match work_until(config, work, progress, stop) {
         Ok(()) | Err(Failed::Stopped) => Ok(()),
         Err(failed) => Err(Failure::failed(failed)),
     }
@@ -167,6 +196,7 @@ fn run(config: &ClientConfig, work: Work, stop: &Receiver<Infallible>) -> Result
 fn work_until(
     config: &ClientConfig,
     work: Work,
+    progress: &Progress,
     stop: &Receiver<Infallible>,
 ) -> Result<(), Failed> {
     let settings = client::Settings {
@@ -179,7 +209,14 @@ fn work_until(
         retry_for: config.retry_for,
     };
     match work {
-        Work::Agencies(agencies) => client::run(agencies, &settings, &Printer, stop),
+        Work::Status => {
+            let status = client::status(&settings, stop)?;
+            print(&describe(&status)).map_err(Failed::Output)
+        }
+        Work::Agencies(agencies) if progress.shows_bars() && settings.resume => {
+            run_and_ask(agencies, &settings, progress, stop)
+        }
+        Work::Agencies(agencies) => client::run(agencies, &settings, &Terminal { progress }, stop),
         Work::Bet(agency, fields) => {
             let bet = Bet::new(fields.each_ref().map(String::as_str));
             let bet = bet.expect("it was checked when it was read");
@@ -188,24 +225,94 @@ fn work_until(
     }
 }
 
-/// Winners to stdout, and nothing else there.
-struct Printer;
+/// Runs agencies, and asks now and then for whom the draw waits.
+fn run_and_ask(
+    agencies: Vec<(AgencyId, PathBuf)>,
+    settings: &client::Settings,
+    progress: &Progress,
+    stop: &Receiver<Infallible>,
+) -> Result<(), Failed> {
+    let (working, done) = bounded::<Infallible>(0);
+    thread::scope(|scope| {
+        let asking = || {
+            while done.recv_timeout(ASK_PERIOD) == Err(RecvTimeoutError::Timeout) {
+                // A server that does not know the question is no reason for anything.
+                if progress.anyone_waits()
+                    && let Ok(status) = client::status(settings, &done)
+                {
+                    progress.stands(&status);
+                }
+            }
+        };
+        let thread = Builder::new().name("progress".into());
+        thread.spawn_scoped(scope, asking).map_err(Failed::Thread)?;
+        let outcome = client::run(agencies, settings, &Terminal { progress }, stop);
+        drop(working);
+        outcome
+    })
+}
 
-impl Observer for Printer {
+/// A table of the agencies, and the draw.
+fn describe(status: &Status) -> String {
+    let mut text = String::from("agency        bets  state\n");
+    let mut open = Vec::new();
+    for (agency, AgencyStatus { bets, state }) in (1_u32..).zip(&status.agencies) {
+        let state = match state {
+            AgencyState::Open => {
+                open.push(agency.to_string());
+                "open"
+            }
+            AgencyState::Finished => "finished",
+            AgencyState::Waiting => "waiting for the draw",
+        };
+        text.push_str(&format!("{agency:>6}  {bets:>10}  {state}\n"));
+    }
+    let bets: u64 = status.agencies.iter().map(|agency| agency.bets).sum();
+    text.push_str(&match status.draw {
+        DrawStatus::Held { winners } => {
+            format!("draw: held over {bets} bets, {winners} of them won\n")
+        }
+        DrawStatus::Pending if open.is_empty() => "draw: pending, every agency is done\n".into(),
+        DrawStatus::Pending => {
+            let more = open.len().saturating_sub(AGENCIES_NAMED_MAX);
+            open.truncate(AGENCIES_NAMED_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("draw: pending, it waits for agency {}{more}\n", open.join(", "))
+        }
+    });
+    text
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Winners to stdout, and nothing else there; the rest to stderr.
+struct Terminal<'p> {
+    progress: &'p Progress,
+}
+
+impl Observer for Terminal<'_> {
     fn invalid_line(&self, report: &str) {
         // Where stderr is closed there is nobody to tell.
-        let _closed = writeln!(io::stderr(), "{report}");
+        let _closed = self.progress.beside(|| writeln!(io::stderr(), "{report}"));
     }
 
-    fn confirmed(&self, _agency: AgencyId, _bets: u64, _of: u64) {}
+    fn confirmed(&self, agency: AgencyId, bets: u64, of: u64) {
+        self.progress.confirmed(agency, bets, of);
+    }
 
-    fn waiting(&self, _agency: AgencyId) {}
+    fn waiting(&self, agency: AgencyId, bets: u64) {
+        self.progress.waiting(agency, bets);
+    }
 
     fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
         let lines: String =
             documents.iter().map(|document| format!("{agency},{document}\n")).collect();
-        let mut out = io::stdout().lock();
-        out.write_all(lines.as_bytes())?;
-        out.flush()
+        self.progress.beside(|| print(&lines))?;
+        self.progress.finished(agency, documents.len());
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What the buffers of all connections may grow by together, in bytes.
-static BUFFERS: GrowthBudget = GrowthBudget::new(12 << 20);
+static BUFFERS: GrowthBudget = GrowthBudget::new(6 << 20);
 
 /// The lottery's central office: stores the agencies' bets and holds the draw when all are done.
 ///
@@ -81,7 +81,10 @@ fn main() -> ExitCode {
 
 fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
     let flags = arguments.flags();
-    let sources = process::start_logger(Sources::read(&flags, &process::variable))?;
+    let sources = process::start_logger(
+        Sources::read(&flags, &process::variable),
+        env_logger::Target::Stderr,
+    )?;
     let config = sources.server()?;
     let (bets, draw) = (LogValue(config.bets.display()), LogValue(config.draw.display()));
     info!(

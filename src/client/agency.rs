@@ -7,6 +7,7 @@ use super::dial::pause;
 use super::{Failed, Observer, Settings};
 use crate::connection::OpenSockets;
 use crate::protocol::{BatchWriter, Command, MESSAGE_BYTES_MAX, Reply};
+use crate::text::LogLines;
 use log::info;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -104,7 +105,7 @@ impl Agency<'_> {
     ) -> Result<(), Broken> {
         let mut writer =
             BatchWriter::new(self.attempts.id, self.attempts.settings.batch_max_amount);
-        let mut window = Window { agency: self, sent: VecDeque::new() };
+        let mut window = Window { agency: self, sent: VecDeque::new(), paced: false };
         let mut skip = progress.confirmed;
         let mut bets = 0;
         self.file.each_line(self.attempts.stop, |_, line| {
@@ -142,7 +143,7 @@ impl Agency<'_> {
     ) -> Result<(), Broken> {
         let agency = self.attempts.id;
         conversation.send(format!("{}\n", Command::Winners { agency }).as_bytes())?;
-        self.observer.waiting(agency);
+        self.observer.waiting(agency, self.file.bets());
         let start = Instant::now();
         // Nobody wins more often than there are bets.
         let bets = usize::try_from(self.file.bets()).unwrap_or(usize::MAX);
@@ -175,6 +176,8 @@ struct Window<'w> {
     agency: &'w Agency<'w>,
     /// How many bets each has.
     sent: VecDeque<u32>,
+    /// There is a pause to take before the next batch.
+    paced: bool,
 }
 
 impl Window<'_> {
@@ -196,15 +199,17 @@ impl Window<'_> {
             return Ok(());
         }
         let Settings { window, batch_period, .. } = *self.agency.attempts.settings;
+        if self.paced && !pause(batch_period, self.agency.attempts.stop) {
+            return Err(Failed::Stopped.into());
+        }
         self.hear_until(window - writer.closed().len().min(window), conversation, progress)?;
         progress.in_doubt = true;
         conversation.send(writer.messages())?;
         self.sent.extend(writer.closed());
         writer.clear();
-        if !batch_period.is_zero() && !pause(batch_period, self.agency.attempts.stop) {
-            return Err(Failed::Stopped.into());
-        }
-        Ok(())
+        self.paced = !batch_period.is_zero();
+        // Who takes a pause has the time to hear what became of the batch before.
+        if self.paced { self.hear_until(0, conversation, progress) } else { Ok(()) }
     }
 
     /// Hears confirmations until at most `left` batches are without one.
@@ -218,6 +223,30 @@ impl Window<'_> {
         if self.sent.len() <= left {
             return Ok(());
         }
+        let mut confirmed = Vec::new();
+        let outcome = self.hear_each(left, conversation, &mut confirmed);
+        if !confirmed.is_empty() {
+            info!(
+                "{}",
+                LogLines(&confirmed, |bets: &u32| format!(
+                    "action: apuesta_enviada | result: success | cantidad: {bets} | client_id: {id}"
+                ))
+            );
+            progress.confirmed += confirmed.iter().copied().map(u64::from).sum::<u64>();
+            progress.in_doubt = !self.sent.is_empty();
+            progress.retry.progress();
+            observer.confirmed(*id, progress.confirmed, file.bets());
+        }
+        outcome
+    }
+
+    /// Hears confirmations until at most `left` batches are without one, and adds the bets of each.
+    fn hear_each(
+        &mut self,
+        left: usize,
+        conversation: &mut Conversation<'_>,
+        confirmed: &mut Vec<u32>,
+    ) -> Result<(), Broken> {
         while self.sent.len() > left {
             let expected = self.sent.front().copied().unwrap_or_default();
             match conversation.expect()? {
@@ -229,14 +258,8 @@ impl Window<'_> {
                 other => return Err(unexpected(&other)),
             }
             self.sent.pop_front();
-            info!(
-                "action: apuesta_enviada | result: success | cantidad: {expected} | client_id: {id}"
-            );
-            progress.confirmed += u64::from(expected);
+            confirmed.push(expected);
         }
-        progress.in_doubt = !self.sent.is_empty();
-        progress.retry.progress();
-        observer.confirmed(*id, progress.confirmed, file.bets());
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Trying over as many connections as it takes, until there is no progress for too long.
 
 use super::conversation::{Broken, Conversation};
-use super::dial::{dial, pause};
+use super::dial::{Dials, pause};
 use super::retry::Retry;
 use super::{Failed, Settings};
 use crate::bet::AgencyId;
@@ -20,6 +20,8 @@ pub(super) struct Attempts<'a> {
     pub(super) stop: &'a Receiver<Infallible>,
     /// Shut when the program stops.
     pub(super) sockets: &'a OpenSockets,
+    /// Shared by all who connect.
+    pub(super) dials: &'a Dials,
 }
 
 /// What is known to be on the server's disk.
@@ -77,7 +79,8 @@ impl Attempts<'_> {
     ) -> Result<(), Broken> {
         let address = &self.settings.server_address;
         let lost = |error| Broken::Lost(format!("{address}: {error}"));
-        let stream = Arc::new(dial(address, self.stop).map_err(lost)?.ok_or(Failed::Stopped)?);
+        let stream =
+            Arc::new(self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Failed::Stopped)?);
         let socket = self.sockets.register(Arc::clone(&stream)).ok_or(Failed::Stopped)?;
         let mut conversation = Conversation::new(socket.stream(), self.settings.reply_timeout);
         let outcome = attempt(&stream, &mut conversation);

@@ -2,6 +2,7 @@
 
 use super::attempts::{Attempts, Progress};
 use super::conversation::{Broken, Conversation, unexpected};
+use super::dial::Dials;
 use super::{Failed, Settings, watched};
 use crate::bet::{AgencyId, Bet};
 use crate::protocol::{BatchWriter, Command, Reply};
@@ -29,7 +30,8 @@ pub fn place(
     stop: &Receiver<Infallible>,
 ) -> Result<(), Failed> {
     watched(stop, |sockets| {
-        let attempts = Attempts { id: single.agency, settings, stop, sockets };
+        let dials = Dials::new();
+        let attempts = Attempts { id: single.agency, settings, stop, sockets, dials: &dials };
         // How many bets of the agency were stored before this one was first sent.
         let mut before = None;
         attempts.run(|_, conversation, progress| {

@@ -114,23 +114,29 @@ fn end_of_endless_line(
 struct Count {
     agencies: Agencies,
     accounts: Vec<Counted>,
+    /// Where the last row of each agency begins in the text that is being read, and its bytes.
+    last: Vec<(usize, usize)>,
     lines: u64,
     bytes: u64,
 }
 
 impl Count {
     fn new(agencies: Agencies) -> Count {
-        let accounts = vec![Counted::default(); agencies.count().into()];
-        Count { agencies, accounts, lines: 0, bytes: 0 }
+        let count = agencies.count().into();
+        Count {
+            agencies,
+            accounts: vec![Counted::default(); count],
+            last: vec![(0, 0); count],
+            lines: 0,
+            bytes: 0,
+        }
     }
 
     /// Counts the complete lines that have arrived.
     fn add(&mut self, lines: &mut LineBuffer<'_>) -> Result<(), InvalidLine> {
         loop {
-            while let Some((agency, line_bytes)) = plain_row(lines.rest(), self.agencies) {
-                self.add_row(agency, &lines.rest()[..line_bytes]);
-                lines.take(line_bytes);
-            }
+            let bytes = self.add_plain_rows(lines.rest());
+            lines.take(bytes);
             let number = self.lines + 1;
             let line = lines.next_line().map_err(|_| InvalidLine { number, reason: None })?;
             let Some(line) = line else { return Ok(()) };
@@ -138,6 +144,28 @@ impl Count {
                 .map_err(|reason| InvalidLine { number, reason: Some(reason) })?;
             self.add_row(agency, line);
         }
+    }
+
+    /// Counts the plain rows that `text` begins with; how many bytes they have.
+    fn add_plain_rows(&mut self, text: &[u8]) -> usize {
+        let mut end = 0;
+        while let Some((agency, row_bytes)) = plain_row(&text[end..], self.agencies) {
+            let account = &mut self.accounts[agency.index()];
+            account.bets += 1;
+            self.last[agency.index()] = (end, row_bytes);
+            self.lines += 1;
+            end += row_bytes;
+        }
+        // Of each agency only the last row matters, so only that is copied.
+        for (account, last) in self.accounts.iter_mut().zip(&mut self.last) {
+            let (start, row_bytes) = std::mem::take(last);
+            if row_bytes > 0 {
+                account.last_row.clear();
+                account.last_row.extend_from_slice(&text[start..start + row_bytes]);
+            }
+        }
+        self.bytes += end as u64;
+        end
     }
 
     fn add_row(&mut self, agency: AgencyId, row: &[u8]) {

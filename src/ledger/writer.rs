@@ -4,7 +4,9 @@ use super::disk::Disk;
 use super::recovery::{Counted, Recovered, document_and_number};
 use super::result::{AgencyResult, DrawResult};
 use super::winners;
-use super::{HoldFailed, Refused, Request, Standing, StoreRequest, WriterFailed, next_ticket};
+use super::{
+    AgencyCount, HoldFailed, Refused, Request, Standing, StoreRequest, WriterFailed, next_ticket,
+};
 use crate::bet::Agencies;
 use crossbeam_channel::Receiver;
 use std::convert::Infallible;
@@ -103,6 +105,14 @@ impl<D: Disk> Writer<D> {
                 let taken_over = ticket < account.fence && !account.finished && !self.draw_held;
                 account.finished |= !taken_over;
                 let _gone = reply.send(if taken_over { Err(Refused::TakenOver) } else { Ok(()) });
+            }
+            Request::Count { reply } => {
+                self.commit()?;
+                let count = |account: &Account| AgencyCount {
+                    bets: account.counted.bets,
+                    finished: account.finished || self.draw_held,
+                };
+                let _gone = reply.send(self.accounts.iter().map(count).collect());
             }
             Request::Hold { reply } => {
                 self.commit()?;

@@ -98,7 +98,7 @@ impl BatchReader {
                 return None;
             }
             let row_start = rows.len();
-            rows.extend_from_slice(&rest[self.agency_start..=end]);
+            PlainBet::append(&rest[self.agency_start..], end + 1 - self.agency_start, rows);
             let row = &mut rows[row_start..];
             let (agency, copy) = row.split_at_mut(bet_start - self.agency_start);
             agency[agency.len() - 1] = COMMA;
@@ -153,7 +153,7 @@ impl BatchWriter {
         self.make_room(bytes);
         self.messages.extend_from_slice(&self.command);
         let start = self.messages.len();
-        self.messages.extend_from_slice(&text[..bet.end()]);
+        PlainBet::append(text, bet.end(), &mut self.messages);
         bet.separate(&mut self.messages[start..], BAR);
         self.end_bet();
     }

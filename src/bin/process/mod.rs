@@ -69,25 +69,26 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// Logs to stderr from here on, as the settings say, or what is wrong with them.
+/// Logs to `target` from here on, as the settings say, or what is wrong with them.
 pub(crate) fn start_logger(
     sources: Result<Sources<'_>, InvalidConfig>,
+    target: env_logger::Target,
 ) -> Result<Sources<'_>, InvalidConfig> {
     let filter = sources.as_ref().map_or(Ok(DEFAULT_FILTER.into()), Sources::log_level);
-    log_to_stderr(filter.as_deref().unwrap_or(DEFAULT_FILTER));
+    log_to(target, filter.as_deref().unwrap_or(DEFAULT_FILTER));
     filter.and(sources)
 }
 
-fn log_to_stderr(filter: &str) {
+fn log_to(target: env_logger::Target, filter: &str) {
     env_logger::Builder::new()
         .parse_filters(filter)
-        .target(env_logger::Target::Stderr)
+        .target(target)
         .format(|out, record| {
             let time = out.timestamp_millis();
-            let line = record.args().to_string();
-            // Whatever a value holds, a record is one line.
-            let line = line.replace(['\n', '\r'], " ");
-            writeln!(out, "{time} {} {line}", record.level())
+            let level = record.level();
+            // What happened together is one record of several lines, written with one write.
+            let lines = record.args().to_string();
+            lines.lines().try_for_each(|line| writeln!(out, "{time} {level} {line}"))
         })
         .init();
 }

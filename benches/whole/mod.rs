@@ -1,0 +1,234 @@
+//! What the benchmarks of whole lotteries share: data, servers, runs.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const CLIENT: &str = env!("CARGO_BIN_EXE_client");
+
+/// The files of some agencies.
+pub(crate) struct Data {
+    directory: PathBuf,
+    agencies: usize,
+    pub(crate) bets: u64,
+}
+
+impl Data {
+    /// Files of so many agencies with so many bets in all, made by `make_agencies`.
+    pub(crate) fn generate(scratch: &Path, agencies: usize, bets: u64) -> Data {
+        let directory = scratch.join(format!("agencies-{agencies}-{bets}"));
+        generate(&directory, agencies, bets);
+        Data { directory, agencies, bets }
+    }
+
+    /// The five files of `from`, repeated until there are as many bets.
+    #[allow(dead_code, reason = "not every benchmark repeats files")]
+    pub(crate) fn repeat(from: &Path, scratch: &Path, bets: u64) -> Data {
+        let directory = scratch.join("agencies-repeated");
+        fs::create_dir(&directory).unwrap();
+        let bets = repeat(from, &directory, 5, bets);
+        Data { directory, agencies: 5, bets }
+    }
+
+    /// Gives the disk back.
+    #[allow(dead_code, reason = "not every benchmark is short of disk")]
+    pub(crate) fn remove(self) {
+        fs::remove_dir_all(self.directory).unwrap();
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        (1..=self.agencies).map(|agency| self.directory.join(format!("agency-{agency}.csv")))
+    }
+
+    /// The same bets by five agencies.
+    #[allow(dead_code, reason = "not every benchmark compares with five")]
+    pub(crate) fn of_five(&self, scratch: &Path) -> Data {
+        let directory = scratch.join("agencies-as-5");
+        let five = Data { directory, agencies: 5, bets: self.bets };
+        if !five.directory.exists() {
+            fs::create_dir(&five.directory).unwrap();
+            let files: Vec<PathBuf> = self.files().collect();
+            for (file, own) in five.files().zip(files.chunks(files.len().div_ceil(5))) {
+                let mut all = File::create(file).unwrap();
+                for own in own {
+                    let text = fs::read(own).unwrap();
+                    all.write_all(&text).unwrap();
+                    if !text.ends_with(b"\n") {
+                        all.write_all(b"\n").unwrap();
+                    }
+                }
+            }
+        }
+        five
+    }
+
+    /// The time that one thread needs to read all rows and write them into one file.
+    pub(crate) fn copy(&self, scratch: &Path) -> Duration {
+        let start = Instant::now();
+        let to = scratch.join("copy.csv");
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_path(&to).unwrap();
+        let mut record = csv::ByteRecord::new();
+        for file in self.files() {
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(file).unwrap();
+            while reader.read_byte_record(&mut record).unwrap() {
+                writer.write_byte_record(&record).unwrap();
+            }
+        }
+        writer.flush().unwrap();
+        let time = start.elapsed();
+        fs::remove_file(to).unwrap();
+        time
+    }
+}
+
+fn generate(directory: &Path, agencies: usize, bets: u64) {
+    let status = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--release", "--example", "make_agencies", "--"])
+        .args(["--agencies", &agencies.to_string(), "--bets", &bets.to_string()])
+        .arg(directory)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.unwrap().success(), "no bets could be made");
+}
+
+fn repeat(from: &Path, directory: &Path, agencies: usize, bets: u64) -> u64 {
+    let name = |agency| format!("agency-{agency}.csv");
+    let texts: Vec<Vec<u8>> =
+        (1..=agencies).map(|agency| fs::read(from.join(name(agency))).unwrap()).collect();
+    let once: u64 = texts.iter().map(|text| lines(text)).sum();
+    let times = bets.div_ceil(once);
+    for (agency, text) in (1..).zip(texts) {
+        let mut file = File::create(directory.join(name(agency))).unwrap();
+        for _ in 0..times {
+            file.write_all(&text).unwrap();
+        }
+    }
+    times * once
+}
+
+fn lines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
+        + u64::from(!text.is_empty() && !text.ends_with(b"\n"))
+}
+
+/// One lottery from nothing to the winners.
+pub(crate) struct Lottery<'d> {
+    pub(crate) data: &'d Data,
+    pub(crate) window: Option<u32>,
+    pub(crate) batch_max_amount: Option<u32>,
+}
+
+pub(crate) struct Run {
+    /// From the start of the client to its end.
+    pub(crate) time: Duration,
+    /// The server's, as the system counts it.
+    pub(crate) peak_kib: u64,
+}
+
+impl<'d> Lottery<'d> {
+    /// A lottery with nothing but defaults.
+    pub(crate) fn over(data: &'d Data) -> Lottery<'d> {
+        Lottery { data, window: None, batch_max_amount: None }
+    }
+
+    /// Runs it in a directory of its own below `scratch`.
+    pub(crate) fn run(&self, scratch: &Path) -> Run {
+        let directory = tempfile::tempdir_in(scratch).unwrap();
+        let server = Server::start(directory.path(), self.data.agencies);
+        let mut client = Command::new(CLIENT);
+        client.env_clear().current_dir(directory.path());
+        client.env("CLI_AGENCIES_DIR", &self.data.directory);
+        client.env("CLI_SERVER_ADDRESS", &server.address);
+        if let Some(window) = self.window {
+            client.env("CLI_WINDOW", window.to_string());
+        }
+        if let Some(amount) = self.batch_max_amount {
+            client.env("CLI_BATCH_MAX_AMOUNT", amount.to_string());
+        }
+        client.stdout(Stdio::null()).stderr(Stdio::null());
+        let start = Instant::now();
+        let status = client.status().unwrap();
+        let time = start.elapsed();
+        assert!(status.success(), "the client failed");
+        let peak_kib = server.peak_kib();
+        server.stop();
+        let stored = lines_of(&directory.path().join("bets.csv"));
+        assert_eq!(stored, self.data.bets, "every bet is stored");
+        Run { time, peak_kib }
+    }
+}
+
+/// A server in a directory of its own.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: String,
+    /// From its start until it accepts.
+    #[allow(dead_code, reason = "not every benchmark looks at it")]
+    pub(crate) start: Duration,
+}
+
+impl Server {
+    pub(crate) fn start(directory: &Path, agencies: usize) -> Server {
+        let log = directory.join("server.log");
+        let start = Instant::now();
+        let mut child = Command::new(SERVER)
+            .args(["--address", "127.0.0.1:0", "--agencies", &agencies.to_string()])
+            .env_clear()
+            .env("SERVER_MAX_CONNECTIONS", "10000")
+            .current_dir(directory)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the server did not start");
+            if line.contains("accept_connections | result: in_progress") {
+                break line.trim_end().rsplit(' ').next().unwrap().to_owned();
+            }
+        };
+        let start = start.elapsed();
+        // The log is written to a file, as it would be.
+        let mut log = File::create(log).unwrap();
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut log));
+        Server { child, address, start }
+    }
+
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn stop(mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "the server failed");
+    }
+}
+
+/// The lines of a file, however large.
+fn lines_of(path: &Path) -> u64 {
+    let mut piece = vec![0; 1 << 20];
+    let mut file = File::open(path).unwrap();
+    let mut count = 0;
+    loop {
+        match file.read(&mut piece).unwrap() {
+            0 => return count,
+            bytes => count += memchr::memchr_iter(b'\n', &piece[..bytes]).count() as u64,
+        }
+    }
+}
+
+/// The one in the middle.
+pub(crate) fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
