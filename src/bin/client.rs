@@ -27,6 +27,26 @@ const AGENCIES_NAMED_MAX: usize = 20;
 /// The variables of a single bet, in the order of its fields.
 const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
+const HELP_AFTER: &str = "\
+Settings without a flag (variable, default):
+  client.agencies_dir        CLI_AGENCIES_DIR        agencies, the directory of agency-N.csv
+  client.batch_period_ms     CLI_BATCH_PERIOD_MS     0, milliseconds of pause between batches
+  client.window              CLI_WINDOW              128, batches without a confirmation
+  client.resume              CLI_RESUME              true; false for servers without REANUDAR
+  client.reply_timeout_ms    CLI_REPLY_TIMEOUT_MS    30000, milliseconds for a confirmation
+  client.retry_for_ms        CLI_RETRY_FOR_MS        60000, milliseconds to try without progress
+
+Examples:
+  client                                           every agency of agencies/
+  client --agency 3                                agencies/agency-3.csv
+  client --agency 3 --file bets.csv                another file of agency 3
+  client --server office:12345 --quiet             no progress, only winners and errors
+  client --status                                  how does the lottery stand?
+  CLI_ID=2 NOMBRE=Ana APELLIDO=Paz DOCUMENTO=30904465 NACIMIENTO=1999-03-17 NUMERO=7574 client
+
+Winners are printed as agency,document. Exit codes: 0 done or stopped, 1 failed, 2 wrong usage or
+configuration.";
+
 /// An agency of the lottery, or all: sends its file's bets and prints its winners.
 ///
 /// With an agency, that one; without, every agency-N.csv of the directory. With NOMBRE, APELLIDO,
@@ -34,7 +54,7 @@ const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO
 ///
 /// A flag beats its variable, that beats config.toml, that beats the default.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = HELP_AFTER)]
 struct Arguments {
     /// The configuration [default: config.toml, where there is one]
     #[arg(long, value_name = "FILE")]
@@ -162,14 +182,21 @@ fn agencies(config: &ClientConfig) -> Result<Vec<(AgencyId, PathBuf)>, Failure> 
         let file = || directory.join(format!("agency-{id}.csv"));
         return Ok(vec![(id, config.file.clone().unwrap_or_else(file))]);
     }
-    let failed = |error| Failure::Failed(format!("{}: {error}", directory.display()));
+    let failed = |error| {
+        let looked = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+        let (directory, looked) = (directory.display(), looked.display());
+        Failure::Failed(format!(
+            "{directory}: {error}; looked for agency-N.csv in {looked}, and CLI_AGENCIES_DIR or \
+             --agency N --file CSV would name others"
+        ))
+    };
     let mut agencies = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         agencies.extend(agency_of(&path).map(|id| (id, path)));
     }
     if agencies.is_empty() {
-        return Err(Failure::Failed(format!("{}: no agency-N.csv in it", directory.display())));
+        return Err(failed(io::Error::other("no agency-N.csv in it")));
     }
     agencies.sort();
     Ok(agencies)

@@ -1,7 +1,9 @@
 //! The central office of the lottery.
 
+mod board;
 mod process;
 
+use board::Board;
 use clap::Parser;
 use crossbeam_channel::Receiver;
 use log::{info, warn};
@@ -22,11 +24,27 @@ use std::process::ExitCode;
 /// What the buffers of all connections may grow by together, in bytes.
 static BUFFERS: GrowthBudget = GrowthBudget::new(6 << 20);
 
+const HELP_AFTER: &str = "\
+Settings without a flag (variable, default):
+  server.max_connections       SERVER_MAX_CONNECTIONS       1024, connections at a time
+  server.message_timeout_ms    SERVER_MESSAGE_TIMEOUT_MS    60000, milliseconds for a message or an answer
+  storage.draw                 DRAW_FILE                    sorteo.toml, the draw's result
+
+Examples:
+  server                                           five agencies, on 127.0.0.1:12345
+  server --address 0.0.0.0:12345 --agencies 10     ten, from anywhere
+  server --exit-after-draw                         until everybody has heard the winners
+  server --new-draw                                another draw, after one is finished
+  server --verify                                  do bets.csv and sorteo.toml agree?
+  BETS_FILE=/data/bets.csv DRAW_FILE=/data/sorteo.toml server
+
+Exit codes: 0 done or stopped, 1 failed, 2 wrong usage or configuration.";
+
 /// The lottery's central office: stores the agencies' bets and holds the draw when all are done.
 ///
 /// A flag beats its variable, that beats config.toml, that beats the default.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = HELP_AFTER)]
 struct Arguments {
     /// The configuration [default: config.toml, where there is one]
     #[arg(long, value_name = "FILE")]
@@ -52,6 +70,9 @@ struct Arguments {
     /// Read the bets and the draw's result, say whether they agree, and end; no server may be running
     #[arg(long, conflicts_with_all = ["new_draw", "exit_after_draw"])]
     verify: bool,
+    /// Show how each agency stands, as on a terminal
+    #[arg(long)]
+    progress: bool,
     /// off, error, warn, info, debug or trace [variable: LOG_LEVEL, then RUST_LOG] [default: info]
     #[arg(long, value_name = "L")]
     log_level: Option<String>,
@@ -74,17 +95,17 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let board = Board::new(arguments.progress);
     process::exit(SignalWatch::around(|stop| {
-        configure(&arguments).and_then(|config| run(&config, &arguments, stop))
+        let config = configure(&arguments, &board)?;
+        run(&config, &arguments, &board, stop)
     }))
 }
 
-fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
+fn configure(arguments: &Arguments, board: &Board) -> Result<ServerConfig, Failure> {
     let flags = arguments.flags();
-    let sources = process::start_logger(
-        Sources::read(&flags, &process::variable),
-        env_logger::Target::Stderr,
-    )?;
+    let sources =
+        process::start_logger(Sources::read(&flags, &process::variable), board.log_target())?;
     let config = sources.server()?;
     let (bets, draw) = (LogValue(config.bets.display()), LogValue(config.draw.display()));
     info!(
@@ -111,6 +132,7 @@ fn configure(arguments: &Arguments) -> Result<ServerConfig, Failure> {
 fn run(
     config: &ServerConfig,
     arguments: &Arguments,
+    board: &Board,
     stop: &Receiver<Infallible>,
 ) -> Result<(), Failure> {
     let settings = ledger::Settings {
@@ -122,7 +144,7 @@ fn run(
     if arguments.verify {
         verify(&settings, stop)
     } else {
-        serve(config, settings, arguments.new_draw, stop)
+        serve(config, settings, arguments.new_draw, board, stop)
     }
 }
 
@@ -130,11 +152,12 @@ fn serve(
     config: &ServerConfig,
     settings: ledger::Settings,
     new_draw: bool,
+    board: &Board,
     stop: &Receiver<Infallible>,
 ) -> Result<(), Failure> {
     // The port is taken first: nothing is touched where another server has it.
     let listener = TcpListener::bind(&config.address)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", config.address)))?;
+        .map_err(|error| cannot_listen(&config.address, &error))?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     if new_draw {
         set_aside(&settings)?;
@@ -156,8 +179,14 @@ fn serve(
         );
     }
     let bets: u64 = found.bets.iter().sum();
-    let held = found.result.is_some();
-    info!("action: open_ledger | result: success | bets: {bets} | draw_held: {held}");
+    match &found.result {
+        None => info!("action: open_ledger | result: success | bets: {bets} | draw_held: false"),
+        Some(result) => info!(
+            "action: open_ledger | result: success | bets: {bets} | draw_held: {} | \
+             winning_number: {} | next: no more bets are taken, --new-draw begins another draw",
+            result.held_at, result.winning_number
+        ),
+    }
 
     let draw = match found.result {
         Some(result) => Draw::held(config.agencies, result),
@@ -174,7 +203,7 @@ fn serve(
         max_connections: config.max_connections as usize,
         exit_after_draw: config.exit_after_draw,
     };
-    let served = server::run(&listener, &office, settings, stop);
+    let served = board.beside(&ledger, &draw, || server::run(&listener, &office, settings, stop));
     close_listener(listener, address);
     let closed = ledger.close();
     info!("action: close_thread | result: success | thread: ledger");
@@ -189,6 +218,21 @@ fn log_file_closed(config: &ServerConfig) {
 fn close_listener(listener: TcpListener, address: SocketAddr) {
     drop(listener);
     info!("action: close_socket | result: success | address: {address}");
+}
+
+/// What to do where the address is not to be had.
+fn cannot_listen(address: &str, error: &io::Error) -> Failure {
+    let next = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program listens there: stop it, or name another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no network of this machine has it: 0.0.0.0 takes all",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 may need a privilege: name a higher one"
+        }
+        _ => "",
+    };
+    Failure::Failed(format!("{address}: {error}{next}"))
 }
 
 fn set_aside(settings: &ledger::Settings) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! What both programs do as processes: the logger, the signals, the exit code.
 
 use crossbeam_channel::{Receiver, bounded};
+use indicatif::MultiProgress;
 use log::{Level, error, info, log_enabled};
 use loteria::config::{InvalidConfig, Sources};
 use loteria::text::LogValue;
@@ -91,6 +92,19 @@ fn log_to(target: env_logger::Target, filter: &str) {
             lines.lines().try_for_each(|line| writeln!(out, "{time} {level} {line}"))
         })
         .init();
+}
+
+/// Writes to stderr above bars and other lines that stay.
+pub(crate) struct AboveBars(pub(crate) MultiProgress);
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write_all(bytes)).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Waits for SIGTERM and SIGINT.

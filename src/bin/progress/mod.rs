@@ -1,12 +1,13 @@
 //! What the client shows of its agencies while they work: bars on a terminal, a line every few seconds
 //! elsewhere, nothing where quiet is asked for. The home of the `indicatif` crate.
 
+use crate::process::AboveBars;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::protocol::{AgencyState, DrawStatus, Status};
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -156,17 +157,4 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the templates are constants that are right")
         .progress_chars("=> ")
-}
-
-/// Writes to stderr above the bars.
-struct AboveBars(MultiProgress);
-
-impl Write for AboveBars {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(bytes)).map(|()| bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }

@@ -1,0 +1,129 @@
+//! How each agency stands, as the server shows it: on a terminal in lines below the log, elsewhere, where it
+//! is asked for, in the log.
+
+use crate::process::AboveBars;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use log::info;
+use loteria::draw::Draw;
+use loteria::ledger::{Account, AgencyCount, DrawResult, Ledger};
+use loteria::text::LogLines;
+use std::convert::Infallible;
+use std::io::{self, IsTerminal};
+use std::thread::{self, Builder};
+use std::time::Duration;
+
+/// How often the board is brought up to date.
+const PERIOD: Duration = Duration::from_secs(1);
+/// More agencies than this share one line.
+const LINES_MAX: usize = 20;
+
+/// How it is shown.
+pub(crate) enum Board {
+    /// Below the log.
+    Lines(MultiProgress),
+    /// In the log, where something has changed.
+    Log,
+    /// Not at all.
+    Nothing,
+}
+
+impl Board {
+    /// A board where stderr is a terminal or it is `wanted`.
+    pub(crate) fn new(wanted: bool) -> Board {
+        if io::stderr().is_terminal() {
+            Board::Lines(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+        } else if wanted {
+            Board::Log
+        } else {
+            Board::Nothing
+        }
+    }
+
+    /// Where log lines go.
+    pub(crate) fn log_target(&self) -> env_logger::Target {
+        match self {
+            Board::Lines(bars) => env_logger::Target::Pipe(Box::new(AboveBars(bars.clone()))),
+            _ => env_logger::Target::Stderr,
+        }
+    }
+
+    /// Serves, and shows meanwhile how each agency stands.
+    pub(crate) fn beside(
+        &self,
+        ledger: &Ledger,
+        draw: &Draw<DrawResult>,
+        serve: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        if matches!(self, Board::Nothing) {
+            return serve();
+        }
+        let (serving, over) = bounded(0);
+        let account = ledger.account();
+        thread::scope(|scope| {
+            let thread = Builder::new().name("board".into());
+            thread.spawn_scoped(scope, || self.show(&account, draw, &over))?;
+            let served = serve();
+            drop(serving);
+            served
+        })
+    }
+
+    /// Shows what is so until `over` is closed, or the ledger has ended.
+    fn show(&self, account: &Account<'_>, draw: &Draw<DrawResult>, over: &Receiver<Infallible>) {
+        let style = ProgressStyle::with_template("{msg}").expect("the template is right");
+        let mut lines: Vec<ProgressBar> = Vec::new();
+        let mut shown = Vec::new();
+        while let Ok(counts) = account.count() {
+            let texts = describe_all(&counts, &draw.waiting());
+            match self {
+                Board::Lines(bars) => {
+                    lines.resize_with(texts.len(), || {
+                        bars.add(ProgressBar::new_spinner().with_style(style.clone()))
+                    });
+                    lines
+                        .iter()
+                        .zip(&texts)
+                        .for_each(|(line, text)| line.set_message(text.clone()));
+                }
+                _ if texts != shown => info!(
+                    "{}",
+                    LogLines(&texts, |text: &String| format!(
+                        "action: progress | result: in_progress | state: {text}"
+                    ))
+                ),
+                _ => {}
+            }
+            shown = texts;
+            if over.recv_timeout(PERIOD) == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
+        }
+        lines.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+/// A line for each agency, or one for all where they are many.
+fn describe_all(counts: &[AgencyCount], waiting: &[bool]) -> Vec<String> {
+    if counts.len() > LINES_MAX {
+        return vec![summary(counts, waiting)];
+    }
+    let agencies = (1..).zip(counts.iter().zip(waiting));
+    agencies.map(|(agency, (count, waits))| describe(agency, count, *waits)).collect()
+}
+
+fn describe(agency: u32, count: &AgencyCount, waits: bool) -> String {
+    let state = match (count.finished, waits) {
+        (false, _) => "open",
+        (true, false) => "finished",
+        (true, true) => "waiting for the draw",
+    };
+    format!("agency {agency:>3}, {:>12} bets, {state}", count.bets)
+}
+
+fn summary(counts: &[AgencyCount], waiting: &[bool]) -> String {
+    let bets: u64 = counts.iter().map(|count| count.bets).sum();
+    let open = counts.iter().filter(|count| !count.finished).count();
+    let waiting = waiting.iter().filter(|waits| **waits).count();
+    format!("{} agencies, {bets} bets: {open} open, {waiting} waiting for the draw", counts.len())
+}
