@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build test check docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test
+.PHONY: help build test check docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -19,6 +19,13 @@ check: ## what has to pass before a commit: format, clippy, docs, tests
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	cargo test --locked
+
+bench: ## whole lotteries beside a copy with the csv crate: a minute
+	cargo bench --locked --bench lottery
+
+bench-growth: ## how cost grows, and the picture of it: some minutes, and 10 GB of disk
+	cargo bench --locked --bench growth
+	scripts/plot-performance.py
 
 docker-image: ## the images server:latest and client:latest
 	docker build -f Dockerfile.server -t server:latest .

@@ -47,7 +47,7 @@ fn checks(criterion: &mut Criterion) {
     group.bench_function("field by field", |bencher| {
         bencher.iter(|| Bet::new(black_box(FIELDS)).is_ok());
     });
-    group.bench_function("with the csv crate", |bencher| {
+    group.bench_function("as a line of CSV", |bencher| {
         let line = FIELDS.join(",");
         bencher.iter(|| Fields::parse(black_box(line.as_bytes())).is_ok());
     });
@@ -75,6 +75,13 @@ fn protocol(criterion: &mut Criterion) {
                     write_row(agency, &bet, &mut rows);
                 }
             }
+        });
+    });
+    group.bench_function("printed command by command", |bencher| {
+        let bet = Bet::new(FIELDS).expect("it is valid");
+        bencher.iter(|| {
+            let command = Command::Bet { agency: agency(), bet: black_box(bet) };
+            (0..BETS).map(|_| command.to_string().len()).sum::<usize>()
         });
     });
     let lines = lines();
