@@ -4,18 +4,20 @@
 //! Nearly all messages are a whole batch. Those are gathered, as many as have arrived, and stored and
 //! answered together. Every other message is executed command by command.
 
+mod outcome;
+
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
 use crate::connection::{GrowthBudget, LineBuffer, Timed, drain, is_timeout};
 use crate::draw::{Attended, Draw, Fate};
-use crate::ledger::{Account, AgencyCount, DrawResult, HoldFailed, Ledger, Refused, Standing};
+use crate::ledger::{Account, AgencyCount, DrawResult, HoldFailed, Ledger, Standing};
 use crate::protocol::{
     AgencyState, AgencyStatus, BatchReader, Command, DrawStatus, Effect, ErrorCode, LastBet,
     MESSAGE_BYTES_MAX, Refusal, Reply, Status,
 };
-use crate::text::LogLines;
 use crossbeam_channel::{Receiver, TryRecvError};
-use log::{Level, error, info, log_enabled};
+use log::{error, info};
+use outcome::{log_bets, log_refused, refusal_of, stopping, stored};
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::TcpStream;
@@ -455,68 +457,5 @@ impl OpenBatch {
     fn clear(&mut self) {
         self.rows.clear();
         self.bets = 0;
-    }
-}
-
-fn stopping(detail: &str) -> Refusal {
-    ErrorCode::Stopping.with(detail)
-}
-
-/// What a peer is told of what the ledger did not do; nothing where it has ended.
-fn refusal_of(refused: Refused) -> Result<Refusal, End> {
-    match refused {
-        Refused::TakenOver => {
-            Ok(ErrorCode::TakenOver.with("a newer connection took the agency over"))
-        }
-        Refused::Finished => {
-            Ok(ErrorCode::AgencyFinished.with("the agency has said that it has no more bets"))
-        }
-        Refused::DrawHeld => Ok(ErrorCode::DrawHeld.with("the draw was held")),
-        Refused::WriteFailed(error) => Ok(ErrorCode::StorageFailed.with(format_args!(
-            "nothing of the batch is stored: {}",
-            crate::text::excerpt(&error)
-        ))),
-        Refused::Ended => Err(End::Ledger),
-    }
-}
-
-/// Logs and answers batches that are stored.
-fn stored(batches: &[u32], answers: &mut Vec<u8>) {
-    info!(
-        "{}",
-        LogLines(batches, |bets: &u32| format!(
-            "action: apuesta_recibida | result: success | cantidad: {bets}"
-        ))
-    );
-    for &bets in batches {
-        Reply::Stored { bets: bets.into() }.write(answers);
-    }
-}
-
-fn log_refused(batches: &[u32], refusal: &Refusal) {
-    info!(
-        "{}",
-        LogLines(batches, |bets: &u32| format!(
-            "action: apuesta_recibida | result: fail | cantidad: {bets} | error: {refusal}"
-        ))
-    );
-}
-
-/// Logs the bets of batches of one, and at debug level all.
-fn log_bets(rows: &[u8], batches: &[u32]) {
-    if !log_enabled!(Level::Debug) && !batches.contains(&1) {
-        return;
-    }
-    let mut rows = rows.split(|&byte| byte == b'\n');
-    for &bets in batches {
-        for row in rows.by_ref().take(bets as usize) {
-            let level = if bets == 1 { Level::Info } else { Level::Debug };
-            if let Some((dni, numero)) = crate::ledger::document_and_number(row) {
-                log::log!(
-                    level,
-                    "action: apuesta_almacenada | result: success | dni: {dni} | numero: {numero}"
-                );
-            }
-        }
     }
 }
