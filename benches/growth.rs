@@ -48,7 +48,7 @@ fn main() {
     let memory = tempfile::tempdir_in(MEMORY).unwrap();
     for window in [1, 128] {
         let lottery = Lottery { window: Some(window), ..Lottery::over(&data) };
-        table.point("window, in memory", window.into(), lottery, memory.path());
+        table.point("window in memory", window.into(), lottery, memory.path());
     }
 }
 

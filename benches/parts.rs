@@ -59,7 +59,7 @@ fn protocol(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(BETS.into()));
     let message = message();
     let mut rows = Vec::new();
-    let reader = BatchReader::new(agency());
+    let reader = BatchReader::new(agency(), agencies());
     group.bench_function("read in place", |bencher| {
         bencher.iter(|| {
             rows.clear();
@@ -105,7 +105,7 @@ fn ledger(criterion: &mut Criterion) {
         Ledger::open(settings, &crossbeam_channel::never()).expect("it can be opened");
     let account = ledger.account();
     let mut batch = Vec::new();
-    BatchReader::new(agency()).read(&message(), &mut batch).expect("it is plain");
+    BatchReader::new(agency(), agencies()).read(&message(), &mut batch).expect("it is plain");
     let mut group = criterion.benchmark_group("store durably");
     for batches in [1, 16, 128] {
         let rows = batch.repeat(batches);

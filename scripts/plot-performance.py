@@ -21,7 +21,7 @@ CHARTS = [
     ("Larger batches", {"batch amount": ""}, "most bets in a batch"),
     (
         "More batches on their way",
-        {"window": "synced to disk", "window, in memory": "stored in memory"},
+        {"window": "synced to disk", "window in memory": "stored in memory"},
         "batches without a confirmation",
     ),
 ]

@@ -246,10 +246,16 @@ impl fmt::Display for Failed {
             Failed::Dialect(said) => {
                 write!(formatter, "the server does not speak this protocol, it said \"{said}\"")
             }
-            Failed::OtherFile(why) => write!(formatter, "not the file that was sent before: {why}"),
+            Failed::OtherFile(why) => {
+                write!(formatter, "not the file that was sent before: {why}; nothing was sent")
+            }
             Failed::GaveUp { after, last } => {
                 let after = after.as_millis();
-                write!(formatter, "no progress for {after} ms, last: {last}")
+                write!(
+                    formatter,
+                    "no progress for {after} ms, last: {last}; is the server running there? --server or \
+                     CLI_SERVER_ADDRESS name another"
+                )
             }
             Failed::NoServer(why) => write!(formatter, "{why}; is a server running there?"),
             Failed::Unknown(last) => write!(

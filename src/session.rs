@@ -157,11 +157,9 @@ impl Session<'_> {
             let mut completed = self.gather(&mut lines);
             while let Some(message) = self.next_message(&mut lines)? {
                 completed = true;
-                if !self.gather_message(message) {
-                    let message = message.to_vec();
-                    self.store_gathered()?;
-                    self.execute(&message, &mut lines)?;
-                }
+                let message = message.to_vec();
+                self.store_gathered()?;
+                self.execute(&message, &mut lines)?;
                 if self.answers.len() >= ANSWERS_BYTES_MAX {
                     self.store_gathered()?;
                     self.send()?;
@@ -211,8 +209,8 @@ impl Session<'_> {
         }
     }
 
-    /// Gathers the messages that have arrived, up to the first that is not a whole batch of plain
-    /// bets; whether there were any.
+    /// Gathers the messages that have arrived, up to the first that is not a whole batch;
+    /// whether there were any.
     fn gather(&mut self, lines: &mut LineBuffer<'_>) -> bool {
         let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets == 0) else {
             return false;
@@ -223,17 +221,6 @@ impl Session<'_> {
             self.gathered.bets.push(batch.bets);
         }
         self.gathered.bets.len() > before
-    }
-
-    /// Gathers a message if it is a whole batch of bets that are valid but not all plain.
-    fn gather_message(&mut self, message: &[u8]) -> bool {
-        let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets == 0) else {
-            return false;
-        };
-        let rows = &mut self.gathered.rows;
-        let bets = speaker.batches.read_slowly(message, self.office.agencies, rows);
-        self.gathered.bets.extend(bets);
-        bets.is_some()
     }
 
     /// Stores the batches gathered and answers each.
@@ -426,9 +413,10 @@ impl Session<'_> {
 
     /// Holds the connection to one agency: the first that it names.
     fn speak_for(&mut self, agency: AgencyId) -> Result<(), Refusal> {
+        let agencies = self.office.agencies;
         let speaker = self
             .speaker
-            .get_or_insert_with(|| Speaker { agency, batches: BatchReader::new(agency) });
+            .get_or_insert_with(|| Speaker { agency, batches: BatchReader::new(agency, agencies) });
         if speaker.agency == agency {
             return Ok(());
         }

@@ -304,7 +304,8 @@ fn describe(status: &Status) -> String {
             let more = open.len().saturating_sub(AGENCIES_NAMED_MAX);
             open.truncate(AGENCIES_NAMED_MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("draw: pending, it waits for agency {}{more}\n", open.join(", "))
+            let agencies = if open.len() == 1 { "agency" } else { "agencies" };
+            format!("draw: pending, it waits for {agencies} {}{more}\n", open.join(", "))
         }
     });
     text

@@ -10,7 +10,7 @@ use log::{info, warn};
 use loteria::config::{Flags, ServerConfig, Sources};
 use loteria::connection::GrowthBudget;
 use loteria::draw::Draw;
-use loteria::ledger::{self, Ledger, OpenError};
+use loteria::ledger::{self, Found, Ledger, OpenError};
 use loteria::server;
 use loteria::session::Office;
 use loteria::text::LogValue;
@@ -182,12 +182,13 @@ fn serve(
     match &found.result {
         None => info!("action: open_ledger | result: success | bets: {bets} | draw_held: false"),
         Some(result) => info!(
-            "action: open_ledger | result: success | bets: {bets} | draw_held: {} | \
+            "action: open_ledger | result: success | bets: {bets} | draw_held: true | held_at: {} | \
              winning_number: {} | next: no more bets are taken, --new-draw begins another draw",
             result.held_at, result.winning_number
         ),
     }
 
+    warn_of_other_draw(&found, config.winning_number);
     let draw = match found.result {
         Some(result) => Draw::held(config.agencies, result),
         None => Draw::pending(config.agencies),
@@ -218,6 +219,27 @@ fn log_file_closed(config: &ServerConfig) {
 fn close_listener(listener: TcpListener, address: SocketAddr) {
     drop(listener);
     info!("action: close_socket | result: success | address: {address}");
+}
+
+/// Warns where the draw that was held is not the one that the settings and the bets would make.
+fn warn_of_other_draw(found: &Found, winning_number: u16) {
+    let Some(result) = &found.result else { return };
+    if result.winning_number != winning_number {
+        warn!(
+            "action: open_ledger | result: in_progress | error: the draw was held on {}, and the winning \
+             number {winning_number} is for another, which --new-draw begins",
+            result.winning_number
+        );
+    }
+    for (agency, stored) in result.agencies.iter().zip(&found.bets) {
+        if agency.bets != *stored {
+            warn!(
+                "action: open_ledger | result: in_progress | error: agency {} had {} bets in the draw, \
+                 and {stored} are stored: see server --verify",
+                agency.id, agency.bets
+            );
+        }
+    }
 }
 
 /// What to do where the address is not to be had.

@@ -143,6 +143,7 @@ impl Agency<'_> {
     ) -> Result<(), Broken> {
         let agency = self.attempts.id;
         conversation.send(format!("{}\n", Command::Winners { agency }).as_bytes())?;
+        info!("action: wait_for_draw | result: in_progress | client_id: {agency}");
         self.observer.waiting(agency, self.file.bets());
         let start = Instant::now();
         // Nobody wins more often than there are bets.

@@ -217,6 +217,9 @@ pub enum FileFailed {
 impl fmt::Display for FileFailed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            FileFailed::Io { path, error } if error.kind() == io::ErrorKind::NotFound => {
+                write!(formatter, "{}: {error}; --file CSV names another", path.display())
+            }
             FileFailed::Io { path, error } => write!(formatter, "{}: {error}", path.display()),
             FileFailed::Invalid { path, lines } => {
                 let lines = if *lines == 1 {

@@ -160,10 +160,15 @@ impl fmt::Display for OpenError {
         match self {
             OpenError::Io { path, error } => write!(formatter, "{}: {error}", path.display()),
             OpenError::Locked { path } => {
-                write!(formatter, "{}: another server is using it", path.display())
+                let path = path.display();
+                write!(
+                    formatter,
+                    "{path}: another server is using it: stop it, or name other files with --bets and \
+                     DRAW_FILE"
+                )
             }
             OpenError::InvalidLine { path, line } => {
-                write!(formatter, "{}:{line}", path.display())
+                write!(formatter, "{}:{line}; nothing was changed", path.display())
             }
             OpenError::InvalidResult(invalid) => invalid.fmt(formatter),
             OpenError::NotFinished { bets, result } => write!(

@@ -118,6 +118,8 @@ struct Count {
     last: Vec<(usize, usize)>,
     lines: u64,
     bytes: u64,
+    /// How the last plain row began, and which agency that means, if any.
+    prefix: (Option<AgencyId>, Vec<u8>),
 }
 
 impl Count {
@@ -129,6 +131,7 @@ impl Count {
             last: vec![(0, 0); count],
             lines: 0,
             bytes: 0,
+            prefix: (None, Vec::new()),
         }
     }
 
@@ -149,7 +152,7 @@ impl Count {
     /// Counts the plain rows that `text` begins with; how many bytes they have.
     fn add_plain_rows(&mut self, text: &[u8]) -> usize {
         let mut end = 0;
-        while let Some((agency, row_bytes)) = plain_row(&text[end..], self.agencies) {
+        while let Some((agency, row_bytes)) = self.plain_row(&text[end..]) {
             let account = &mut self.accounts[agency.index()];
             account.bets += 1;
             self.last[agency.index()] = (end, row_bytes);
@@ -166,6 +169,20 @@ impl Count {
         }
         self.bytes += end as u64;
         end
+    }
+
+    /// The agency of the plain bet that `text` begins with, and the bytes of its line.
+    #[inline]
+    fn plain_row(&mut self, text: &[u8]) -> Option<(AgencyId, usize)> {
+        // Rows come in batches, so an agency is as a rule that of the row before.
+        if !text.starts_with(&self.prefix.1) || self.prefix.1.is_empty() {
+            let comma = text.iter().take(AGENCY_BYTES_MAX + 1).position(|&byte| byte == b',')?;
+            let agency = std::str::from_utf8(&text[..comma]).ok()?;
+            self.prefix = (self.agencies.parse(agency).ok(), text[..=comma].to_vec());
+        }
+        let (agency, prefix) = (self.prefix.0?, &self.prefix.1);
+        let end = prefix.len() + plain_bet(&text[prefix.len()..], b',')?.end();
+        (*text.get(end)? == b'\n').then_some((agency, end + 1))
     }
 
     fn add_row(&mut self, agency: AgencyId, row: &[u8]) {
@@ -187,15 +204,6 @@ fn agency_of(line: &[u8], agencies: Agencies) -> Result<AgencyId, InvalidRow> {
     let mut written = Vec::with_capacity(line.len());
     write_row(agency, &bet, &mut written);
     if written == line { Ok(agency) } else { Err(InvalidRow::OtherQuotes) }
-}
-
-/// The agency of the plain bet that `text` begins with, and the bytes of its line.
-#[inline]
-fn plain_row(text: &[u8], agencies: Agencies) -> Option<(AgencyId, usize)> {
-    let comma = text.iter().take(AGENCY_BYTES_MAX + 1).position(|&byte| byte == b',')?;
-    let agency = agencies.parse(std::str::from_utf8(&text[..comma]).ok()?).ok()?;
-    let end = comma + 1 + plain_bet(&text[comma + 1..], b',')?.end();
-    (*text.get(end)? == b'\n').then_some((agency, end + 1))
 }
 
 /// The most digits of an agency's number.

@@ -1,4 +1,4 @@
-//! Checking what a server left behind, without one: nothing is locked, changed or repaired.
+//! Checking what a server left behind, without one: nothing is changed or repaired.
 
 use super::recovery::{self, InvalidLine};
 use super::result::{AgencyResult, DrawResult};
@@ -6,7 +6,7 @@ use super::{OpenError, Settings, winners};
 use crossbeam_channel::Receiver;
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
@@ -142,5 +142,9 @@ fn read(path: &Path) -> Result<File, OpenError> {
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(failed(io::Error::other("not a regular file")));
     }
-    Ok(file)
+    match file.try_lock_shared() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }

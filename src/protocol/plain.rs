@@ -1,5 +1,5 @@
-//! The message that nearly all messages are, a whole batch of plain bets, written and read without
-//! a value between: the fields' bytes are copied and their separators exchanged.
+//! The message that nearly all messages are, a whole batch, written and read without a value between: the
+//! bytes of a plain bet's fields are copied and their separators exchanged.
 
 use super::{COMMAND_SEPARATOR, Command, FIELD_SEPARATOR, MESSAGE_BYTES_MAX, word};
 use crate::bet::row::write_row;
@@ -23,19 +23,20 @@ const BATCH_END: &[u8] = b"FINAPUESTA\n";
 #[derive(Debug)]
 pub struct BatchReader {
     agency: AgencyId,
+    agencies: Agencies,
     command: Vec<u8>,
     agency_start: usize,
 }
 
 impl BatchReader {
-    /// A reader of the batches of `agency`.
-    pub fn new(agency: AgencyId) -> BatchReader {
+    /// A reader of the batches of `agency`, one of `agencies`.
+    pub fn new(agency: AgencyId, agencies: Agencies) -> BatchReader {
         let command = format!("{}|{agency}|", word::BET).into_bytes();
-        BatchReader { agency, command, agency_start: word::BET.len() + 1 }
+        BatchReader { agency, agencies, command, agency_start: word::BET.len() + 1 }
     }
 
-    /// Appends the lines of the batch that the message at the beginning of `text` is: plain bets of
-    /// this agency and the closing of the batch.
+    /// Appends the lines of the batch that the message at the beginning of `text` is: valid bets of this
+    /// agency and the closing of the batch.
     ///
     /// `None`, and `rows` as it was, where it is anything else: it may still be valid, or not have
     /// arrived whole.
@@ -50,65 +51,52 @@ impl BatchReader {
         batch
     }
 
-    /// Appends the lines of the batch that `message`, given with its line end, is: valid bets of this
-    /// agency, however they are written, and the closing of the batch. How many bets it has, from 1.
-    ///
-    /// `None`, and `rows` as it was, where it is anything else.
-    pub fn read_slowly(
-        &self,
-        message: &[u8],
-        agencies: Agencies,
-        rows: &mut Vec<u8>,
-    ) -> Option<u32> {
-        let before = rows.len();
-        let bets = self.read_commands(message, agencies, rows);
-        if bets.is_none() {
-            rows.truncate(before);
-        }
-        bets
-    }
-
-    fn read_commands(&self, message: &[u8], agencies: Agencies, rows: &mut Vec<u8>) -> Option<u32> {
-        let text = std::str::from_utf8(message).ok()?.strip_suffix('\n')?;
-        let (bets, last) = text.rsplit_once(COMMAND_SEPARATOR)?;
-        if last != word::CLOSE_BATCH {
-            return None;
-        }
-        let mut count = 0;
-        for command in Command::split(bets) {
-            match Command::parse(command, agencies).ok()? {
-                Command::Bet { agency, bet } if agency == self.agency => {
-                    write_row(agency, &bet, rows);
-                    count += 1;
-                }
-                _ => return None,
-            }
-        }
-        Some(count)
-    }
-
     fn read_bets(&self, text: &[u8], rows: &mut Vec<u8>) -> Option<BatchRead> {
-        let bet_start = self.command.len();
         let mut rest = text;
         let mut bets = 0;
         while let Some(bet_text) = rest.strip_prefix(self.command.as_slice()) {
-            let bet = plain_bet(bet_text, BAR)?;
-            let end = bet_start + bet.end();
-            if *rest.get(end)? != SEMICOLON {
-                return None;
-            }
-            let row_start = rows.len();
-            PlainBet::append(&rest[self.agency_start..], end + 1 - self.agency_start, rows);
-            let row = &mut rows[row_start..];
-            let (agency, copy) = row.split_at_mut(bet_start - self.agency_start);
-            agency[agency.len() - 1] = COMMA;
-            bet.separate(copy, COMMA);
-            copy[bet.end()] = LINE_END;
+            let end = match plain_bet(bet_text, BAR) {
+                Some(bet) if bet_text.get(bet.end()) == Some(&SEMICOLON) => {
+                    self.copy_row(rest, &bet, rows)
+                }
+                _ => self.read_slowly(rest, rows)?,
+            };
             bets += 1;
             rest = &rest[end + 1..];
         }
         let after = rest.strip_prefix(BATCH_END).filter(|_| bets > 0)?;
         Some(BatchRead { bets, message_bytes: text.len() - after.len() })
+    }
+
+    /// Appends the row of the plain bet of the command at the beginning of `text`; where it ends.
+    #[inline]
+    fn copy_row(&self, text: &[u8], bet: &PlainBet, rows: &mut Vec<u8>) -> usize {
+        let bet_start = self.command.len();
+        let end = bet_start + bet.end();
+        let row_start = rows.len();
+        PlainBet::append(&text[self.agency_start..], end + 1 - self.agency_start, rows);
+        let row = &mut rows[row_start..];
+        let (agency, copy) = row.split_at_mut(bet_start - self.agency_start);
+        agency[agency.len() - 1] = COMMA;
+        bet.separate(copy, COMMA);
+        copy[bet.end()] = LINE_END;
+        end
+    }
+
+    /// Appends the row of the bet of the command at the beginning of `text`, as any command is read; where
+    /// it ends. `None` where it is no bet of this agency with another command behind it.
+    #[cold]
+    fn read_slowly(&self, text: &[u8], rows: &mut Vec<u8>) -> Option<usize> {
+        let end =
+            memchr::memchr2(SEMICOLON, LINE_END, text).filter(|&end| text[end] == SEMICOLON)?;
+        let command = std::str::from_utf8(&text[..end]).ok()?;
+        match Command::parse(command, self.agencies).ok()? {
+            Command::Bet { agency, bet } if agency == self.agency => {
+                write_row(agency, &bet, rows);
+                Some(end)
+            }
+            _ => None,
+        }
     }
 }
 

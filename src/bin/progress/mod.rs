@@ -2,11 +2,12 @@
 //! elsewhere, nothing where quiet is asked for. The home of the `indicatif` crate.
 
 use crate::process::AboveBars;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::protocol::{AgencyState, DrawStatus, Status};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 const LINE_PERIOD: Duration = Duration::from_secs(5);
 /// Numbers and plain characters only: there is no colour that NO_COLOR would have to keep away.
 const BAR: &str = "{prefix} [{bar:30}] {human_pos}/{human_len} {msg}";
-const SENDING: &str = "{prefix} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left";
+const SENDING: &str = "{prefix} [{bar:30}] {human_pos}/{human_len} {rate} bets/s, {eta} left";
 
 /// How progress is shown.
 pub(crate) struct Progress {
@@ -156,5 +157,9 @@ impl Progress {
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the templates are constants that are right")
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // Where it cannot be written, nothing of the bar can.
+            let _unwritten = write!(out, "{:.0}", state.per_sec());
+        })
         .progress_chars("=> ")
 }
