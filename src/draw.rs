@@ -162,7 +162,8 @@ impl<R: Send + Sync> Draw<R> {
 
     fn wait_at_the_barrier(&self, hold: impl FnOnce() -> Fate<R>) -> Attended<'_, R> {
         if self.barrier.wait().is_leader() && self.begin_holding() {
-            self.decide(hold());
+            let mut holding = Holding { draw: self, fate: Fate::Failed };
+            holding.fate = hold();
         }
         Attended::Fate(self.fate.wait())
     }
@@ -246,6 +247,18 @@ impl<R: Send + Sync> Draw<R> {
     fn hall(&self) -> MutexGuard<'_, Hall> {
         // Nothing panics while it is held, and a hall is whole between any two statements.
         self.hall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Decides the fate when it is dropped: where the one who holds the draw panics, nobody waits for ever.
+struct Holding<'d, R: Send + Sync> {
+    draw: &'d Draw<R>,
+    fate: Fate<R>,
+}
+
+impl<R: Send + Sync> Drop for Holding<'_, R> {
+    fn drop(&mut self) {
+        self.draw.decide(std::mem::replace(&mut self.fate, Fate::Failed));
     }
 }
 
@@ -357,6 +370,23 @@ mod tests {
                 heard.recv().expect("one of three is superseded");
                 assert!(heard.recv_timeout(Duration::from_millis(50)).is_err());
                 draw.cancel();
+            });
+        });
+    }
+
+    #[test]
+    fn where_the_one_who_holds_the_draw_panics_everybody_rises() {
+        watched(|| {
+            let draw = Draw::<()>::pending(agencies(3));
+            thread::scope(|scope| {
+                let come = |agency| draw.attend(agency, || panic!("as the test wants it"));
+                let threads: Vec<_> =
+                    agencies(3).iter().map(|agency| scope.spawn(move || come(agency))).collect();
+                let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+                let panicked = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+                assert_eq!(panicked, 1, "one of them holds the draw");
+                let failed = |outcome: &Attended<'_, ()>| *outcome == Attended::Fate(&Fate::Failed);
+                assert!(outcomes.iter().flatten().all(failed), "{outcomes:?}");
             });
         });
     }

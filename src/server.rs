@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// How many connections more than are allowed may be hearing so at the same time.
 pub const REFUSALS_MAX: usize = 64;
+/// How many file descriptors are kept from peers: for the draw's result, its directory, and the
+/// server's own connection by which it stops.
+const SPARE_DESCRIPTORS: usize = 4;
 /// How long nobody is accepted after accepting failed: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long conversations have to end by themselves once the server stops.
@@ -155,6 +158,15 @@ impl Reception<'_> {
         }
     }
 
+    /// Whether the server could still open files of its own.
+    fn has_spare_descriptors(&self) -> bool {
+        let mut spare = [const { None }; SPARE_DESCRIPTORS];
+        spare.iter_mut().all(|spare| {
+            *spare = self.listener.try_clone().ok();
+            spare.is_some()
+        })
+    }
+
     /// Gives a connection its thread.
     fn receive<'s>(
         &'s self,
@@ -166,6 +178,13 @@ impl Reception<'_> {
     ) {
         let ip = peer.ip().to_canonical();
         info!("action: accept_connections | result: success | ip: {ip}");
+        if !self.has_spare_descriptors() {
+            warn!(
+                "action: refuse_connection | result: success | ip: {ip} | told: nothing | error: no \
+                 file descriptors left"
+            );
+            return;
+        }
         // Answers are written whole, so there is nothing to wait for. It fails where the peer is gone
         // already, which its conversation finds out.
         let _gone = stream.set_nodelay(true);

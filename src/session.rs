@@ -270,6 +270,10 @@ impl Session<'_> {
                 }
                 Err(end) => return Err(end),
             }
+            // One message can hold a thousand commands, and an answer can be long.
+            if self.answers.len() >= ANSWERS_BYTES_MAX {
+                self.send()?;
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ pub(super) fn open(
     let bets = lock(&settings.bets)?;
     let result = DrawResult::load(&settings.result)?;
     let recovered = recover(&bets, settings, stop)?;
-    Ok((FileDisk::new(bets, &settings.result), recovered, result))
+    Ok((FileDisk::new(bets, &settings.bets, &settings.result), recovered, result))
 }
 
 /// Opens the file, creates it where it is missing, and keeps every other server from it.

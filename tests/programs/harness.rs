@@ -128,6 +128,19 @@ impl Start {
         variables.iter().fold(self, |start, (name, value)| start.variable(name, value))
     }
 
+    /// The same within limits, as the shell's `ulimit` sets them.
+    pub(crate) fn limited(self, limits: &str) -> Start {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\"")]);
+        command.arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.expect("no variable is removed"));
+        }
+        command.current_dir(self.command.get_current_dir().expect("a scratch directory"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Start { name: self.name, command }
+    }
+
     pub(crate) fn stdout_to(mut self, file: File) -> Start {
         self.command.stdout(file);
         self
@@ -270,6 +283,11 @@ impl Program {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a killed child ends");
+    }
+
+    /// Its number in the system.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for its end.

@@ -5,7 +5,7 @@ use indicatif::MultiProgress;
 use log::{Level, error, info, log_enabled};
 use loteria::config::{InvalidConfig, Sources};
 use loteria::text::LogValue;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use std::convert::Infallible;
@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 /// Something that was asked for cannot be done as it was asked.
@@ -116,6 +117,8 @@ pub(crate) struct SignalWatch {
 impl SignalWatch {
     /// Starts to watch; the receiver is closed by the first signal.
     fn start() -> io::Result<(SignalWatch, Receiver<Infallible>)> {
+        // A file that must not grow any more is an error of the write, as a full disk is.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let handle = signals.handle();
         let (go_on, stop) = bounded(0);

@@ -1,0 +1,363 @@
+//! At stake: that nobody is hurt by somebody else. Peers that are silent, slow, deaf, greedy or speak
+//! another language, and systems that are out of file descriptors or of room, cost themselves and no
+//! more: beside them agencies are served as ever, and afterwards the server is as it was.
+
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+#[path = "programs/harness.rs"]
+mod harness;
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+#[path = "programs/sample.rs"]
+mod sample;
+
+use harness::{Program, Scratch, WITHIN};
+use sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two looks at something that cannot be waited for.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// What a process has open and takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holdings {
+    descriptors: usize,
+    threads: usize,
+}
+
+impl Holdings {
+    fn of(program: &Program) -> Holdings {
+        let count = |what: &str| {
+            let entries = std::fs::read_dir(format!("/proc/{}/{what}", program.id()));
+            entries.expect("Linux tells").count()
+        };
+        Holdings { descriptors: count("fd"), threads: count("task") }
+    }
+
+    /// Waits until the program has no more than this.
+    #[track_caller]
+    fn are_back(self, program: &Program) {
+        let start = Instant::now();
+        while Holdings::of(program) != self {
+            let now = Holdings::of(program);
+            assert!(start.elapsed() < WITHIN, "it had {self:?} and keeps {now:?}");
+            thread::sleep(LOOK_AGAIN_AFTER);
+        }
+    }
+}
+
+/// The most memory that the program has had at a time, in KiB.
+fn peak_kib(program: &Program) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id()));
+    let status = status.expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
+    let number = line.trim().split(' ').next().expect("a number and its unit");
+    number.parse().expect("a number")
+}
+
+/// Only Linux tells what a process holds.
+fn is_linux() -> bool {
+    Path::new("/proc/self/fd").is_dir()
+}
+
+/// One more connection to the server.
+struct Peer(BufReader<TcpStream>);
+
+impl Peer {
+    fn of(address: &str) -> Peer {
+        let stream = TcpStream::connect(address).expect("the server accepts");
+        stream.set_read_timeout(Some(WITHIN)).expect("a bound for reads");
+        stream.set_write_timeout(Some(WITHIN)).expect("a bound for writes");
+        Peer(BufReader::new(stream))
+    }
+
+    fn stream(&self) -> &TcpStream {
+        self.0.get_ref()
+    }
+
+    /// Sends what the other side may not want any more.
+    fn tries(&self, bytes: &[u8]) -> bool {
+        self.stream().write_all(bytes).is_ok()
+    }
+
+    fn says(&self, message: &str) {
+        assert!(self.tries(format!("{message}\n").as_bytes()), "{message:?} cannot be sent");
+    }
+
+    #[track_caller]
+    fn hears(&mut self, expected: &str) {
+        assert_eq!(self.line().trim_end(), expected);
+    }
+
+    /// The next line, or what there is of it where the connection ends.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        // However it ends is fine here.
+        let _ended = self.0.read_line(&mut line);
+        line
+    }
+
+    /// Waits until an answer is there, and leaves without reading it: the system resets.
+    fn resets(self) {
+        let mut byte = [0];
+        let _ended = self.stream().peek(&mut byte);
+    }
+}
+
+fn bet(agency: usize, place: usize) -> String {
+    format!("APUESTA|{agency}|Ana|Paz|{}|1999-03-17|{}", 30_000_000 + place, place % 7_000)
+}
+
+/// Peers that never say anything that can be answered, until they are dropped.
+fn standing_peers(address: &str) -> Vec<Peer> {
+    let mut peers = Vec::new();
+    for kind in 0..120 {
+        let peer = Peer::of(address);
+        match kind % 6 {
+            // Silent.
+            0 => {}
+            // Within a message, and within a batch that is never closed.
+            1 => assert!(peer.tries(b"APUESTA|1|Ana|Pa")),
+            2 => assert!(peer.tries(format!("{}\n", bet(1, 1)).as_bytes())),
+            // Half-closed, with and without something to answer.
+            3 => peer.stream().shutdown(Shutdown::Write).expect("it is open"),
+            4 => {
+                assert!(peer.tries(b"ECO|a\nECO|half of"));
+                peer.stream().shutdown(Shutdown::Write).expect("it is open");
+            }
+            // Deaf: sends what earns answers and reads none, as much as is taken at once.
+            _ => {
+                peer.stream().set_nonblocking(true).expect("a socket can be asked");
+                while peer.tries(&[b'\n'; 4096]) {}
+            }
+        }
+        peers.push(peer);
+    }
+    peers
+}
+
+/// Comes and goes in every rude way, until it is told to end; how often.
+fn rude_peers(address: &str, end: &AtomicBool, turn: usize) -> usize {
+    let endless = vec![b'x'; 100_000];
+    let mut came = 0;
+    while !end.load(Ordering::Relaxed) {
+        let peer = Peer::of(address);
+        // The server may have had enough of any of them before they are done.
+        let kind = (came + turn) % 8;
+        let _had_enough = match kind {
+            0 => true,
+            1 => peer.tries(&endless),
+            2 => peer.tries(b"GET / HTTP/1.1\r\nHost: loteria\r\n\r\n"),
+            3 => peer.tries(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+            4 => peer.tries(&[0; 5000]),
+            5 => peer.tries(b"ECO|a") && peer.tries(b"b\n"),
+            6 => b"ECO|dripping\n".chunks(1).all(|byte| peer.tries(byte)),
+            _ => peer.tries(b"FINAPUESTA;FINAPUESTA;X\n"),
+        };
+        // Some of them are answered.
+        if matches!(kind, 1 | 2 | 5) {
+            peer.resets()
+        } else {
+            drop(peer)
+        }
+        came += 1;
+    }
+    came
+}
+
+#[test]
+fn beside_hostile_peers_five_agencies_are_served_and_afterwards_nothing_is_left_of_them() {
+    if !is_linux() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let files: Vec<Vec<Bet>> = (1..=5).map(|agency| bets(agency, 3_000)).collect();
+    for (agency, bets) in (1..).zip(&files) {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
+    }
+    let server = scratch.server().variable("SERVER_MESSAGE_TIMEOUT_MS", "10000").start();
+    let address = server.address();
+    let end = AtomicBool::new(false);
+    let before = Holdings::of(&server);
+
+    let standing = standing_peers(&address);
+    let came: usize = thread::scope(|scope| {
+        let (address, end) = (&address, &end);
+        let rude: Vec<_> =
+            (0..3).map(|turn| scope.spawn(move || rude_peers(address, end, turn))).collect();
+        // Slowly, so that many come meanwhile.
+        let client = scratch.client(address).variable("CLI_BATCH_PERIOD_MS", "20");
+        let ended = client.run();
+        end.store(true, Ordering::Relaxed);
+        ended.succeeds();
+        assert_eq!(ended.sorted_stdout(), all_winners(&files));
+        rude.into_iter().map(|rude| rude.join().expect("rude peers are not refused")).sum()
+    });
+    assert_all_stored(&scratch, &files);
+    assert!(came > 100, "only {came} came");
+    drop(standing);
+
+    before.are_back(&server);
+    let peak = peak_kib(&server);
+    assert!(peak < 64 << 10, "they have cost {peak} KiB");
+    assert_eq!(server.stops_on("TERM").count("action: sorteo | result: success"), 1);
+}
+
+#[test]
+fn whoever_comes_past_the_bound_hears_so_and_places_become_free_again() {
+    if !is_linux() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let server = scratch.server().variable("SERVER_MAX_CONNECTIONS", "50").start();
+    let address = server.address();
+    let before = Holdings::of(&server);
+    for _round in 0..3 {
+        let mut peers: Vec<Peer> = (0..300).map(|_| Peer::of(&address)).collect();
+        let mut served = 0;
+        for peer in &mut peers {
+            let _refused = peer.tries(b"ECO|a\n");
+            served += usize::from(peer.line() == "ECO|a\n");
+        }
+        assert_eq!(served, 50, "the first fifty have the places");
+        drop(peers);
+        before.are_back(&server);
+    }
+    let mut later = Peer::of(&address);
+    later.says("ECO|b");
+    later.hears("ECO|b");
+    server.stops_on("TERM");
+}
+
+#[test]
+fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
+    if !is_linux() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--agencies", "1"]).limited("-n 64").start();
+    let address = server.address();
+    let mut agency = Peer::of(&address);
+    agency.says(&format!("{};FINAPUESTA", bet(1, 1)));
+    agency.hears("CONFIRMARAPUESTA|1");
+
+    let mut peers: Vec<Peer> = (0..100).map(|_| Peer::of(&address)).collect();
+    // Who came last is told nothing, and sees it.
+    assert_eq!(peers.last_mut().map(Peer::line), Some(String::new()));
+    agency.says("GANADORES|1");
+    agency.hears("GANADORES|");
+    assert!(scratch.read_if_there("sorteo.toml").is_some());
+
+    drop(peers);
+    let start = Instant::now();
+    loop {
+        let mut later = Peer::of(&address);
+        let _no_place_yet = later.tries(b"ECO|a\n");
+        if later.line() == "ECO|a\n" {
+            break;
+        }
+        assert!(start.elapsed() < WITHIN, "nobody is accepted any more");
+    }
+    let ended = server.stops_on("TERM");
+    assert!(ended.stderr.len() < 2_000, "it logged {} lines", ended.stderr.len());
+}
+
+#[test]
+fn deaf_peers_that_take_all_file_descriptors_do_not_keep_the_server_from_stopping() {
+    let scratch = Scratch::new();
+    let server = scratch.server().limited("-n 64").start();
+    let address = server.address();
+    let peers: Vec<Peer> = (0..80).map(|_| Peer::of(&address)).collect();
+    for peer in &peers {
+        peer.stream().set_nonblocking(true).expect("a socket can be asked");
+        while peer.tries(&[b'\n'; 4096]) {}
+    }
+    server.stops_on("TERM");
+}
+
+#[test]
+fn one_message_with_a_thousand_long_answers_does_not_fill_the_memory() {
+    if !is_linux() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--agencies", "10000"]).start();
+    let address = server.address();
+    let message = vec!["ESTADO"; 1_000].join(";");
+    // Nobody reads: what is answered is either on its way or in the memory.
+    let deaf: Vec<Peer> = (0..4).map(|_| Peer::of(&address)).collect();
+    deaf.iter().for_each(|peer| peer.says(&message));
+    let mut reader = Peer::of(&address);
+    reader.says(&message);
+    let one = reader.line();
+    assert!(one.starts_with("ESTADO|"), "{one:.40}");
+    let mut rest = (1..1_000).map(|_| reader.line());
+    assert!(rest.all(|line| line == one), "every command is answered alike");
+    let peak = peak_kib(&server);
+    assert!(peak < 64 << 10, "five messages have cost {peak} KiB");
+    server.stops_on("TERM");
+}
+
+#[test]
+fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--agencies", "1"]).limited("-f 8").start();
+    let address = server.address();
+    let mut confirmed = 0;
+    loop {
+        let mut agency = Peer::of(&address);
+        let bets: Vec<String> = (0..50).map(|place| bet(1, confirmed + place)).collect();
+        agency.says(&format!("{};FINAPUESTA", bets.join(";")));
+        let answer = agency.line();
+        if answer != "CONFIRMARAPUESTA|50\n" {
+            assert!(answer.starts_with("ERROR|storage_failed|"), "{answer:?}");
+            break;
+        }
+        confirmed += 50;
+        assert!(confirmed < 10_000, "the file grows all the same");
+    }
+    // What is left of the room is for a smaller batch, and for the draw.
+    assert_eq!(scratch.read("bets.csv").lines().count(), confirmed);
+    let mut agency = Peer::of(&address);
+    agency.says("REANUDAR|1;GANADORES|1");
+    assert!(agency.line().starts_with(&format!("REANUDAR|{confirmed}|")));
+    assert!(agency.line().starts_with("GANADORES|"));
+    server.stops_on("TERM");
+}
+
+#[test]
+fn where_bets_csv_is_removed_or_replaced_nothing_more_is_confirmed() {
+    for replaced in [false, true] {
+        let scratch = Scratch::new();
+        let file = bets(1, 30);
+        scratch.write("agencies/agency-1.csv", csv(&file, Ends::Lf));
+        let start = || scratch.server().arguments(&["--agencies", "1"]).start();
+        let server = start();
+        let mut agency = Peer::of(&server.address());
+        agency.says(&format!("{};FINAPUESTA", bet(1, 1)));
+        agency.hears("CONFIRMARAPUESTA|1");
+
+        if replaced {
+            std::fs::rename(scratch.path("bets.csv"), scratch.path("other.csv")).expect("a file");
+            scratch.write("bets.csv", "");
+        } else {
+            std::fs::remove_file(scratch.path("bets.csv")).expect("a file");
+        }
+        agency.says(&format!("{};FINAPUESTA", bet(1, 2)));
+        let mut answer = Vec::new();
+        // However the connection ends is fine.
+        let _ended = agency.0.read_to_end(&mut answer);
+        assert_eq!(String::from_utf8_lossy(&answer), "", "it was told that it is stored");
+        let ended = server.ends();
+        ended.exits(1).says("bets.csv was removed or replaced");
+
+        // The next one begins with what is there, and agencies send what is not.
+        let server = start();
+        scratch.client(&server.address()).run().succeeds();
+        assert_all_stored(&scratch, &[file]);
+        server.stops_on("TERM");
+    }
+}
