@@ -129,6 +129,7 @@ impl Start {
     }
 
     /// The same within limits, as the shell's `ulimit` sets them.
+    #[allow(dead_code, reason = "not every test program with this harness uses it")]
     pub(crate) fn limited(self, limits: &str) -> Start {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\"")]);
@@ -286,6 +287,7 @@ impl Program {
     }
 
     /// Its number in the system.
+    #[allow(dead_code, reason = "not every test program with this harness uses it")]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
