@@ -106,13 +106,11 @@ impl Meeting {
                     });
                 }
             }
-            if self.stops {
-                draw.cancel();
-                // Who holds it goes on; if nobody does, it is decided now.
-                assert!(draw.fate().is_some() || holds.load(Ordering::SeqCst) <= 1);
-            } else if !self.is_complete() {
-                // They would wait for ever, and rightly so.
-                draw.cancel();
+            // Who does not all come would wait for ever, and rightly so.
+            if self.stops || !self.is_complete() {
+                // A thread of its own: the checker's scopes wake whoever opened them when their last
+                // thread ends, whatever that one is waiting for.
+                scope.spawn(|| draw.cancel());
             }
         });
 
