@@ -85,7 +85,7 @@ pub(crate) fn stored(scratch: &Scratch) -> BTreeMap<usize, Vec<Bet>> {
     stored_in(&scratch.read("bets.csv"))
 }
 
-fn stored_in(text: &str) -> BTreeMap<usize, Vec<Bet>> {
+pub(crate) fn stored_in(text: &str) -> BTreeMap<usize, Vec<Bet>> {
     assert!(text.is_empty() || text.ends_with('\n'), "the last line has no end");
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
     let mut stored: BTreeMap<usize, Vec<Bet>> = BTreeMap::new();
