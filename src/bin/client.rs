@@ -100,10 +100,10 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let progress = Progress::new(arguments.quiet || arguments.status);
-    process::exit(SignalWatch::around(|stop| {
-        let (config, work) = configure(&arguments, &progress)?;
-        run(&config, work, &progress, stop)
-    }))
+    process::exit(SignalWatch::around(
+        || configure(&arguments, &progress),
+        |(config, work), stop| run(&config, work, &progress, stop),
+    ))
 }
 
 /// What a client is to do.

@@ -96,10 +96,10 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let board = Board::new(arguments.progress);
-    process::exit(SignalWatch::around(|stop| {
-        let config = configure(&arguments, &board)?;
-        run(&config, &arguments, &board, stop)
-    }))
+    process::exit(SignalWatch::around(
+        || configure(&arguments, &board),
+        |config, stop| run(&config, &arguments, &board, stop),
+    ))
 }
 
 fn configure(arguments: &Arguments, board: &Board) -> Result<ServerConfig, Failure> {

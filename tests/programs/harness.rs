@@ -206,6 +206,19 @@ impl Program {
         found.unwrap_or_else(|| panic!("the {} never logged {times} × {text:?}", self.name))
     }
 
+    /// Waits until `times` lines on stderr contain `text`, or one contains any of `otherwise`; whether it
+    /// was the former.
+    #[allow(dead_code, reason = "not every test program with this harness uses it")]
+    pub(crate) fn logs_times_or(&self, text: &str, times: usize, otherwise: &[&str]) -> bool {
+        let found = self.stderr.wait_until(|captured| {
+            let count =
+                |text: &str| captured.lines.iter().filter(|line| line.contains(text)).count();
+            let other = otherwise.iter().any(|other| count(other) > 0).then_some(false);
+            (count(text) >= times).then_some(true).or(other)
+        });
+        found.unwrap_or_else(|| panic!("the {} never logged {times} × {text:?}", self.name))
+    }
+
     /// Whether `times` lines on stderr contain `text` before the program ends.
     pub(crate) fn logs_times_before_its_end(&self, text: &str, times: usize) -> bool {
         let enough = |captured: &Text| {

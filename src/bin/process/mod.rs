@@ -115,11 +115,24 @@ pub(crate) struct SignalWatch {
 }
 
 impl SignalWatch {
-    /// Starts to watch; the receiver is closed by the first signal.
-    fn start() -> io::Result<(SignalWatch, Receiver<Infallible>)> {
+    /// Does `configure`, which starts the logger, and then `work`, with a receiver that is closed by the
+    /// first signal. A signal from the first moment on is kept until it can be logged.
+    pub(crate) fn around<C>(
+        configure: impl FnOnce() -> Result<C, Failure>,
+        work: impl FnOnce(C, &Receiver<Infallible>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         // A file that must not grow any more is an error of the write, as a full disk is.
-        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Failure::failed)?;
+        let signals = Signals::new([SIGTERM, SIGINT]).map_err(Failure::failed)?;
+        let configured = configure()?;
+        let (watch, stop) = SignalWatch::start(signals).map_err(Failure::failed)?;
+        let outcome = work(configured, &stop);
+        watch.close();
+        outcome
+    }
+
+    /// Starts to watch; the receiver is closed by the first signal.
+    fn start(mut signals: Signals) -> io::Result<(SignalWatch, Receiver<Infallible>)> {
         let handle = signals.handle();
         let (go_on, stop) = bounded(0);
         let thread = Builder::new().name("signals".into()).spawn(move || {
@@ -134,24 +147,12 @@ impl SignalWatch {
         Ok((SignalWatch { handle, thread }, stop))
     }
 
-    /// Does `work` with a receiver that is closed by the first signal, from the first moment on.
-    pub(crate) fn around(
-        work: impl FnOnce(&Receiver<Infallible>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let (watch, stop) = SignalWatch::start().map_err(Failure::failed)?;
-        let outcome = work(&stop);
-        let usage = matches!(outcome, Err(Failure::Usage(_)));
-        // Where the usage is wrong, nothing but that is of interest.
-        watch.close(!usage);
-        outcome
-    }
-
     /// Ends the watch and waits for its thread.
-    fn close(self, logged: bool) {
+    fn close(self) {
         self.handle.close();
         if self.thread.join().is_err() {
             error!("action: close_thread | result: fail | thread: signals");
-        } else if logged {
+        } else {
             info!("action: close_thread | result: success | thread: signals");
         }
     }
