@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build test check docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth
+.PHONY: help build test check docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth storms model load fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -26,6 +26,23 @@ bench: ## whole lotteries beside a copy with the csv crate: a minute
 bench-growth: ## how cost grows, and the picture of it: some minutes, and 10 GB of disk
 	cargo bench --locked --bench growth
 	scripts/plot-performance.py
+
+storms: ## server and clients killed at random moments: a minute, or LOTERIA_STORM_SECONDS
+	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --test storms -- --nocapture
+
+model: ## the orders in which the agencies' threads can meet, by a model checker: half a minute
+	cargo run --locked --release --manifest-path model/Cargo.toml --target-dir target/model
+
+load: ## two thousand agencies in one draw, and a soak of two minutes
+	cargo test --locked --release --test load -- --ignored --nocapture --test-threads 1
+
+FUZZERS = messages replies bets_csv agency_lines sorteo_toml
+fuzz: ## each fuzzer for a minute; needs `cargo install cargo-fuzz`
+	fuzz/seeds.py
+	for target in $(FUZZERS); do RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=60 -max_len=20000 || exit; done
+
+deny: ## licences, packages and where they come from; needs `cargo install cargo-deny`
+	cargo deny --offline check licenses bans sources
 
 docker-image: ## the images server:latest and client:latest
 	docker build -f Dockerfile.server -t server:latest .

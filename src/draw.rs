@@ -55,6 +55,8 @@ struct Hall {
     door: Door,
     /// By agency, in their order.
     seats: Vec<Seat>,
+    /// How many are at the barrier.
+    seated: usize,
     /// Dropped when the fate is decided.
     undecided: Option<Sender<Infallible>>,
     /// Dropped when every agency has been told.
@@ -88,6 +90,7 @@ impl<R: Send + Sync> Draw<R> {
         let hall = Hall {
             door: Door::Open,
             seats: vec![Seat::default(); count],
+            seated: 0,
             undecided: Some(undecided),
             someone_untold: Some(someone_untold),
         };
@@ -137,6 +140,12 @@ impl<R: Send + Sync> Draw<R> {
         self.hall().seats.iter().map(|seat| seat.waiting > 0).collect()
     }
 
+    /// How many wait in the seat of their agency: each of them for as long as it takes, be its peer
+    /// still there or not.
+    pub fn seated(&self) -> usize {
+        self.hall().seated
+    }
+
     /// Comes for `agency`, which has no more bets, and waits for the fate of the draw. One of those
     /// who complete the meeting calls `hold` for everybody.
     ///
@@ -153,8 +162,11 @@ impl<R: Send + Sync> Draw<R> {
             self.wait_beside(agency, hall)
         } else {
             seat.taken = true;
+            hall.seated += 1;
             drop(hall);
-            self.wait_at_the_barrier(hold)
+            let attended = self.wait_at_the_barrier(hold);
+            self.hall().seated -= 1;
+            attended
         };
         self.hall().seats[agency.index()].waiting -= 1;
         attended

@@ -189,7 +189,9 @@ impl Reception<'_> {
         // already, which its conversation finds out.
         let _gone = stream.set_nodelay(true);
         let max = self.settings.max_connections;
-        let place = Place::take(&self.taken, max);
+        // Who is seated for the draw cannot leave before it, so it takes no place from others: where many
+        // ask again, or die and come back, the last agency still gets in.
+        let place = Place::take(&self.taken, max + self.office.draw.seated());
         let refusal =
             if place.is_some() { None } else { Place::take(&self.refusals, REFUSALS_MAX) };
         if place.is_none() && refusal.is_none() {

@@ -232,6 +232,42 @@ fn whoever_comes_past_the_bound_hears_so_and_places_become_free_again() {
     server.stops_on("TERM");
 }
 
+/// Asks until there is a place: whoever came before may not have its seat yet.
+fn insists(address: &str, message: &str, answer: &str) -> Peer {
+    let start = Instant::now();
+    loop {
+        let mut peer = Peer::of(address);
+        let _refused = peer.tries(format!("{message}\n").as_bytes());
+        let heard = peer.line();
+        if heard.trim_end() == answer {
+            return peer;
+        }
+        assert!(heard.starts_with("ERROR|too_many_connections|"), "{heard:?}");
+        assert!(start.elapsed() < WITHIN, "there is never a place for {message:?}");
+        thread::sleep(LOOK_AGAIN_AFTER);
+    }
+}
+
+#[test]
+fn agencies_that_ask_again_or_died_while_they_waited_leave_a_place_for_the_last() {
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--agencies", "3"]);
+    let server = server.variable("SERVER_MAX_CONNECTIONS", "3").start();
+    let address = server.address();
+    // Each once in its seat and once beside it; nobody is there any more, or they are; it is all one.
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        for agency in [1, 2] {
+            waiting.push(insists(&address, &format!("ECO|in;GANADORES|{agency}"), "ECO|in"));
+        }
+    }
+    insists(&address, "GANADORES|3", "GANADORES|");
+    for mut peer in waiting {
+        peer.hears("GANADORES|");
+    }
+    server.stops_on("TERM");
+}
+
 #[test]
 fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
     if !is_linux() {

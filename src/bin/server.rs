@@ -118,10 +118,10 @@ fn configure(arguments: &Arguments, board: &Board) -> Result<ServerConfig, Failu
         config.message_timeout.as_millis(),
         config.exit_after_draw,
     );
-    if config.max_connections < 2 * u32::from(config.agencies.count()) {
+    if config.max_connections < u32::from(config.agencies.count()) {
         warn!(
             "action: config | result: in_progress | error: {} connections at a time may be too few for \
-             {} agencies, each of which may hold two while it waits for the draw",
+             {} agencies, each of which may hold one beside its seat while it waits for the draw",
             config.max_connections,
             config.agencies.count()
         );
