@@ -243,11 +243,6 @@ impl InvalidBet {
     fn new(field: Field, reason: Reason, text: &str) -> InvalidBet {
         InvalidBet { field, reason, excerpt: excerpt(text) }
     }
-
-    /// The field at fault.
-    pub fn field(&self) -> Field {
-        self.field
-    }
 }
 
 impl fmt::Display for InvalidBet {
