@@ -1,7 +1,7 @@
 //! The listening side: accepts connections, gives each a thread of its own, and at the end stops and
 //! joins them all. Knows not what a command is.
 
-use crate::connection::OpenSockets;
+use crate::connection::{OpenSockets, Stream};
 use crate::session::{self, Office};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, select};
 use log::{error, info, warn};
@@ -146,7 +146,7 @@ impl Reception<'_> {
                 return;
             }
             match accepted {
-                Ok((stream, peer)) => self.receive(scope, number, stream, peer, running),
+                Ok((socket, peer)) => self.receive(scope, number, socket, peer, running),
                 Err(error) => {
                     warn!("action: accept_connections | result: fail | error: {error}");
                     let stopped = self.stopping.recv_timeout(ACCEPT_PAUSE);
@@ -172,7 +172,7 @@ impl Reception<'_> {
         &'s self,
         scope: &'s Scope<'s, '_>,
         number: u64,
-        stream: TcpStream,
+        socket: TcpStream,
         peer: SocketAddr,
         running: &Sender<Infallible>,
     ) {
@@ -187,7 +187,7 @@ impl Reception<'_> {
         }
         // Answers are written whole, so there is nothing to wait for. It fails where the peer is gone
         // already, which its conversation finds out.
-        let _gone = stream.set_nodelay(true);
+        let _gone = socket.set_nodelay(true);
         let max = self.settings.max_connections;
         // Who is seated for the draw cannot leave before it, so it takes no place from others: where many
         // ask again, or die and come back, the last agency still gets in.
@@ -199,20 +199,21 @@ impl Reception<'_> {
             return;
         }
         let account = self.office.ledger.account();
-        let Some(socket) = self.sockets.register(Arc::new(stream)) else { return };
+        let Some(open) = self.sockets.register(Arc::new(socket)) else { return };
         let running = running.clone();
         let name = format!("session-{number}");
         let started = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
             let _running = running;
+            let stream = Stream::plain(open.socket());
             if place.is_some() {
-                session::converse(socket.stream(), account, self.office, &self.stopping);
+                session::converse(&stream, account, self.office, &self.stopping);
             } else {
                 warn!("action: refuse_connection | result: success | ip: {ip}");
-                session::refuse(socket.stream(), max);
+                session::refuse(&stream, max);
             }
             // First its place is free, then its peer can see that it is.
             drop((place, refusal));
-            drop(socket);
+            drop(open);
             let port = peer.port();
             info!("action: close_socket | result: success | ip: {ip} | port: {port}");
             log_thread_closed(&name);

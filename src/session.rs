@@ -8,7 +8,7 @@ mod outcome;
 
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
-use crate::connection::{GrowthBudget, LineBuffer, Timed, drain, is_timeout};
+use crate::connection::{GrowthBudget, LineBuffer, Stream, Timed, is_timeout};
 use crate::draw::{Attended, Draw, Fate};
 use crate::ledger::{Account, AgencyCount, DrawResult, HoldFailed, Ledger, Standing};
 use crate::protocol::{
@@ -20,7 +20,6 @@ use log::{error, info};
 use outcome::{log_bets, log_refused, refusal_of, stopping, stored};
 use std::convert::Infallible;
 use std::io::Write;
-use std::net::TcpStream;
 use std::time::Duration;
 
 /// The most bytes of an open batch, as lines of `bets.csv`: some five thousand bets.
@@ -48,7 +47,7 @@ pub struct Office<'o> {
 /// Talks with one peer until it leaves, is refused, or `stop` is closed and its socket shut for
 /// reading.
 pub fn converse(
-    stream: &TcpStream,
+    stream: &Stream<'_>,
     account: Account<'_>,
     office: &Office<'_>,
     stop: &Receiver<Infallible>,
@@ -71,7 +70,7 @@ pub fn converse(
             // The peer may be gone, or deaf: then it does not hear why. A server that stops is not
             // read from any more, so a peer that goes on writing is to be woken, by a reset.
             if session.send().is_ok() && refusal.code != ErrorCode::Stopping {
-                drain(stream);
+                stream.drain();
             }
         }
         Err(End::Io(error)) => {
@@ -86,13 +85,13 @@ pub fn converse(
 }
 
 /// Tells a peer that it is one more than `max_connections`.
-pub fn refuse(stream: &TcpStream, max_connections: usize) {
+pub fn refuse(stream: &Stream<'_>, max_connections: usize) {
     let refusal = ErrorCode::TooManyConnections
         .with(format_args!("{max_connections} connections are open, which is all there may be"));
     let mut line = Vec::new();
     refusal.reply().write(&mut line);
     if Timed::new(stream, REFUSAL_TIME_MAX).write_all(&line).is_ok() {
-        drain(stream);
+        stream.drain();
     }
 }
 
@@ -120,7 +119,7 @@ impl From<Refusal> for End {
 }
 
 struct Session<'s> {
-    stream: &'s TcpStream,
+    stream: &'s Stream<'s>,
     account: Account<'s>,
     office: &'s Office<'s>,
     stop: &'s Receiver<Infallible>,

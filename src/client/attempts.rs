@@ -5,7 +5,7 @@ use super::dial::{Dials, pause};
 use super::retry::Retry;
 use super::{Failed, Settings};
 use crate::bet::AgencyId;
-use crate::connection::OpenSockets;
+use crate::connection::{OpenSockets, Stream};
 use crate::text::LogValue;
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{info, warn};
@@ -79,11 +79,12 @@ impl Attempts<'_> {
     ) -> Result<(), Broken> {
         let address = &self.settings.server_address;
         let lost = |error| Broken::Lost(format!("{address}: {error}"));
-        let stream =
+        let socket =
             Arc::new(self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Failed::Stopped)?);
-        let socket = self.sockets.register(Arc::clone(&stream)).ok_or(Failed::Stopped)?;
-        let mut conversation = Conversation::new(socket.stream(), self.settings.reply_timeout);
-        let outcome = attempt(&stream, &mut conversation);
+        let open = self.sockets.register(Arc::clone(&socket)).ok_or(Failed::Stopped)?;
+        let stream = Stream::plain(open.socket());
+        let mut conversation = Conversation::new(&stream, self.settings.reply_timeout);
+        let outcome = attempt(&socket, &mut conversation);
         info!("action: close_socket | result: success | client_id: {}", self.id);
         outcome
     }

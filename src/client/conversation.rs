@@ -1,11 +1,10 @@
 //! The client's side of one connection: messages out, replies in, each within its time.
 
 use super::Failed;
-use crate::connection::{Timed, is_timeout};
+use crate::connection::{Stream, Timed, is_timeout};
 use crate::protocol::{ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 /// How a try can end before its purpose is reached.
@@ -31,7 +30,7 @@ impl From<super::FileFailed> for Broken {
 
 /// One connection.
 pub(super) struct Conversation<'s> {
-    stream: &'s TcpStream,
+    stream: &'s Stream<'s>,
     replies: BufReader<Timed<'s>>,
     reply_timeout: Duration,
     line: Vec<u8>,
@@ -39,7 +38,7 @@ pub(super) struct Conversation<'s> {
 
 impl<'s> Conversation<'s> {
     /// A conversation over `stream`, in which a reply may take `reply_timeout`.
-    pub(super) fn new(stream: &'s TcpStream, reply_timeout: Duration) -> Conversation<'s> {
+    pub(super) fn new(stream: &'s Stream<'s>, reply_timeout: Duration) -> Conversation<'s> {
         let replies = BufReader::new(Timed::new(stream, reply_timeout));
         Conversation { stream, replies, reply_timeout, line: Vec::new() }
     }

@@ -4,6 +4,7 @@ use super::conversation::{Broken, Conversation, refused, unexpected};
 use super::dial::dial;
 use super::{Failed, Settings, watched};
 use crate::bet::AGENCIES_MAX;
+use crate::connection::Stream;
 use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply, Status};
 use crossbeam_channel::Receiver;
 use std::convert::Infallible;
@@ -21,9 +22,10 @@ pub fn status(settings: &Settings, stop: &Receiver<Infallible>) -> Result<Status
     watched(stop, |sockets| {
         let address = &settings.server_address;
         let failed = |error| Failed::NoServer(format!("{address}: {error}"));
-        let stream = Arc::new(dial(address, stop).map_err(failed)?.ok_or(Failed::Stopped)?);
-        let socket = sockets.register(stream).ok_or(Failed::Stopped)?;
-        let mut conversation = Conversation::new(socket.stream(), settings.reply_timeout);
+        let socket = Arc::new(dial(address, stop).map_err(failed)?.ok_or(Failed::Stopped)?);
+        let open = sockets.register(socket).ok_or(Failed::Stopped)?;
+        let stream = Stream::plain(open.socket());
+        let mut conversation = Conversation::new(&stream, settings.reply_timeout);
         ask(&mut conversation, settings).map_err(|broken| match broken {
             _ if sockets.is_closed() => Failed::Stopped,
             Broken::Lost(reason) => Failed::NoServer(format!("{address}: {reason}")),

@@ -23,15 +23,15 @@ impl OpenSockets {
     }
 
     /// Puts a socket on the list for as long as the answer lives; `None` where the list is closed.
-    pub fn register(&self, stream: Arc<TcpStream>) -> Option<OpenSocket<'_>> {
+    pub fn register(&self, socket: Arc<TcpStream>) -> Option<OpenSocket<'_>> {
         let mut list = self.lock();
         if list.closed {
             return None;
         }
         let number = list.next;
         list.next += 1;
-        list.sockets.insert(number, Arc::clone(&stream));
-        Some(OpenSocket { list: self, number, stream })
+        list.sockets.insert(number, Arc::clone(&socket));
+        Some(OpenSocket { list: self, number, socket })
     }
 
     /// Takes no more sockets, and shuts those on the list for reading or for more: whoever is blocked
@@ -67,13 +67,13 @@ impl Default for OpenSockets {
 pub struct OpenSocket<'l> {
     list: &'l OpenSockets,
     number: u64,
-    stream: Arc<TcpStream>,
+    socket: Arc<TcpStream>,
 }
 
 impl OpenSocket<'_> {
     /// The socket.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 }
 
