@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build test check docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth storms model load fuzz deny
+.PHONY: help build test check check-tls docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth storms model load fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -20,6 +20,11 @@ check: ## what has to pass before a commit: format, clippy, docs, tests
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	cargo test --locked
 
+check-tls: ## the same of what is only there with the feature `tls`; needs openssl
+	cargo clippy --locked --all-targets --features tls -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features tls
+	cargo test --locked --features tls --test tls --test readme
+
 bench: ## whole lotteries beside a copy with the csv crate: a minute
 	cargo bench --locked --bench lottery
 
@@ -27,8 +32,8 @@ bench-growth: ## how cost grows, and the picture of it: some minutes, and 10 GB 
 	cargo bench --locked --bench growth
 	scripts/plot-performance.py
 
-storms: ## server and clients killed at random moments: a minute, or LOTERIA_STORM_SECONDS
-	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --test storms -- --nocapture
+storms: ## server and clients killed at random moments, half of it in TLS: a minute, or LOTERIA_STORM_SECONDS
+	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --features tls --test storms -- --nocapture
 
 model: ## the orders in which the agencies' threads can meet, by a model checker: half a minute
 	cargo run --locked --release --manifest-path model/Cargo.toml --target-dir target/model

@@ -16,8 +16,9 @@ mod whole;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
+use whole::table::{Options, rate, rates, ratios, row};
 use whole::{Data, Lottery, Run, Server, median};
 
 fn main() {
@@ -60,39 +61,6 @@ fn main() {
 
     latency(scratch.path(), options.runs);
     big_file(scratch.path(), &data, options.runs);
-}
-
-/// Millions of bets a second.
-fn rate(bets: u64, time: Duration) -> f64 {
-    bets as f64 / time.as_secs_f64() / 1e6
-}
-
-fn rates(bets: u64, runs: &[Run]) -> Vec<f64> {
-    runs.iter().map(|run| rate(bets, run.time)).collect()
-}
-
-struct Options {
-    bets: u64,
-    runs: usize,
-    from: Option<PathBuf>,
-}
-
-impl Options {
-    fn parse() -> Options {
-        let mut options = Options { bets: 2_000_000, runs: 7, from: None };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--bets" => options.bets = arguments.next().unwrap().parse().unwrap(),
-                "--runs" => options.runs = arguments.next().unwrap().parse().unwrap(),
-                "--from" => options.from = Some(arguments.next().unwrap().into()),
-                // What cargo says by itself.
-                "--bench" => {}
-                other => panic!("no such option: {other}"),
-            }
-        }
-        options
-    }
 }
 
 /// One batch at a time by one agency, and the same bytes appended and synced by nobody but this.
@@ -190,14 +158,4 @@ fn read_once(path: &Path) -> Duration {
     let start = Instant::now();
     while file.read(&mut piece).unwrap() > 0 {}
     start.elapsed()
-}
-
-fn ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
-    over.iter().zip(under).map(|(over, under)| over / under).collect()
-}
-
-fn row(figure: &str, figures: &[f64]) {
-    let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = figures.iter().copied().fold(0.0, f64::max);
-    println!("| {figure} | {:.2} | {least:.2} | {most:.2} |", median(figures));
 }

@@ -2,7 +2,9 @@
 # Writes a compose file for a central and N agencies: `server`, `client1` to
 # `clientN`. docker-compose-dev.yaml is what this writes for 5.
 #
-#   scripts/generar-compose.sh FILE N
+#   scripts/generar-compose.sh FILE N [tls]
+#
+# With `tls` they talk in TLS, with what `scripts/generar-certificados.sh tls N` makes.
 set -eu
 
 # 172.25.125.0/24 has 253 addresses for containers; the server takes one, and
@@ -12,7 +14,7 @@ AGENCIES_MAX=250
 # Nothing is written before the arguments are known to be good.
 refuse() {
     echo "generar-compose: $*" >&2
-    echo "usage: $0 FILE N    (N agencies, 0 to $AGENCIES_MAX; 0 is a server alone)" >&2
+    echo "usage: $0 FILE N [tls]    (N agencies, 0 to $AGENCIES_MAX; 0 is a server alone)" >&2
     exit 2
 }
 
@@ -27,6 +29,9 @@ services:
     build:
       context: .
       dockerfile: Dockerfile.server
+YAML
+    build_arguments
+    cat <<'YAML'
     # Only what has to differ inside a container; the rest is config.toml's to say.
     environment:
       - SERVER_ADDRESS=0.0.0.0:12345
@@ -35,10 +40,14 @@ services:
 YAML
     # A lottery of no agencies is none: a server alone waits for as many as config.toml says.
     [ "$1" -eq 0 ] || echo "      - AGENCIES=$1"
+    identity server
     cat <<'YAML'
     volumes:
       - ./config.toml:/app/config.toml:ro
       - bets:/data
+YAML
+    identity_files server
+    cat <<'YAML'
     networks:
       - testing_net
     # A stop takes well under a second, but for a disk that is slow to finish a write.
@@ -51,6 +60,29 @@ YAML
 YAML
 }
 
+# With TLS the programs are built with it, and each is given who it is and whom it believes.
+build_arguments() {
+    [ -z "$tls" ] || printf '%s\n' '      args:' '        - FEATURES=tls'
+}
+
+# identity NAME: the variables.
+identity() {
+    [ -z "$tls" ] || cat <<YAML
+      - TLS_CERTIFICATE=tls/$1.pem
+      - TLS_KEY=tls/$1.key
+      - TLS_AUTHORITY=tls/authority.pem
+YAML
+}
+
+# identity_files NAME: what they name.
+identity_files() {
+    [ -z "$tls" ] || cat <<YAML
+      - ./tls/$1.pem:/app/tls/$1.pem:ro
+      - ./tls/$1.key:/app/tls/$1.key:ro
+      - ./tls/authority.pem:/app/tls/authority.pem:ro
+YAML
+}
+
 # What all agencies share.
 agency() {
     cat <<'YAML'
@@ -58,9 +90,13 @@ x-client: &client
   image: client:latest
   # client1 builds it for all: each building its own would leave behind as many images without a name.
   pull_policy: never
+YAML
+    [ -n "$tls" ] || cat <<'YAML'
   volumes:
     - ./config.toml:/app/config.toml:ro
     - ./agencies:/app/agencies:ro
+YAML
+    cat <<'YAML'
   networks:
     - testing_net
   # A server that is not ready yet is no reason to wait here: a client tries again until it is.
@@ -86,12 +122,23 @@ client() {
       - CLI_ID=$1
       - CLI_SERVER_ADDRESS=server:12345
 YAML
-    [ "$1" -ne 1 ] || cat <<'YAML'
+    if [ -n "$tls" ]; then
+        identity "agency-$1"
+        cat <<'YAML'
+    volumes:
+      - ./config.toml:/app/config.toml:ro
+      - ./agencies:/app/agencies:ro
+YAML
+        identity_files "agency-$1"
+    fi
+    [ "$1" -eq 1 ] || return 0
+    cat <<'YAML'
     pull_policy: build
     build:
       context: .
       dockerfile: Dockerfile.client
 YAML
+    build_arguments
 }
 
 network_and_volume() {
@@ -111,7 +158,7 @@ YAML
 }
 
 compose() {
-    echo "# Made by scripts/generar-compose.sh for $1 agencies: change that script rather than this file."
+    echo "# Made by scripts/generar-compose.sh for $1 agencies${tls:+ in TLS}: change that script rather than this file."
     echo
     [ "$1" -eq 0 ] || agency
     server "$1"
@@ -123,12 +170,15 @@ compose() {
     network_and_volume
 }
 
-[ $# -eq 2 ] || refuse "two arguments are needed, not $#"
+[ $# -eq 2 ] || [ $# -eq 3 ] || refuse "two or three arguments are needed, not $#"
 [ -n "$1" ] || refuse "FILE is empty"
 [ ! -d "$1" ] || refuse "$1 is a directory"
 case $2 in
     '' | *[!0-9]*) refuse "'$2' is no number of agencies" ;;
 esac
+tls=${3-}
+[ -z "$tls" ] || [ "$tls" = tls ] || refuse "'$tls' is not tls"
+[ $# -eq 2 ] || [ -n "$tls" ] || refuse "the third argument is empty"
 agencies=${2#"${2%%[!0]*}"}
 agencies=${agencies:-0}
 # By length first: a number of many digits is more than the shell can compare.

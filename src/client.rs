@@ -2,7 +2,7 @@
 //! winners, over as many connections as it takes. Knows no progress bar.
 
 use crate::bet::AgencyId;
-use crate::connection::OpenSockets;
+use crate::connection::{Connector, OpenSockets};
 use crate::protocol::ErrorCode;
 use crate::text::LogValue;
 use crossbeam_channel::{Receiver, bounded, select};
@@ -50,6 +50,8 @@ pub struct Settings {
     pub reply_timeout: Duration,
     /// How long to go on trying without progress.
     pub retry_for: Duration,
+    /// Where it is there, conversations are in TLS.
+    pub tls: Option<Connector>,
 }
 
 /// Hears what becomes of each agency, from several threads at once.
@@ -204,6 +206,8 @@ pub enum Failed {
         /// Why the last connection failed.
         last: String,
     },
+    /// Server and client do not believe each other, or only one of them speaks TLS.
+    Distrust(String),
     /// No server answers, and it was to be asked only once.
     NoServer(String),
     /// Bets were sent, their confirmation was lost, and the server is not to be asked.
@@ -257,6 +261,10 @@ impl fmt::Display for Failed {
                      CLI_SERVER_ADDRESS name another"
                 )
             }
+            Failed::Distrust(why) => write!(
+                formatter,
+                "TLS: {why}; who is shown and who is believed is in [tls] of config.toml"
+            ),
             Failed::NoServer(why) => write!(formatter, "{why}; is a server running there?"),
             Failed::Unknown(last) => write!(
                 formatter,

@@ -2,6 +2,7 @@
 //! two binaries only; everybody else is handed values.
 
 use crate::bet::{AGENCIES_MAX, Agencies, AgencyId, NUMBER_MAX};
+use crate::connection::TlsFiles;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -55,6 +56,9 @@ settings! {
     RESUME: "client.resume", "CLI_RESUME", "";
     REPLY_TIMEOUT: "client.reply_timeout_ms", "CLI_REPLY_TIMEOUT_MS", "";
     RETRY_FOR: "client.retry_for_ms", "CLI_RETRY_FOR_MS", "";
+    TLS_CERTIFICATE: "tls.certificate", "TLS_CERTIFICATE", "";
+    TLS_KEY: "tls.key", "TLS_KEY", "";
+    TLS_AUTHORITY: "tls.authority", "TLS_AUTHORITY", "";
     LOG_LEVEL: "log.level", "LOG_LEVEL", "--log-level";
 }
 
@@ -104,6 +108,8 @@ pub struct ServerConfig {
     pub bets: PathBuf,
     /// The path of `sorteo.toml`.
     pub draw: PathBuf,
+    /// How to speak TLS, which is not spoken where there is nothing.
+    pub tls: Option<TlsFiles>,
 }
 
 /// The client's settings.
@@ -129,6 +135,8 @@ pub struct ClientConfig {
     pub reply_timeout: Duration,
     /// How long to go on trying without progress.
     pub retry_for: Duration,
+    /// How to speak TLS, which is not spoken where there is nothing.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Where settings come from, in the order of their weight.
@@ -224,6 +232,7 @@ impl<'s> Sources<'s> {
                 || self.switch(EXIT_AFTER_DRAW, file.server.exit_after_draw, false)?,
             bets: self.path(BETS, flags.bets.as_deref(), &file.storage.bets, "bets.csv")?,
             draw: self.path(DRAW, None, &file.storage.draw, "sorteo.toml")?,
+            tls: self.tls()?,
         })
     }
 
@@ -256,12 +265,39 @@ impl<'s> Sources<'s> {
             resume: self.switch(RESUME, file.resume, true)?,
             reply_timeout: self.time(REPLY_TIMEOUT, file.reply_timeout_ms, 30_000, 1)?,
             retry_for: self.time(RETRY_FOR, file.retry_for_ms, 60_000, 0)?,
+            tls: self.tls()?,
         };
         if config.file.is_some() && config.id.is_none() {
             let reason = "needs the agency that the file is of: --agency or CLI_ID";
             return Err(InvalidConfig::new("--file".into(), reason.into()));
         }
         Ok(config)
+    }
+
+    /// The files of TLS: all three or none.
+    fn tls(&self) -> Result<Option<TlsFiles>, InvalidConfig> {
+        let file = &self.file.tls;
+        let settings = [
+            (TLS_CERTIFICATE, &file.certificate),
+            (TLS_KEY, &file.key),
+            (TLS_AUTHORITY, &file.authority),
+        ];
+        let mut paths = Vec::new();
+        let mut missing = Vec::new();
+        for (setting, file) in settings {
+            match self.path_if_set(setting, None, file)? {
+                Some(path) => paths.push(path),
+                None => missing.push(format!("{} ({})", setting.key, setting.variable)),
+            }
+        }
+        if missing.len() == settings.len() {
+            return Ok(None);
+        }
+        let [certificate, key, authority] = paths.try_into().map_err(|_| {
+            let reason = format!("also needs {}", missing.join(" and "));
+            InvalidConfig::new("tls".into(), reason)
+        })?;
+        Ok(Some(TlsFiles { certificate, key, authority }))
     }
 
     /// Where a setting comes from and what it is, as text; `None` for the default.
@@ -339,11 +375,20 @@ impl<'s> Sources<'s> {
         file: &Option<PathBuf>,
         default: &str,
     ) -> Result<PathBuf, InvalidConfig> {
+        let path = self.path_if_set(setting, flag, file)?;
+        Ok(path.unwrap_or_else(|| default.into()))
+    }
+
+    fn path_if_set(
+        &self,
+        setting: Setting,
+        flag: Option<&Path>,
+        file: &Option<PathBuf>,
+    ) -> Result<Option<PathBuf>, InvalidConfig> {
         let variable = (self.variable)(setting.variable).filter(|value| !value.is_empty());
         let flag = flag.map(Path::to_owned);
         let path = flag.or(variable.map(PathBuf::from)).or_else(|| file.clone());
-        let path = path.unwrap_or_else(|| default.into());
-        if path.as_os_str().is_empty() {
+        if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             let reason = "must name a file or a directory".into();
             return Err(InvalidConfig::new(self.in_file(setting), reason));
         }

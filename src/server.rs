@@ -1,8 +1,12 @@
 //! The listening side: accepts connections, gives each a thread of its own, and at the end stops and
 //! joins them all. Knows not what a command is.
 
-use crate::connection::{OpenSockets, Stream};
-use crate::session::{self, Office};
+use crate::bet::AgencyId;
+use crate::connection::{AcceptError, Acceptor, OpenSockets, Stream, is_timeout};
+use crate::ledger::Account;
+use crate::protocol::ErrorCode;
+use crate::session::{self, Authorization, Office, REFUSAL_TIME_MAX};
+use crate::text::LogValue;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, select};
 use log::{error, info, warn};
 use std::convert::Infallible;
@@ -25,14 +29,20 @@ const STOP_GRACE: Duration = Duration::from_millis(500);
 /// How long one knock on the server's own door may take.
 const KNOCK_TIME_MAX: Duration = Duration::from_millis(100);
 
+/// What a host name in a certificate begins with that names an agency, before the agency's number.
+const AGENCY_NAME: &str = "agency-";
+
 /// How a server runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How many conversations there may be at a time, from 1.
     pub max_connections: usize,
     /// Whether to stop when every agency has been told the draw's result, or has had
     /// [`Office::message_timeout`] to ask for it.
     pub exit_after_draw: bool,
+    /// Where it is there, conversations are in TLS, and a peer speaks for the agencies in its
+    /// certificate: `agency-3`.
+    pub tls: Option<Acceptor>,
 }
 
 /// Serves those who connect to `listener` until `stop` is closed, the ledger has ended, or the draw
@@ -44,7 +54,7 @@ pub struct Settings {
 pub fn run(
     listener: &TcpListener,
     office: &Office<'_>,
-    settings: Settings,
+    settings: &Settings,
     stop: &Receiver<Infallible>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
@@ -85,7 +95,7 @@ pub fn run(
 }
 
 /// Blocks until there is a reason to stop.
-fn wait_for_the_end(office: &Office<'_>, settings: Settings, stop: &Receiver<Infallible>) {
+fn wait_for_the_end(office: &Office<'_>, settings: &Settings, stop: &Receiver<Infallible>) {
     let never = never();
     let decided = if settings.exit_after_draw { office.draw.decided() } else { &never };
     let ledger = office.ledger.ended();
@@ -127,7 +137,7 @@ struct Reception<'r> {
     listener: &'r TcpListener,
     address: SocketAddr,
     office: &'r Office<'r>,
-    settings: Settings,
+    settings: &'r Settings,
     sockets: &'r OpenSockets,
     /// Places that conversations have taken.
     taken: AtomicUsize,
@@ -188,10 +198,10 @@ impl Reception<'_> {
         // Answers are written whole, so there is nothing to wait for. It fails where the peer is gone
         // already, which its conversation finds out.
         let _gone = socket.set_nodelay(true);
-        let max = self.settings.max_connections;
         // Who is seated for the draw cannot leave before it, so it takes no place from others: where many
         // ask again, or die and come back, the last agency still gets in.
-        let place = Place::take(&self.taken, max + self.office.draw.seated());
+        let place =
+            Place::take(&self.taken, self.settings.max_connections + self.office.draw.seated());
         let refusal =
             if place.is_some() { None } else { Place::take(&self.refusals, REFUSALS_MAX) };
         if place.is_none() && refusal.is_none() {
@@ -204,13 +214,7 @@ impl Reception<'_> {
         let name = format!("session-{number}");
         let started = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
             let _running = running;
-            let stream = Stream::plain(open.socket());
-            if place.is_some() {
-                session::converse(&stream, account, self.office, &self.stopping);
-            } else {
-                warn!("action: refuse_connection | result: success | ip: {ip}");
-                session::refuse(&stream, max);
-            }
+            self.attend(open.socket(), ip, account, place.is_some());
             // First its place is free, then its peer can see that it is.
             drop((place, refusal));
             drop(open);
@@ -220,6 +224,62 @@ impl Reception<'_> {
         });
         if let Err(error) = started {
             error!("action: start_thread | result: fail | ip: {ip} | error: {error}");
+        }
+    }
+
+    /// Talks with a peer, or tells it that there is no place for it.
+    fn attend(&self, socket: &TcpStream, ip: IpAddr, account: Account<'_>, has_place: bool) {
+        if !has_place {
+            warn!("action: refuse_connection | result: success | ip: {ip}");
+        }
+        let time = if has_place { self.office.message_timeout } else { REFUSAL_TIME_MAX };
+        let Some((stream, authorization)) = self.identify(socket, ip, time) else { return };
+        if has_place {
+            session::converse(&stream, authorization, account, self.office, &self.stopping);
+        } else {
+            let max = self.settings.max_connections;
+            let detail = format_args!("{max} connections are open, which is all there may be");
+            session::refuse(&stream, &ErrorCode::TooManyConnections.with(detail));
+        }
+    }
+
+    /// Lets a peer show who it is, within `time`, where it has to.
+    fn identify<'s>(
+        &self,
+        socket: &'s TcpStream,
+        ip: IpAddr,
+        time: Duration,
+    ) -> Option<(Stream<'s>, Authorization)> {
+        let Some(acceptor) = &self.settings.tls else {
+            return Some((Stream::plain(socket), Authorization::Any));
+        };
+        match Stream::accept(socket, acceptor, time) {
+            Ok(stream) => {
+                let agency = |name: &String| AgencyId::parse(name.strip_prefix(AGENCY_NAME)?);
+                let agencies = stream.peer_names().iter().filter_map(agency).collect();
+                let authorization = Authorization::Only(agencies);
+                info!("action: handshake | result: success | ip: {ip} | agencies: {authorization}");
+                Some((stream, authorization))
+            }
+            Err(AcceptError::NotTls) => {
+                warn!(
+                    "action: handshake | result: fail | ip: {ip} | error: the peer does not speak TLS"
+                );
+                let refusal =
+                    ErrorCode::TlsRequired.with("this server speaks TLS and nothing else");
+                session::refuse(&Stream::plain(socket), &refusal);
+                None
+            }
+            Err(AcceptError::Failed(error)) => {
+                let why = if is_timeout(&error) {
+                    format!("not over within {} ms", time.as_millis())
+                } else {
+                    error.to_string()
+                };
+                let why = LogValue(why);
+                warn!("action: handshake | result: fail | ip: {ip} | error: {why}");
+                None
+            }
         }
     }
 }

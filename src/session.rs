@@ -4,7 +4,10 @@
 //! Nearly all messages are a whole batch. Those are gathered, as many as have arrived, and stored and
 //! answered together. Every other message is executed command by command.
 
+mod authorization;
 mod outcome;
+
+pub use authorization::Authorization;
 
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
@@ -16,9 +19,10 @@ use crate::protocol::{
     MESSAGE_BYTES_MAX, Refusal, Reply, Status,
 };
 use crossbeam_channel::{Receiver, TryRecvError};
-use log::{error, info};
+use log::{error, info, warn};
 use outcome::{log_bets, log_refused, refusal_of, stopping, stored};
 use std::convert::Infallible;
+use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
@@ -26,8 +30,8 @@ use std::time::Duration;
 pub const BATCH_BYTES_MAX: usize = 256 << 10;
 /// How many bytes of answers are gathered before they are sent: a byte can earn fifty.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
-/// How long a connection that is one too many may take to hear so.
-const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a peer that is refused may take to hear so.
+pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What all conversations share.
 #[derive(Debug)]
@@ -48,12 +52,14 @@ pub struct Office<'o> {
 /// reading.
 pub fn converse(
     stream: &Stream<'_>,
+    authorization: Authorization,
     account: Account<'_>,
     office: &Office<'_>,
     stop: &Receiver<Infallible>,
 ) {
     let mut session = Session {
         stream,
+        authorization,
         account,
         office,
         stop,
@@ -84,10 +90,8 @@ pub fn converse(
     }
 }
 
-/// Tells a peer that it is one more than `max_connections`.
-pub fn refuse(stream: &Stream<'_>, max_connections: usize) {
-    let refusal = ErrorCode::TooManyConnections
-        .with(format_args!("{max_connections} connections are open, which is all there may be"));
+/// Tells a peer why there is no conversation with it.
+pub fn refuse(stream: &Stream<'_>, refusal: &Refusal) {
     let mut line = Vec::new();
     refusal.reply().write(&mut line);
     if Timed::new(stream, REFUSAL_TIME_MAX).write_all(&line).is_ok() {
@@ -120,6 +124,7 @@ impl From<Refusal> for End {
 
 struct Session<'s> {
     stream: &'s Stream<'s>,
+    authorization: Authorization,
     account: Account<'s>,
     office: &'s Office<'s>,
     stop: &'s Receiver<Infallible>,
@@ -416,8 +421,14 @@ impl Session<'_> {
         Err(self.refuse(ErrorCode::OpenBatch.with(detail)))
     }
 
-    /// Holds the connection to one agency: the first that it names.
+    /// Holds the connection to one agency: the first that it names, of those that it may.
     fn speak_for(&mut self, agency: AgencyId) -> Result<(), Refusal> {
+        if !self.authorization.covers(agency) {
+            let authorized = &self.authorization;
+            warn!("action: authorize | result: fail | agency: {agency} | authorized: {authorized}");
+            let detail = format!("agency: this connection may not speak for agency {agency}");
+            return Err(ErrorCode::WrongAgency.with(detail));
+        }
         let agencies = self.office.agencies;
         let speaker = self
             .speaker
@@ -431,7 +442,7 @@ impl Session<'_> {
     }
 
     /// Refuses the open batch for the bet that would have been the next in it.
-    fn refuse_bet(&self, code: ErrorCode, reason: impl std::fmt::Display) -> Refusal {
+    fn refuse_bet(&self, code: ErrorCode, reason: impl fmt::Display) -> Refusal {
         let bets = self.open.bets + 1;
         let refusal = code.with(format_args!("bet {bets}: {reason}"));
         log_refused(&[bets], &refusal);

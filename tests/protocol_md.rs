@@ -357,8 +357,13 @@ fn the_table_of_bounds_has_the_bounds_of_the_code() {
 
 #[test]
 fn every_word_of_a_reply_and_every_code_that_can_be_shown_is_shown() {
-    // Where a disk has to fail, a batch be long or a race be won, a transcript cannot show it.
-    let elsewhere = [ErrorCode::StorageFailed, ErrorCode::BatchTooLong, ErrorCode::Superseded];
+    // Where a disk has to fail, a batch be long, a race be won or TLS be spoken, a transcript cannot show it.
+    let elsewhere = [
+        ErrorCode::StorageFailed,
+        ErrorCode::BatchTooLong,
+        ErrorCode::Superseded,
+        ErrorCode::TlsRequired,
+    ];
     let heard: Vec<String> = transcripts()
         .into_iter()
         .flat_map(|transcript| transcript.steps)

@@ -47,10 +47,13 @@ enum Way {
 const KNOWN: &[(&str, Way)] = &[
     ("cargo run --release --bin server", Way::Server),
     ("cargo run --release --bin client", Way::Client),
+    ("cargo run --release --features tls --bin server", Way::Server),
+    ("cargo run --release --features tls --bin client", Way::Client),
     ("cargo run --release --example make_agencies", Way::Run),
     ("python3 examples/agency.py", Way::Python),
     ("./scripts/sorteo-local.sh", Way::Run),
     ("./scripts/generar-compose.sh", Way::Run),
+    ("./scripts/generar-certificados.sh", Way::Run),
     ("./scripts/validar-echo-server.sh", Way::Client),
     ("docker compose", Way::Docker),
     ("make", Way::Make),
@@ -196,6 +199,16 @@ impl Reader {
     /// Types a command; what came of it, where it has ended.
     #[track_caller]
     fn types(&mut self, typed: &Typed) -> Option<Ended> {
+        if typed.text.contains(" --features tls ") && !cfg!(feature = "tls") {
+            skipped(&typed.text, "this test built with `--features tls`");
+            return None;
+        }
+        if typed.program().starts_with("./scripts/generar-certificados.sh")
+            && tool("openssl").is_none()
+        {
+            skipped(&typed.text, "openssl");
+            return None;
+        }
         match typed.known_way(ENGLISH) {
             Way::Server => return self.starts_a_server(&typed.text),
             Way::Run => {}
@@ -289,6 +302,7 @@ fn cargo() -> String {
     format!(
         r#"#!/usr/bin/env bash
 [ "$1 $2" = "run --release" ] || {{ echo "not for this cargo: $*" >&2; exit 2; }}
+[ "$3 $4" != "--features tls" ] || set -- "$1" "$2" "${{@:5}}"
 case "$3 $4" in
     "--bin server") program="{server}" ;;
     "--bin client") program="{client}" ;;

@@ -73,6 +73,39 @@ mod generar_compose {
     }
 
     #[test]
+    fn in_tls_everyone_is_given_who_it_is_and_nobody_else_s_key() {
+        let scratch = scratch();
+        let file = scratch.path().join("compose.yaml");
+        let output = generate(&[file.to_str().expect("a path in UTF-8"), "3", "tls"]);
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        let text = fs::read_to_string(file).expect("the file was written");
+        let services: Vec<&str> = text.split("    container_name: ").skip(1).collect();
+        assert_eq!(services.len(), 4);
+        for service in services {
+            let name = service.lines().next().expect("the name of the container");
+            let own = name.replace("client", "agency-");
+            let keys: Vec<&str> = service.lines().filter(|line| line.contains(".key")).collect();
+            assert_eq!(
+                keys,
+                [
+                    format!("      - TLS_KEY=tls/{own}.key"),
+                    format!("      - ./tls/{own}.key:/app/tls/{own}.key:ro"),
+                ]
+            );
+            for line in [
+                format!("      - TLS_CERTIFICATE=tls/{own}.pem\n"),
+                format!("      - ./tls/{own}.pem:/app/tls/{own}.pem:ro\n"),
+                "      - TLS_AUTHORITY=tls/authority.pem\n".into(),
+                "      - ./tls/authority.pem:/app/tls/authority.pem:ro\n".into(),
+                "      - ./config.toml:/app/config.toml:ro\n".into(),
+            ] {
+                assert!(service.contains(&line), "{name} lacks {line}");
+            }
+        }
+        assert_eq!(text.matches("        - FEATURES=tls\n").count(), 2, "two images are built");
+    }
+
+    #[test]
     fn no_agencies_are_a_server_alone() {
         let text = generated("0");
         assert!(text.contains("container_name: server\n"));
@@ -103,6 +136,9 @@ mod generar_compose {
             &[path, "251"],
             &[path, "99999999999999999999"],
             &[path, "5", "5"],
+            &[path, "5", ""],
+            &[path, "5", "TLS"],
+            &[path, "5", "tls", "tls"],
             &["", "5"],
             &[scratch.path().to_str().expect("a path in UTF-8"), "5"],
         ];
@@ -124,6 +160,42 @@ mod generar_compose {
         let output = generate(&["/dev/null/compose.yaml", "5"]);
         assert_eq!(output.status.code(), Some(1));
         assert!(stderr_of(&output).contains("/dev/null/compose.yaml"));
+    }
+}
+
+mod generar_certificados {
+    use super::*;
+
+    fn generate(directory: &Path, arguments: &[&str]) -> Output {
+        let script = root().join("scripts/generar-certificados.sh");
+        let mut command = Command::new(script);
+        command.arg(directory).args(arguments).output().expect("the script starts")
+    }
+
+    #[test]
+    fn wrong_arguments_end_with_2_and_their_usage_and_make_nothing() {
+        let scratch = scratch();
+        let directory = scratch.path().join("tls");
+        let wrong: &[&[&str]] = &[
+            &[],
+            &[""],
+            &["0"],
+            &["00"],
+            &["-1"],
+            &["five"],
+            &["1001"],
+            &["99999999999999999999"],
+            &["5", ""],
+            &["5", "a b"],
+            &["5", "a,DNS:b"],
+        ];
+        for arguments in wrong {
+            let output = generate(&directory, arguments);
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            assert!(stderr_of(&output).contains("usage: "), "{arguments:?}");
+            assert!(!directory.exists(), "{arguments:?}");
+        }
+        assert_eq!(generate(Path::new(""), &["5"]).status.code(), Some(2));
     }
 }
 

@@ -5,9 +5,12 @@
 //!
 //! A storm takes about a second, and there are as many as fit into `LOTERIA_STORM_SECONDS`, 10 where
 //! nothing else is said. `LOTERIA_STORM_SEED` begins with the storm of that seed; the seed of a storm that
-//! fails is shown. What follows from it is what happens and after which pauses; what the programs have
+//! fails is shown. With the feature `tls` half of them are in TLS. What follows from it is what happens and after which pauses; what the programs have
 //! done by then is the machine's.
 
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+#[path = "programs/certificates.rs"]
+mod certificates;
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 #[path = "programs/harness.rs"]
 mod harness;
@@ -15,7 +18,8 @@ mod harness;
 #[path = "programs/sample.rs"]
 mod sample;
 
-use harness::{Program, Scratch, lasting_address, show};
+use certificates::Certificates;
+use harness::{Program, Scratch, Start, lasting_address, show};
 use sample::{Bet, Ends, assert_all_stored, bets, csv, stored_in, winners};
 use std::hash::{BuildHasher, RandomState};
 use std::thread;
@@ -52,7 +56,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// One storm: its files, its settings, and what runs.
-struct Storm {
+struct Storm<'c> {
     seed: u64,
     scratch: Scratch,
     address: String,
@@ -60,13 +64,15 @@ struct Storm {
     server: Option<Program>,
     clients: Vec<Option<Program>>,
     settings: Vec<(&'static str, String)>,
+    /// What they show each other, where this storm is in TLS.
+    certificates: Option<&'c Certificates>,
     /// The draw's result, once there is one.
     result: Option<String>,
     kills: usize,
 }
 
-impl Storm {
-    fn new(seed: u64, random: &mut Random) -> Storm {
+impl<'c> Storm<'c> {
+    fn new(seed: u64, random: &mut Random, certificates: Option<&'c Certificates>) -> Storm<'c> {
         let scratch = Scratch::new();
         let agencies = 1 + random.below(5);
         let longest = random.one_of(&[0, 30, 300, 1_500]);
@@ -86,6 +92,8 @@ impl Storm {
             ("CLI_REPLY_TIMEOUT_MS", random.one_of(&["50", "30000"]).into()),
             ("LOG_LEVEL", random.one_of(&["info", "debug"]).into()),
         ];
+        // Drawn only where there is TLS: without, a seed stays the storm that it was.
+        let certificates = certificates.filter(|_| random.below(2) == 0);
         Storm {
             seed,
             scratch,
@@ -94,6 +102,7 @@ impl Storm {
             files,
             server: None,
             settings,
+            certificates,
             result: None,
             kills: 0,
         }
@@ -123,7 +132,7 @@ impl Storm {
     fn restart_server(&mut self) {
         self.kill_server();
         let start = self.scratch.bare_server().arguments(&["--address", &self.address]);
-        self.server = Some(self.with_settings(start).start());
+        self.server = Some(self.with_settings(start, "server").start());
     }
 
     fn kill_server(&mut self) {
@@ -140,10 +149,13 @@ impl Storm {
         }
         let start = self.scratch.client(&self.address);
         let start = start.variable("CLI_ID", (client + 1).to_string());
-        self.clients[client] = Some(self.with_settings(start).start());
+        self.clients[client] =
+            Some(self.with_settings(start, &format!("agency-{}", client + 1)).start());
     }
 
-    fn with_settings(&self, start: harness::Start) -> harness::Start {
+    /// The program with this storm's settings; in TLS it shows that it is `name`.
+    fn with_settings(&self, start: Start, name: &str) -> Start {
+        let start = self.certificates.into_iter().fold(start, |start, all| start.shows(all, name));
         self.settings.iter().fold(start, |start, (name, value)| start.variable(name, value))
     }
 
@@ -185,7 +197,7 @@ impl Storm {
         let held = ended.count("action: sorteo | result: success");
         assert!(held <= usize::from(!before), "seed {}: held again", self.seed);
         let verify = self.scratch.bare_server().arguments(&["--verify"]);
-        self.with_settings(verify).run().exits(0);
+        self.with_settings(verify, "server").run().exits(0);
         self.kills
     }
 }
@@ -196,13 +208,15 @@ fn storms_of_kills_lose_nothing_repeat_nothing_and_hold_one_draw() {
     let first = number("LOTERIA_STORM_SEED");
     let first = first.unwrap_or_else(|| RandomState::new().hash_one("a seed") >> 16);
     let start = Instant::now();
+    let scratch = Scratch::new();
+    let certificates = cfg!(feature = "tls").then(|| Certificates::new(&scratch, "tls", 5));
     let (mut storms, mut kills) = (0, 0);
     while storms == 0 || start.elapsed() < time {
         let seed = first + storms;
         // Shown by the test runner where the test fails.
         show(&format!("LOTERIA_STORM_SEED={seed}"));
         let mut random = Random(seed);
-        let mut storm = Storm::new(seed, &mut random);
+        let mut storm = Storm::new(seed, &mut random, certificates.as_ref());
         storm.rage(&mut random);
         kills += storm.calms_down();
         storms += 1;

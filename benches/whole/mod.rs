@@ -1,5 +1,8 @@
 //! What the benchmarks of whole lotteries share: data, servers, runs.
 
+#[allow(dead_code, reason = "not every benchmark prints a table")]
+pub(crate) mod table;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -66,6 +69,7 @@ impl Data {
     }
 
     /// The time that one thread needs to read all rows and write them into one file.
+    #[allow(dead_code, reason = "not every benchmark compares with it")]
     pub(crate) fn copy(&self, scratch: &Path) -> Duration {
         let start = Instant::now();
         let to = scratch.join("copy.csv");
@@ -120,6 +124,8 @@ pub(crate) struct Lottery<'d> {
     pub(crate) data: &'d Data,
     pub(crate) window: Option<u32>,
     pub(crate) batch_max_amount: Option<u32>,
+    /// What they show each other, where it is in TLS.
+    pub(crate) certificates: Option<&'d Certificates>,
 }
 
 pub(crate) struct Run {
@@ -132,13 +138,13 @@ pub(crate) struct Run {
 impl<'d> Lottery<'d> {
     /// A lottery with nothing but defaults.
     pub(crate) fn over(data: &'d Data) -> Lottery<'d> {
-        Lottery { data, window: None, batch_max_amount: None }
+        Lottery { data, window: None, batch_max_amount: None, certificates: None }
     }
 
     /// Runs it in a directory of its own below `scratch`.
     pub(crate) fn run(&self, scratch: &Path) -> Run {
         let directory = tempfile::tempdir_in(scratch).unwrap();
-        let server = Server::start(directory.path(), self.data.agencies);
+        let server = Server::start_in(directory.path(), self.data.agencies, self.certificates);
         let mut client = Command::new(CLIENT);
         client.env_clear().current_dir(directory.path());
         client.env("CLI_AGENCIES_DIR", &self.data.directory);
@@ -148,6 +154,9 @@ impl<'d> Lottery<'d> {
         }
         if let Some(amount) = self.batch_max_amount {
             client.env("CLI_BATCH_MAX_AMOUNT", amount.to_string());
+        }
+        if let Some(certificates) = self.certificates {
+            certificates.show(&mut client, "agencies");
         }
         client.stdout(Stdio::null()).stderr(Stdio::null());
         let start = Instant::now();
@@ -162,6 +171,33 @@ impl<'d> Lottery<'d> {
     }
 }
 
+/// What `scripts/generar-certificados.sh` makes.
+pub(crate) struct Certificates(PathBuf);
+
+impl Certificates {
+    /// For so many agencies.
+    #[allow(dead_code, reason = "not every benchmark is about TLS")]
+    pub(crate) fn generate(scratch: &Path, agencies: usize) -> Certificates {
+        let directory = scratch.join(format!("tls-{agencies}"));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/generar-certificados.sh");
+        let mut command = Command::new(script);
+        command.arg(&directory).arg(agencies.to_string()).stderr(Stdio::null());
+        assert!(command.status().unwrap().success(), "no certificates could be made");
+        Certificates(directory)
+    }
+
+    #[allow(dead_code, reason = "not every benchmark is about TLS")]
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.0.join(file)
+    }
+
+    fn show(&self, program: &mut Command, name: &str) {
+        program.env("TLS_CERTIFICATE", self.0.join(format!("{name}.pem")));
+        program.env("TLS_KEY", self.0.join(format!("{name}.key")));
+        program.env("TLS_AUTHORITY", self.0.join("authority.pem"));
+    }
+}
+
 /// A server in a directory of its own.
 pub(crate) struct Server {
     child: Child,
@@ -172,18 +208,31 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    #[allow(dead_code, reason = "not every benchmark starts one by itself")]
     pub(crate) fn start(directory: &Path, agencies: usize) -> Server {
+        Server::start_in(directory, agencies, None)
+    }
+
+    /// A server, in TLS where it has certificates.
+    pub(crate) fn start_in(
+        directory: &Path,
+        agencies: usize,
+        certificates: Option<&Certificates>,
+    ) -> Server {
         let log = directory.join("server.log");
         let start = Instant::now();
-        let mut child = Command::new(SERVER)
+        let mut command = Command::new(SERVER);
+        command
             .args(["--address", "127.0.0.1:0", "--agencies", &agencies.to_string()])
             .env_clear()
             .env("SERVER_MAX_CONNECTIONS", "10000")
             .current_dir(directory)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        if let Some(certificates) = certificates {
+            certificates.show(&mut command, "server");
+        }
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         let address = loop {

@@ -9,6 +9,7 @@ use log::info;
 use loteria::bet::{AgencyId, Bet};
 use loteria::client::{self, Failed, Observer, SingleBet};
 use loteria::config::{ClientConfig, Flags, Sources};
+use loteria::connection::Connector;
 use loteria::protocol::{AgencyState, AgencyStatus, DrawStatus, Status};
 use loteria::text::LogValue;
 use process::{Failure, SignalWatch};
@@ -35,6 +36,9 @@ Settings without a flag (variable, default):
   client.resume              CLI_RESUME              true; false for servers without REANUDAR
   client.reply_timeout_ms    CLI_REPLY_TIMEOUT_MS    30000, milliseconds for a confirmation
   client.retry_for_ms        CLI_RETRY_FOR_MS        60000, milliseconds to try without progress
+  tls.certificate            TLS_CERTIFICATE         none, the certificate that is shown, in PEM
+  tls.key                    TLS_KEY                 none, its private key
+  tls.authority              TLS_AUTHORITY           none, the certificates of who is believed
 
 Examples:
   client                                           every agency of agencies/
@@ -102,7 +106,7 @@ fn main() -> ExitCode {
     let progress = Progress::new(arguments.quiet || arguments.status);
     process::exit(SignalWatch::around(
         || configure(&arguments, &progress),
-        |(config, work), stop| run(&config, work, &progress, stop),
+        |(settings, work), stop| run(&settings, work, &progress, stop),
     ))
 }
 
@@ -113,14 +117,18 @@ enum Work {
     Bet(AgencyId, [String; 5]),
 }
 
-fn configure(arguments: &Arguments, progress: &Progress) -> Result<(ClientConfig, Work), Failure> {
+fn configure(
+    arguments: &Arguments,
+    progress: &Progress,
+) -> Result<(client::Settings, Work), Failure> {
     let flags = arguments.flags();
     let sources = Sources::read(&flags, &process::variable);
     let sources = process::start_logger(sources, progress.log_target())?;
     let config = sources.client()?;
+    let settings = settings(&config)?;
     if arguments.status {
         // What is asked for is on stdout; a line of settings before it is of no interest.
-        return Ok((config, Work::Status));
+        return Ok((settings, Work::Status));
     }
     let work = match single_bet(&config)? {
         Some((agency, fields)) => Work::Bet(agency, fields),
@@ -134,7 +142,7 @@ fn configure(arguments: &Arguments, progress: &Progress) -> Result<(ClientConfig
     info!(
         "action: config | result: success | client_id: {id} | server_address: {} | \
          {source} | batch_max_amount: {} | batch_period_ms: {} | window: {} | resume: {} | \
-         reply_timeout_ms: {} | retry_for_ms: {}",
+         reply_timeout_ms: {} | retry_for_ms: {} | tls: {}",
         config.server_address,
         config.batch_max_amount,
         config.batch_period.as_millis(),
@@ -142,8 +150,23 @@ fn configure(arguments: &Arguments, progress: &Progress) -> Result<(ClientConfig
         config.resume,
         config.reply_timeout.as_millis(),
         config.retry_for.as_millis(),
+        settings.tls.is_some(),
     );
-    Ok((config, work))
+    Ok((settings, work))
+}
+
+fn settings(config: &ClientConfig) -> Result<client::Settings, Failure> {
+    let connector = |files| Connector::open(files, &config.server_address);
+    Ok(client::Settings {
+        server_address: config.server_address.clone(),
+        batch_max_amount: config.batch_max_amount,
+        batch_period: config.batch_period,
+        window: config.window as usize,
+        resume: config.resume,
+        reply_timeout: config.reply_timeout,
+        retry_for: config.retry_for,
+        tls: config.tls.as_ref().map(connector).transpose()?,
+    })
 }
 
 /// The bet of the variables, if they are set.
@@ -209,45 +232,36 @@ fn agency_of(path: &Path) -> Option<AgencyId> {
 }
 
 fn run(
-    config: &ClientConfig,
+    settings: &client::Settings,
     work: Work,
     progress: &Progress,
     stop: &Receiver<Infallible>,
 ) -> Result<(), Failure> {
-    match work_until(config, work, progress, stop) {
+    match work_until(settings, work, progress, stop) {
         Ok(()) | Err(Failed::Stopped) => Ok(()),
         Err(failed) => Err(Failure::failed(failed)),
     }
 }
 
 fn work_until(
-    config: &ClientConfig,
+    settings: &client::Settings,
     work: Work,
     progress: &Progress,
     stop: &Receiver<Infallible>,
 ) -> Result<(), Failed> {
-    let settings = client::Settings {
-        server_address: config.server_address.clone(),
-        batch_max_amount: config.batch_max_amount,
-        batch_period: config.batch_period,
-        window: config.window as usize,
-        resume: config.resume,
-        reply_timeout: config.reply_timeout,
-        retry_for: config.retry_for,
-    };
     match work {
         Work::Status => {
-            let status = client::status(&settings, stop)?;
+            let status = client::status(settings, stop)?;
             print(&describe(&status)).map_err(Failed::Output)
         }
         Work::Agencies(agencies) if progress.shows_bars() && settings.resume => {
-            run_and_ask(agencies, &settings, progress, stop)
+            run_and_ask(agencies, settings, progress, stop)
         }
-        Work::Agencies(agencies) => client::run(agencies, &settings, &Terminal { progress }, stop),
+        Work::Agencies(agencies) => client::run(agencies, settings, &Terminal { progress }, stop),
         Work::Bet(agency, fields) => {
             let bet = Bet::new(fields.each_ref().map(String::as_str));
             let bet = bet.expect("it was checked when it was read");
-            client::place(SingleBet { agency, bet }, &settings, stop)
+            client::place(SingleBet { agency, bet }, settings, stop)
         }
     }
 }

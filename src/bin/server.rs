@@ -8,7 +8,7 @@ use clap::Parser;
 use crossbeam_channel::Receiver;
 use log::{info, warn};
 use loteria::config::{Flags, ServerConfig, Sources};
-use loteria::connection::GrowthBudget;
+use loteria::connection::{Acceptor, GrowthBudget};
 use loteria::draw::Draw;
 use loteria::ledger::{self, Found, Ledger, OpenError};
 use loteria::server;
@@ -29,6 +29,9 @@ Settings without a flag (variable, default):
   server.max_connections       SERVER_MAX_CONNECTIONS       1024, connections at a time
   server.message_timeout_ms    SERVER_MESSAGE_TIMEOUT_MS    60000, milliseconds for a message or an answer
   storage.draw                 DRAW_FILE                    sorteo.toml, the draw's result
+  tls.certificate              TLS_CERTIFICATE              none, the certificate that is shown, in PEM
+  tls.key                      TLS_KEY                      none, its private key
+  tls.authority                TLS_AUTHORITY                none, the certificates of who is believed
 
 Examples:
   server                                           five agencies, on 127.0.0.1:12345
@@ -98,25 +101,31 @@ fn main() -> ExitCode {
     let board = Board::new(arguments.progress);
     process::exit(SignalWatch::around(
         || configure(&arguments, &board),
-        |config, stop| run(&config, &arguments, &board, stop),
+        |(config, tls), stop| run(&config, tls, &arguments, &board, stop),
     ))
 }
 
-fn configure(arguments: &Arguments, board: &Board) -> Result<ServerConfig, Failure> {
+fn configure(
+    arguments: &Arguments,
+    board: &Board,
+) -> Result<(ServerConfig, Option<Acceptor>), Failure> {
     let flags = arguments.flags();
     let sources =
         process::start_logger(Sources::read(&flags, &process::variable), board.log_target())?;
     let config = sources.server()?;
+    let tls = config.tls.as_ref().map(Acceptor::open).transpose()?;
     let (bets, draw) = (LogValue(config.bets.display()), LogValue(config.draw.display()));
     info!(
         "action: config | result: success | agencies: {} | winning_number: {} | address: {} | \
-         max_connections: {} | message_timeout_ms: {} | exit_after_draw: {} | bets: {bets} | draw: {draw}",
+         max_connections: {} | message_timeout_ms: {} | exit_after_draw: {} | bets: {bets} | draw: {draw} | \
+         tls: {}",
         config.agencies.count(),
         config.winning_number,
         config.address,
         config.max_connections,
         config.message_timeout.as_millis(),
         config.exit_after_draw,
+        tls.is_some(),
     );
     if config.max_connections < u32::from(config.agencies.count()) {
         warn!(
@@ -126,11 +135,12 @@ fn configure(arguments: &Arguments, board: &Board) -> Result<ServerConfig, Failu
             config.agencies.count()
         );
     }
-    Ok(config)
+    Ok((config, tls))
 }
 
 fn run(
     config: &ServerConfig,
+    tls: Option<Acceptor>,
     arguments: &Arguments,
     board: &Board,
     stop: &Receiver<Infallible>,
@@ -144,12 +154,13 @@ fn run(
     if arguments.verify {
         verify(&settings, stop)
     } else {
-        serve(config, settings, arguments.new_draw, board, stop)
+        serve(config, tls, settings, arguments.new_draw, board, stop)
     }
 }
 
 fn serve(
     config: &ServerConfig,
+    tls: Option<Acceptor>,
     settings: ledger::Settings,
     new_draw: bool,
     board: &Board,
@@ -203,8 +214,9 @@ fn serve(
     let settings = server::Settings {
         max_connections: config.max_connections as usize,
         exit_after_draw: config.exit_after_draw,
+        tls,
     };
-    let served = board.beside(&ledger, &draw, || server::run(&listener, &office, settings, stop));
+    let served = board.beside(&ledger, &draw, || server::run(&listener, &office, &settings, stop));
     close_listener(listener, address);
     let closed = ledger.close();
     info!("action: close_thread | result: success | thread: ledger");

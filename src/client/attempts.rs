@@ -1,11 +1,11 @@
 //! Trying over as many connections as it takes, until there is no progress for too long.
 
-use super::conversation::{Broken, Conversation};
+use super::conversation::{Broken, Conversation, stream};
 use super::dial::{Dials, pause};
 use super::retry::Retry;
 use super::{Failed, Settings};
 use crate::bet::AgencyId;
-use crate::connection::{OpenSockets, Stream};
+use crate::connection::OpenSockets;
 use crate::text::LogValue;
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{info, warn};
@@ -82,9 +82,12 @@ impl Attempts<'_> {
         let socket =
             Arc::new(self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Failed::Stopped)?);
         let open = self.sockets.register(Arc::clone(&socket)).ok_or(Failed::Stopped)?;
-        let stream = Stream::plain(open.socket());
-        let mut conversation = Conversation::new(&stream, self.settings.reply_timeout);
-        let outcome = attempt(&socket, &mut conversation);
+        let outcome = stream(&open, self.settings).and_then(|stream| {
+            let mut conversation = Conversation::new(&stream, self.settings.reply_timeout);
+            let outcome = attempt(&socket, &mut conversation);
+            stream.end();
+            outcome
+        });
         info!("action: close_socket | result: success | client_id: {}", self.id);
         outcome
     }

@@ -1,7 +1,7 @@
 //! The client's side of one connection: messages out, replies in, each within its time.
 
-use super::Failed;
-use crate::connection::{Stream, Timed, is_timeout};
+use super::{Failed, Settings};
+use crate::connection::{OpenSocket, Stream, Timed, is_distrust, is_timeout};
 use crate::protocol::{ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -26,6 +26,26 @@ impl From<super::FileFailed> for Broken {
     fn from(failed: super::FileFailed) -> Broken {
         Broken::Final(failed.into())
     }
+}
+
+/// The stream over a socket, as `settings` say.
+pub(super) fn stream<'s>(
+    socket: &'s OpenSocket<'_>,
+    settings: &Settings,
+) -> Result<Stream<'s>, Broken> {
+    let socket = socket.socket();
+    let Some(connector) = &settings.tls else { return Ok(Stream::plain(socket)) };
+    let limit = settings.reply_timeout;
+    Stream::connect(socket, connector, limit).map_err(|error| {
+        if is_distrust(&error) {
+            Failed::Distrust(error.to_string()).into()
+        } else if is_timeout(&error) {
+            let limit = limit.as_millis();
+            Broken::Lost(format!("no TLS handshake within {limit} ms"))
+        } else {
+            Broken::Lost(format!("TLS handshake: {error}"))
+        }
+    })
 }
 
 /// One connection.
@@ -53,6 +73,9 @@ impl<'s> Conversation<'s> {
                 match self.hear() {
                     Ok(Reply::Error { code, detail }) => return Err(refused(code, detail)),
                     Ok(_confirmation) => {}
+                    Err(Broken::Final(Failed::Distrust(why))) => {
+                        return Err(Failed::Distrust(why).into());
+                    }
                     Err(_) => return Err(Broken::Lost(error.to_string())),
                 }
             }
@@ -85,6 +108,9 @@ impl<'s> Conversation<'s> {
         let mut bounded = (&mut self.replies).take(bytes_max as u64);
         match bounded.read_until(b'\n', &mut self.line) {
             Err(error) if is_timeout(&error) => return Ok(None),
+            Err(error) if is_distrust(&error) => {
+                return Err(Failed::Distrust(error.to_string()).into());
+            }
             Err(error) => return Err(Broken::Lost(error.to_string())),
             Ok(_) => {}
         }

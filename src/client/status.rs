@@ -1,10 +1,9 @@
 //! Asking how the lottery stands.
 
-use super::conversation::{Broken, Conversation, refused, unexpected};
+use super::conversation::{Broken, Conversation, refused, stream, unexpected};
 use super::dial::dial;
 use super::{Failed, Settings, watched};
 use crate::bet::AGENCIES_MAX;
-use crate::connection::Stream;
 use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply, Status};
 use crossbeam_channel::Receiver;
 use std::convert::Infallible;
@@ -24,9 +23,13 @@ pub fn status(settings: &Settings, stop: &Receiver<Infallible>) -> Result<Status
         let failed = |error| Failed::NoServer(format!("{address}: {error}"));
         let socket = Arc::new(dial(address, stop).map_err(failed)?.ok_or(Failed::Stopped)?);
         let open = sockets.register(socket).ok_or(Failed::Stopped)?;
-        let stream = Stream::plain(open.socket());
-        let mut conversation = Conversation::new(&stream, settings.reply_timeout);
-        ask(&mut conversation, settings).map_err(|broken| match broken {
+        let answer = stream(&open, settings).and_then(|stream| {
+            let mut conversation = Conversation::new(&stream, settings.reply_timeout);
+            let answer = ask(&mut conversation, settings);
+            stream.end();
+            answer
+        });
+        answer.map_err(|broken| match broken {
             _ if sockets.is_closed() => Failed::Stopped,
             Broken::Lost(reason) => Failed::NoServer(format!("{address}: {reason}")),
             Broken::Final(failed) => failed,

@@ -11,6 +11,7 @@ pub(super) struct File {
     pub(super) server: Server,
     pub(super) storage: Storage,
     pub(super) client: Client,
+    pub(super) tls: Tls,
     pub(super) log: Log,
 }
 
@@ -49,6 +50,14 @@ pub(super) struct Client {
     pub(super) resume: Option<bool>,
     pub(super) reply_timeout_ms: Option<i64>,
     pub(super) retry_for_ms: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) authority: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

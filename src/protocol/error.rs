@@ -73,6 +73,8 @@ error_codes! {
     TimedOut, "timed_out", Closes;
     /// Another connection of the agency waits for the draw in this one's place.
     Superseded, "superseded", Closes;
+    /// The server speaks TLS, and the peer does not.
+    TlsRequired, "tls_required", Closes;
     /// As many connections as are allowed are open.
     TooManyConnections, "too_many_connections", Closes;
     /// The server is stopping.

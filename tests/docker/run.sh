@@ -410,6 +410,41 @@ server_alone() {
     reset_project
 }
 
+# in_tls: a lottery between containers that each have a certificate, and who is turned away from it.
+in_tls() {
+    if ! command -v openssl >/dev/null; then skip "TLS: openssl is not installed"; return; fi
+    check "TLS: certificates are made" scripts/generar-certificados.sh tls 5
+    check "TLS: and a compose file" scripts/generar-compose.sh docker-compose-dev.yaml 5 tls
+    check "TLS: images build with it, six containers start" up || return
+    check "TLS: the five clients end" clients_end
+    check "TLS: with exit code 0" clients_exit_with_0
+    check "TLS: each has told its winners" winners_are_told
+    check "TLS: one draw was held" one_draw
+    check "TLS: every line is stored once" every_line_is_stored_once
+    check "TLS: the server knew who was who" logged server "| agencies: 3"
+    check "TLS: it becomes healthy" within "$STEP_SECONDS_MAX" healthy
+    check "TLS: a client with another agency's certificate is refused" refused wrong_agency -e CLI_ID=3
+    check "TLS: the log says so" logged server "action: authorize | result: fail | agency: 3 | authorized: 2"
+    check "TLS: a client without a certificate is refused" refused tls_required -e TLS_CERTIFICATE= -e TLS_KEY= -e TLS_AUTHORITY=
+    check "TLS: certificates of another authority are made" scripts/generar-certificados.sh other 5
+    check "TLS: a client that has one is refused" refused "the peer does not believe this side's certificate" \
+        -v "$PWD/other/agency-2.pem:/app/tls/agency-2.pem:ro" -v "$PWD/other/agency-2.key:/app/tls/agency-2.key:ro"
+    check "TLS: docker stop of the server" docker stop server
+    check "TLS: ends it with exit code 0" exits_with_0 server
+    check "TLS: down -v" compose down -v
+    reset_project
+}
+
+# refused WHY OPTION...: a second client 2 with these options ends with exit code 1 and says why.
+refused() {
+    local why=$1 output code=0
+    shift
+    output=$(compose run --rm --no-deps "$@" client2 2>&1) || code=$?
+    equal "exit code" "$code" 1 && grep -F "$why" <<<"$output" >/dev/null && return 0
+    printf '%s\n' "$output" >&2
+    return 1
+}
+
 # --- From the first to the last ---
 
 if ! docker info >/dev/null 2>&1; then
@@ -452,6 +487,7 @@ done
 read -ra compose <<<"${generations[0]}"
 echo_script
 server_alone
+in_tls
 slowly
 # The fifth agency has few bets: it is stopped while it waits for the draw.
 disturbed "stop of a client" stop_of client1 client5

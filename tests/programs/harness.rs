@@ -219,6 +219,16 @@ impl Program {
         found.unwrap_or_else(|| panic!("the {} never logged {times} × {text:?}", self.name))
     }
 
+    /// Does `work` again and again until a line on stderr contains `text`.
+    #[allow(dead_code, reason = "not every test program with this harness uses it")]
+    pub(crate) fn logs_while(&self, text: &str, mut work: impl FnMut()) {
+        let deadline = Instant::now() + WITHIN;
+        while !self.stderr.lock().lines.iter().any(|line| line.contains(text)) {
+            assert!(Instant::now() < deadline, "the {} never logged {text:?}", self.name);
+            work();
+        }
+    }
+
     /// Whether `times` lines on stderr contain `text` before the program ends.
     pub(crate) fn logs_times_before_its_end(&self, text: &str, times: usize) -> bool {
         let enough = |captured: &Text| {

@@ -360,6 +360,24 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
 }
 
 #[test]
+fn tls_needs_all_of_its_files_and_a_program_that_was_built_with_it() {
+    let scratch = Scratch::new();
+    let files = ["TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY"].map(|name| (name, "missing.pem"));
+    let why =
+        if cfg!(feature = "tls") { "missing.pem: " } else { "this program was built without" };
+    for start in [Scratch::server, |scratch: &Scratch| scratch.client("127.0.0.1:1")] {
+        let all = start(&scratch).variables(&files).run();
+        all.exits(2).says(&format!("action: config | result: fail | error: tls: {why}"));
+        let two = start(&scratch).variables(&files[..2]).run();
+        two.exits(2).says("error: tls: also needs tls.authority (TLS_AUTHORITY)");
+        scratch.write("tls.toml", "[tls]\nkey = \"missing.pem\"\n");
+        let one = start(&scratch).arguments(&["--config", "tls.toml"]).run();
+        one.exits(2).says("also needs tls.certificate (TLS_CERTIFICATE) and tls.authority");
+    }
+    assert_eq!(scratch.names(), ["tls.toml"]);
+}
+
+#[test]
 fn a_key_that_nobody_knows_is_refused_by_both_programs_with_its_name_and_line() {
     let cases = [
         ("surprise = 1\n", "1", "surprise"),

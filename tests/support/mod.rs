@@ -256,8 +256,9 @@ fn serve(
     let settings = server::Settings {
         max_connections: lottery.max_connections,
         exit_after_draw: lottery.exit_after_draw,
+        tls: None,
     };
-    let served = server::run(listener, &office, settings, stop);
+    let served = server::run(listener, &office, &settings, stop);
     let closed = ledger.close();
     served.map_err(|error| error.to_string()).and(closed.map_err(|error| error.to_string()))
 }

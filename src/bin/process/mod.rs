@@ -4,6 +4,7 @@ use crossbeam_channel::{Receiver, bounded};
 use indicatif::MultiProgress;
 use log::{Level, error, info, log_enabled};
 use loteria::config::{InvalidConfig, Sources};
+use loteria::connection::InvalidTls;
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -40,6 +41,12 @@ impl Failure {
 
 impl From<InvalidConfig> for Failure {
     fn from(invalid: InvalidConfig) -> Failure {
+        Failure::Usage(invalid.to_string())
+    }
+}
+
+impl From<InvalidTls> for Failure {
+    fn from(invalid: InvalidTls) -> Failure {
         Failure::Usage(invalid.to_string())
     }
 }

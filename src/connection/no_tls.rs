@@ -1,0 +1,69 @@
+//! In the place of `tls.rs` where the feature `tls` is off: types of which there can be no value, so that
+//! nothing is left of them in the programs.
+
+use super::stream::TimedSocket;
+use super::{InvalidTls, TlsFiles};
+use std::io;
+
+/// What a server needs to speak TLS.
+#[derive(Clone, Debug)]
+pub enum Acceptor {}
+
+impl Acceptor {
+    /// Says that there is no TLS.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    pub fn open(_files: &TlsFiles) -> Result<Acceptor, InvalidTls> {
+        Err(not_built_in())
+    }
+
+    pub(super) fn accept(&self, _socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
+        match *self {}
+    }
+}
+
+/// What a client needs to speak TLS with one server.
+#[derive(Clone, Debug)]
+pub enum Connector {}
+
+impl Connector {
+    /// Says that there is no TLS.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    pub fn open(_files: &TlsFiles, _address: &str) -> Result<Connector, InvalidTls> {
+        Err(not_built_in())
+    }
+
+    pub(super) fn connect(&self, _socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Tls {}
+
+impl Tls {
+    pub(super) fn peer_names(&self) -> Vec<String> {
+        match *self {}
+    }
+
+    pub(super) fn read(&mut self, _: &mut TimedSocket<'_>, _: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub(super) fn write(&mut self, _: &mut TimedSocket<'_>, _: &[u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub(super) fn end(&mut self, _: &mut TimedSocket<'_>) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+fn not_built_in() -> InvalidTls {
+    InvalidTls("this program was built without TLS; `--features tls` builds it in".into())
+}

@@ -1,0 +1,517 @@
+//! At stake: that nobody speaks for an agency who is not it. Over connections in TLS lotteries go on as
+//! over plain ones, and a peer without a certificate, with one of another authority, out of date, of
+//! another kind or of another agency is refused, and the log says so.
+//!
+//! Needs the feature `tls`, and `openssl` to make certificates with.
+
+#![cfg(feature = "tls")]
+
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+#[path = "programs/certificates.rs"]
+mod certificates;
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+#[path = "programs/harness.rs"]
+mod harness;
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+#[path = "programs/sample.rs"]
+mod sample;
+
+use certificates::Certificates;
+use harness::{Program, Scratch, Start, WITHIN};
+use loteria::connection::{Connector, Stream, Timed};
+use sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// One bet of agency 3.
+const BET: &str = "APUESTA|3|Ana|Paz|30904465|1999-03-17|7574;FINAPUESTA";
+
+/// A server in TLS and what its clients show.
+struct Office {
+    scratch: Scratch,
+    certificates: Certificates,
+    server: Program,
+    address: String,
+}
+
+impl Office {
+    fn open() -> Office {
+        Office::open_with(&[])
+    }
+
+    fn open_with(variables: &[(&str, &str)]) -> Office {
+        let scratch = Scratch::new();
+        let certificates = Certificates::new(&scratch, "tls", 5);
+        let start = scratch.server().shows(&certificates, "server");
+        let server = start.variables(variables).start();
+        let address = server.address();
+        Office { scratch, certificates, server, address }
+    }
+
+    fn client(&self, shows: &str) -> Start {
+        self.scratch.client(&self.address).shows(&self.certificates, shows)
+    }
+
+    fn connector(&self, shows: &str) -> Connector {
+        self.certificates.connector(shows, &self.address)
+    }
+
+    /// Talks with the server as `shows`.
+    fn talk(&self, shows: &str, conversation: impl FnOnce(&mut Peer<'_>)) {
+        talk(&self.address, &self.connector(shows), conversation);
+    }
+
+    /// A peer that has not said who it is.
+    fn socket(&self) -> TcpStream {
+        socket(&self.address)
+    }
+}
+
+fn socket(address: &str) -> TcpStream {
+    let socket = TcpStream::connect(address).expect("the server accepts");
+    socket.set_read_timeout(Some(WITHIN)).expect("a bound for reads");
+    socket
+}
+
+fn talk(address: &str, connector: &Connector, conversation: impl FnOnce(&mut Peer<'_>)) {
+    let socket = socket(address);
+    let stream = Stream::connect(&socket, connector, WITHIN).expect("a handshake");
+    conversation(&mut Peer {
+        stream: &stream,
+        replies: BufReader::new(Timed::new(&stream, WITHIN)),
+    });
+}
+
+/// One connection in TLS.
+struct Peer<'s> {
+    stream: &'s Stream<'s>,
+    replies: BufReader<Timed<'s>>,
+}
+
+impl Peer<'_> {
+    fn says(&mut self, message: &str) {
+        let bytes = format!("{message}\n");
+        Timed::new(self.stream, WITHIN).write_all(bytes.as_bytes()).expect("it can be sent");
+    }
+
+    #[track_caller]
+    fn hears(&mut self, expected: &str) {
+        let mut line = String::new();
+        self.replies.read_line(&mut line).expect("an answer");
+        assert_eq!(line, format!("{expected}\n"));
+    }
+
+    /// What the connection ends with.
+    fn rest(&mut self) -> io::Result<String> {
+        let mut rest = String::new();
+        self.replies.read_to_string(&mut rest).map(|_| rest)
+    }
+
+    /// The server does not believe who this is: nothing is heard but TLS's own word for it.
+    #[track_caller]
+    fn is_refused(&mut self, alert: &str) {
+        // It may be refused before this is sent.
+        let _refused = Timed::new(self.stream, WITHIN).write_all(format!("{BET}\n").as_bytes());
+        let error = self.rest().expect_err("a refusal");
+        assert!(loteria::connection::is_distrust(&error), "{error}");
+        assert!(error.to_string().ends_with(&format!("alert {alert}")), "{error}");
+    }
+}
+
+#[test]
+fn five_agencies_each_with_its_certificate_hold_a_lottery() {
+    let office = Office::open();
+    let files = five_agencies(&office.scratch);
+    let start = |agency: usize| {
+        office.client(&format!("agency-{agency}")).variable("CLI_ID", agency.to_string()).start()
+    };
+    let clients: Vec<Program> = (1..=5).map(start).collect();
+    let mut winners = Vec::new();
+    for client in clients {
+        let ended = client.ends();
+        ended.succeeds().says("action: config | result: success").says("| tls: true");
+        winners.extend(ended.sorted_stdout());
+    }
+    winners.sort();
+    assert_eq!(winners, all_winners(&files));
+    assert_all_stored(&office.scratch, &files);
+    let ended = office.server.stops_on("TERM");
+    for agency in 1..=5 {
+        ended.says(&format!(
+            "action: handshake | result: success | ip: 127.0.0.1 | agencies: {agency}\n"
+        ));
+    }
+    ended.never_says("error:");
+}
+
+#[test]
+fn one_certificate_may_name_several_agencies_and_one_that_names_none_may_ask() {
+    let office = Office::open();
+    let files = five_agencies(&office.scratch);
+    let ended = office.client("agencies").run();
+    ended.succeeds();
+    assert_eq!(ended.sorted_stdout(), all_winners(&files));
+    assert_all_stored(&office.scratch, &files);
+    office.server.logs("agencies: 1 2 3 4 5");
+
+    let asked = office.client("server").arguments(&["--status"]).run();
+    asked.exits(0);
+    assert!(asked.stdout.contains("draw: held"), "{asked}");
+    office.talk("server", |nobody| {
+        nobody.says("ECO|hola");
+        nobody.hears("ECO|hola");
+        nobody.says("REANUDAR|1");
+        nobody.hears("ERROR|wrong_agency|agency: this connection may not speak for agency 1");
+    });
+    office.server.logs("action: authorize | result: fail | agency: 1 | authorized: none");
+}
+
+#[test]
+fn whoever_is_one_agency_does_not_speak_for_another() {
+    let office = Office::open();
+    office.scratch.write("agencies/agency-3.csv", csv(&bets(3, 20), Ends::Lf));
+    let ended = office.client("agency-2").variable("CLI_ID", "3").run();
+    ended.exits(1).says("wrong_agency: agency: this connection may not speak for agency 3");
+    office.server.logs("action: authorize | result: fail | agency: 3 | authorized: 2");
+
+    let refusal = "agency: this connection may not speak for agency 3";
+    office.talk("agency-3", |own| {
+        own.says("REANUDAR|3");
+        own.hears("REANUDAR|0");
+        own.says(BET);
+        own.hears("CONFIRMARAPUESTA|1");
+        office.talk("agency-2", |other| {
+            other.says(BET);
+            other.hears(&format!("ERROR|wrong_agency|bet 1: {refusal}"));
+            for command in ["GANADORES|3", "REANUDAR|3"] {
+                other.says(command);
+                other.hears(&format!("ERROR|wrong_agency|{refusal}"));
+            }
+            // It is itself all the while, and still held to that.
+            other.says("REANUDAR|2");
+            other.hears("REANUDAR|0");
+            other.says("REANUDAR|3");
+            other.hears(&format!("ERROR|wrong_agency|{refusal}"));
+        });
+        // Neither taken over nor finished.
+        own.says(BET);
+        own.hears("CONFIRMARAPUESTA|1");
+    });
+    assert_eq!(office.scratch.read("bets.csv").lines().count(), 2);
+}
+
+#[test]
+fn who_shows_no_certificate_is_refused() {
+    use rustls::crypto::ring;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+
+    let office = Office::open();
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(office.certificates.path("authority.pem"));
+    roots.add(authority.expect("a certificate")).expect("a good one");
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3 is there")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let server = ServerName::try_from("localhost").expect("a name");
+    let mut connection = rustls::ClientConnection::new(Arc::new(config), server).expect("a client");
+    let mut socket = office.socket();
+    let mut stream = rustls::Stream::new(&mut connection, &mut socket);
+    // It may be refused before all of this is sent.
+    let _refused = stream.write_all(format!("{BET}\n").as_bytes());
+    let refused = stream.read_to_end(&mut Vec::new()).expect_err("a refusal").to_string();
+    assert!(refused.contains("CertificateRequired"), "{refused}");
+    office.server.logs(
+        "action: handshake | result: fail | ip: 127.0.0.1 | error: the peer shows no certificate",
+    );
+    assert_eq!(office.scratch.read("bets.csv"), "");
+}
+
+#[test]
+fn who_is_of_another_authority_is_refused_on_either_side() {
+    let office = Office::open();
+    office.scratch.write("agencies/agency-3.csv", csv(&bets(3, 20), Ends::Lf));
+    let other = Certificates::new(&office.scratch, "other", 5);
+
+    // The client believes the server, and the server does not believe the client.
+    let both = office.client("agency-3").shows(&other, "agency-3");
+    let both = both.variable("TLS_AUTHORITY", office.certificates.path("authority.pem"));
+    let ended = both.variable("CLI_ID", "3").run();
+    ended.exits(1).says("error: TLS: the peer does not believe this side's certificate: alert ");
+    ended.never_says("next_try_ms");
+    let not_ours = "result: fail | ip: 127.0.0.1 | error: the peer's certificate is not of this side's authority";
+    office.server.logs(not_ours);
+
+    // The client does not believe the server.
+    let ended = office.client("agency-3").shows(&other, "agency-3").variable("CLI_ID", "3").run();
+    ended.exits(1).says("error: TLS: the peer's certificate is not of this side's authority; ");
+    ended.never_says("next_try_ms");
+    office.server.logs("the peer does not believe this side's certificate: alert ");
+    assert_eq!(office.scratch.read("bets.csv"), "");
+}
+
+#[test]
+fn a_certificate_out_of_date_or_of_another_kind_is_refused() {
+    let office = Office::open();
+    let certificates = &office.certificates;
+    certificates.sign("for-servers", "serverAuth", "DNS:agency-3");
+    office.talk("for-servers", |peer| peer.is_refused("UnsupportedCertificate"));
+    office
+        .server
+        .logs("action: handshake | result: fail | ip: 127.0.0.1 | error: the peer's certificate: ");
+
+    // One that is good for less than a second: that it was is as well.
+    std::fs::remove_file(certificates.path("agency-3.pem")).expect("it was made");
+    Certificates::good_for("0", &office.scratch, "tls", 5);
+    office.server.logs_while("error: the peer's certificate: certificate expired", || {
+        talk(&office.address, &office.connector("agency-3"), |peer| {
+            // It ends in either way.
+            let _ended = Timed::new(peer.stream, WITHIN).write_all(b"ECO|a\n");
+            let _ended = peer.replies.read_line(&mut String::new());
+        });
+    });
+    office.talk("agency-3", |peer| peer.is_refused("CertificateExpired"));
+    assert_eq!(office.scratch.read("bets.csv"), "");
+}
+
+#[test]
+fn a_client_believes_a_server_only_for_the_host_it_asked_for_and_no_agency_in_its_place() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 1);
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
+    certificates.sign("elsewhere", "serverAuth", "DNS:elsewhere");
+    certificates.sign("agency", "clientAuth", "DNS:agency-1,IP:127.0.0.1");
+    for (shown, why) in
+        [("elsewhere", "not valid for name \"127.0.0.1\""), ("agency", "the peer's certificate: ")]
+    {
+        let server = scratch.server().shows(&certificates, shown).start();
+        let client = scratch.client(&server.address()).shows(&certificates, "agency-1");
+        let ended = client.variable("CLI_ID", "1").run();
+        ended.exits(1).says(why).says("[tls] of config.toml").never_says("next_try_ms");
+        server.stops_on("TERM").says("the peer does not believe this side's certificate: alert ");
+    }
+}
+
+#[test]
+fn who_does_not_speak_tls_hears_so() {
+    let office = Office::open();
+    office.scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
+    let ended = office.scratch.client(&office.address).variable("CLI_ID", "1").run();
+    ended.exits(1).says("tls_required: this server speaks TLS and nothing else");
+    ended.never_says("next_try_ms");
+    office.server.logs(
+        "action: handshake | result: fail | ip: 127.0.0.1 | error: the peer does not speak TLS",
+    );
+
+    let mut socket = office.socket();
+    socket.write_all(b"ECO|hola\nECO|").expect("it can be sent");
+    socket.shutdown(Shutdown::Write).expect("it can be shut");
+    let mut heard = String::new();
+    socket.read_to_string(&mut heard).expect("an answer, and an end that is no reset");
+    assert_eq!(heard, "ERROR|tls_required|this server speaks TLS and nothing else\n");
+}
+
+#[test]
+fn a_client_that_speaks_tls_says_so_where_the_server_does_not() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 1);
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let client = scratch.client(&address).shows(&certificates, "agency-1").variable("CLI_ID", "1");
+    let client = client.start();
+    let (mut socket, _) = listener.accept().expect("the client connects");
+    socket.write_all(b"ERROR|invalid_utf8|byte 1\n").expect("it can be answered");
+    let ended = client.ends();
+    ended.exits(1).says("TLS: the peer does not speak TLS; ").never_says("next_try_ms");
+}
+
+#[test]
+fn a_handshake_has_the_time_of_a_message_however_slowly_it_drips() {
+    let office = Office::open_with(&[("SERVER_MESSAGE_TIMEOUT_MS", "300")]);
+    let silent = office.socket();
+    let mut dripping = office.socket();
+    // A record of 500 bytes of a handshake, of which there will never be as many.
+    dripping.write_all(&[0x16, 3, 1, 1, 244, 1, 0, 1, 240]).expect("it can be sent");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while dripping.try_clone().is_ok_and(|mut one| one.write_all(&[0]).is_ok()) {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let not_over = "result: fail | ip: 127.0.0.1 | error: not over within 300 ms";
+        office.server.logs_times(not_over, 2);
+    });
+    let mut silent = silent;
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).expect("the end");
+    assert!(rest.is_empty(), "{rest:?}");
+}
+
+#[test]
+fn those_past_the_bound_hear_so_in_tls() {
+    let office = Office::open_with(&[("SERVER_MAX_CONNECTIONS", "1")]);
+    office.talk("agency-1", |first| {
+        first.says("ECO|a");
+        first.hears("ECO|a");
+        office.talk("agency-2", |second| {
+            let too_many = "1 connections are open, which is all there may be";
+            second.hears(&format!("ERROR|too_many_connections|{too_many}"));
+            assert_eq!(second.rest().expect("an end that is said"), "");
+        });
+        first.says("ECO|b");
+        first.hears("ECO|b");
+    });
+}
+
+#[test]
+fn an_end_that_is_said_is_told_from_one_that_is_not() {
+    let office = Office::open_with(&[("AGENCIES", "1")]);
+    let closed = "action: close_socket | result: success";
+    office.talk("agency-1", |peer| {
+        peer.says("REANUDAR|1");
+        peer.hears("REANUDAR|0");
+        // It says no more, and goes on listening.
+        peer.says(&BET.replace("|3|", "|1|"));
+        peer.says("GANADORES|1");
+        peer.stream.end();
+        peer.hears("CONFIRMARAPUESTA|1");
+        peer.hears("GANADORES|30904465");
+    });
+    office.server.logs_times(closed, 1);
+    office.talk("agency-1", |peer| {
+        peer.says("ECO|a");
+        peer.hears("ECO|a");
+    });
+    office.server.logs_times(closed, 2);
+    let ended = office.server.stops_on("TERM");
+    assert_eq!(ended.count("error: connection lost"), 1, "{ended}");
+}
+
+#[test]
+fn a_stop_is_heard_in_tls_and_ends_handshakes() {
+    let office = Office::open();
+    let mut silent = office.socket();
+    let mut half = office.socket();
+    half.write_all(&[0x16, 3, 1, 1]).expect("it can be sent");
+    let Office { certificates, server, address, .. } = &office;
+    talk(address, &certificates.connector("agency-1", address), |peer| {
+        peer.says("ECO|a");
+        peer.hears("ECO|a");
+        server.signal("TERM");
+        peer.hears("ERROR|stopping|the server is stopping");
+    });
+    let ended = office.server.ends();
+    ended.succeeds();
+    assert_eq!(ended.count("action: close_socket | result: success | ip: "), 3, "{ended}");
+    for socket in [&mut silent, &mut half] {
+        // However it ends.
+        let _ended = socket.read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_and_nothing_is_started() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 2);
+    scratch.write("empty", "");
+    scratch.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    for (variable, value, why) in [
+        ("TLS_CERTIFICATE", "missing.pem", "tls: missing.pem: No such file"),
+        ("TLS_CERTIFICATE", "empty", "tls: empty: no certificate in PEM"),
+        ("TLS_KEY", "empty", "tls: empty: no key in PEM"),
+        ("TLS_KEY", "tls/agency-2.key", "tls: tls/agency-2.key: "),
+        ("TLS_AUTHORITY", "empty", "tls: empty: no certificate in PEM"),
+        ("TLS_AUTHORITY", "broken.pem", "tls: broken.pem: "),
+        ("TLS_KEY", "", "error: tls: also needs tls.key (TLS_KEY)"),
+    ] {
+        for program in [scratch.server(), scratch.client("127.0.0.1:1")] {
+            let start = program.shows(&certificates, "agency-1").variable(variable, value);
+            start.run().exits(2).says(why);
+        }
+    }
+    assert!(!scratch.names().contains(&"bets.csv".into()), "the server touched its files");
+    let odd = scratch.client("a b:1").shows(&certificates, "agency-1");
+    odd.run().exits(2).says("tls: \"a b\": no certificate can name such a host");
+}
+
+#[test]
+fn certificates_that_are_there_stay_and_more_agencies_can_follow() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 2);
+    let read = |name: &str| scratch.read(&format!("tls/{name}"));
+    let stay = ["authority.pem", "authority.key", "server.pem", "agency-1.key", "agency-2.pem"];
+    let before = stay.map(read);
+    let all_of_two = read("agencies.pem");
+    Certificates::new(&scratch, "tls", 2);
+    assert_eq!(read("agencies.pem"), all_of_two);
+    Certificates::new(&scratch, "tls", 3);
+    assert_eq!(stay.map(read), before);
+    assert_ne!(read("agencies.pem"), all_of_two, "it names the third too");
+
+    // Others of this machine do not get at the keys, and the authority's is nobody's but its owner's.
+    let mode = |path: &str| {
+        let path = if path.is_empty() { scratch.path("tls") } else { certificates.path(path) };
+        std::fs::metadata(path).expect("it was made").permissions().mode() & 0o777
+    };
+    assert_eq!([mode(""), mode("authority.key"), mode("agency-3.key")], [0o700, 0o600, 0o644]);
+    assert!(scratch.names() == ["tls"], "{:?}", scratch.names());
+}
+
+#[test]
+fn the_settings_may_stand_in_config_toml() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 1);
+    let section = |name: &str| {
+        format!(
+            "[tls]\ncertificate = \"tls/{name}.pem\"\nkey = \"tls/{name}.key\"\nauthority = \"tls/authority.pem\"\n"
+        )
+    };
+    scratch.write("server.toml", section("server"));
+    scratch.write("agency.toml", section("agency-1"));
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 8), Ends::Lf));
+    let server =
+        scratch.server().arguments(&["--config", "server.toml", "--agencies", "1"]).start();
+    let client = scratch.client(&server.address()).arguments(&["--config", "agency.toml"]);
+    client.run().succeeds().says("| tls: true");
+    drop(certificates);
+    server.stops_on("TERM").says("| tls: true");
+}
+
+#[test]
+fn openssl_is_such_a_client_as_the_page_says() {
+    let page = include_str!("../docs/protocol.md");
+    let (_, block) = page.split_once("openssl s_client").expect("the page has the command");
+    let (arguments, _) = block.split_once("```").expect("the block ends");
+    let office = Office::open();
+    let arguments = arguments.replace("\\\n", " ").replace("localhost:12345", &{
+        let (_, port) = office.address.rsplit_once(':').expect("a port");
+        format!("localhost:{port}")
+    });
+    let mut child = Command::new("openssl")
+        .arg("s_client")
+        .args(arguments.split_whitespace())
+        .current_dir(office.certificates.path(".."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl, which these tests need");
+    let mut input = child.stdin.take().expect("it is piped");
+    input.write_all(b"REANUDAR|3\n").expect("it reads");
+    let mut line = String::new();
+    let output = child.stdout.take().expect("it is piped");
+    let heard = BufReader::new(output).read_line(&mut line);
+    // It goes on until its connection ends.
+    child.kill().expect("it is a child");
+    child.wait().expect("it ends");
+    heard.expect("an answer");
+    assert_eq!(line, "REANUDAR|0\n");
+}
