@@ -10,8 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Connection, Error, InvalidMessage,
-    RootCertStore, ServerConfig, ServerConnection,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, Error,
+    InvalidMessage, RootCertStore, ServerConfig, ServerConnection,
 };
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -287,9 +287,18 @@ fn fault(error: Error) -> io::Error {
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => distrust("the peer's certificate is not of this side's authority".into()),
         Error::InvalidCertificate(why) => distrust(format!("the peer's certificate: {why}")),
-        Error::AlertReceived(why) => {
-            distrust(format!("the peer does not believe this side's certificate: alert {why:?}"))
-        }
+        Error::AlertReceived(
+            why @ (AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError),
+        ) => distrust(format!("the peer does not believe this side's certificate: alert {why:?}")),
+        Error::AlertReceived(why) => distrust(format!("the peer refuses this side: alert {why:?}")),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             distrust("the peer does not speak TLS".into())
         }
