@@ -208,6 +208,8 @@ pub enum Failed {
     },
     /// Server and client do not believe each other, or only one of them speaks TLS.
     Distrust(String),
+    /// Agencies have more files and sockets open than the process may have.
+    NoDescriptor(io::Error),
     /// No server answers, and it was to be asked only once.
     NoServer(String),
     /// Bets were sent, their confirmation was lost, and the server is not to be asked.
@@ -264,6 +266,11 @@ impl fmt::Display for Failed {
             Failed::Distrust(why) => write!(
                 formatter,
                 "TLS: {why}; who is shown and who is believed is in [tls] of config.toml"
+            ),
+            Failed::NoDescriptor(error) => write!(
+                formatter,
+                "{error}: each agency needs two, its file and its connection; `ulimit -n` says how many \
+                 there may be, and raises it"
             ),
             Failed::NoServer(why) => write!(formatter, "{why}; is a server running there?"),
             Failed::Unknown(last) => write!(

@@ -262,7 +262,7 @@ impl Reception<'_> {
                 Some((stream, authorization))
             }
             Err(AcceptError::NotTls) => {
-                warn!(
+                info!(
                     "action: handshake | result: fail | ip: {ip} | error: the peer does not speak TLS"
                 );
                 let refusal =

@@ -397,3 +397,21 @@ fn where_bets_csv_is_removed_or_replaced_nothing_more_is_confirmed() {
         server.stops_on("TERM");
     }
 }
+
+#[test]
+fn a_client_with_too_few_file_descriptors_for_its_agencies_says_so_at_once() {
+    const AGENCIES: usize = 50;
+    let scratch = Scratch::new();
+    for agency in 1..=AGENCIES {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(&bets(agency, 4), Ends::Lf));
+    }
+    let server = scratch.server().variable("AGENCIES", AGENCIES.to_string()).start();
+    let client = scratch.client(&server.address()).limited("-n 80").run();
+    client.exits(1).says("Too many open files").never_says("is the server running");
+    client.never_says("next_try_ms");
+    assert!(client.last().contains("`ulimit -n`"), "{client}");
+    // With enough of them it goes on where the other got to.
+    let client = scratch.client(&server.address()).run();
+    client.succeeds();
+    assert_eq!(client.sorted_stdout().len(), AGENCIES, "one bet of each wins");
+}

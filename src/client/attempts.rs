@@ -10,8 +10,12 @@ use crate::text::LogValue;
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{info, warn};
 use std::convert::Infallible;
+use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
+
+/// This process has as many files and sockets open as it may, in the numbers of all systems that have one.
+const EMFILE: i32 = 24;
 
 /// Whoever tries, and what ends it.
 pub(super) struct Attempts<'a> {
@@ -78,7 +82,10 @@ impl Attempts<'_> {
         attempt: impl FnOnce(&Arc<TcpStream>, &mut Conversation<'_>) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         let address = &self.settings.server_address;
-        let lost = |error| Broken::Lost(format!("{address}: {error}"));
+        let lost = |error: io::Error| match error.raw_os_error() {
+            Some(EMFILE) => Failed::NoDescriptor(error).into(),
+            _ => Broken::Lost(format!("{address}: {error}")),
+        };
         let socket =
             Arc::new(self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Failed::Stopped)?);
         let open = self.sockets.register(Arc::clone(&socket)).ok_or(Failed::Stopped)?;
