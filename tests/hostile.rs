@@ -3,13 +3,18 @@
 //! more: beside them agencies are served as ever, and afterwards the server is as it was.
 
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
+#[path = "programs/certificates.rs"]
+mod certificates;
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
 #[path = "programs/harness.rs"]
 mod harness;
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 #[path = "programs/sample.rs"]
 mod sample;
 
-use harness::{Program, Scratch, WITHIN};
+use certificates::Certificates;
+use harness::{Program, Scratch, Start, WITHIN};
+use loteria::connection::{Connector, Stream, Timed};
 use sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -139,6 +144,25 @@ fn standing_peers(address: &str) -> Vec<Peer> {
     peers
 }
 
+/// The same by agency 1, who has shown that it is it.
+fn standing_in_tls<'p>(sockets: &'p [Peer], connector: &Connector) -> Vec<Stream<'p>> {
+    let connect = |(kind, peer): (usize, &'p Peer)| {
+        let stream = Stream::connect(peer.stream(), connector, WITHIN).expect("a handshake");
+        let mut writer = Timed::new(&stream, WITHIN);
+        match kind % 3 {
+            0 => {}
+            1 => writer.write_all(b"APUESTA|1|Ana|Pa").expect("it can be sent"),
+            _ => {
+                // As much as is taken while nobody reads the answers.
+                writer.renew(Duration::from_millis(100));
+                while writer.write_all(&[b'\n'; 4096]).is_ok() {}
+            }
+        }
+        stream
+    };
+    sockets.iter().enumerate().map(connect).collect()
+}
+
 /// Comes and goes in every rude way, until it is told to end; how often.
 fn rude_peers(address: &str, end: &AtomicBool, turn: usize) -> usize {
     let endless = vec![b'x'; 100_000];
@@ -170,35 +194,58 @@ fn rude_peers(address: &str, end: &AtomicBool, turn: usize) -> usize {
 
 #[test]
 fn beside_hostile_peers_five_agencies_are_served_and_afterwards_nothing_is_left_of_them() {
-    if !is_linux() {
-        return;
+    if is_linux() {
+        served_beside_hostile_peers(&Scratch::new(), None);
     }
-    let scratch = Scratch::new();
+}
+
+#[test]
+#[cfg_attr(not(feature = "tls"), ignore = "the programs were built without TLS")]
+fn in_tls_too_five_agencies_are_served_beside_hostile_peers() {
+    if is_linux() {
+        let scratch = Scratch::new();
+        let certificates = Certificates::new(&scratch, "tls", 5);
+        served_beside_hostile_peers(&scratch, Some(&certificates));
+    }
+}
+
+fn served_beside_hostile_peers(scratch: &Scratch, certificates: Option<&Certificates>) {
+    let shows = |start: Start, name: &str| match certificates {
+        Some(certificates) => start.shows(certificates, name),
+        None => start,
+    };
     let files: Vec<Vec<Bet>> = (1..=5).map(|agency| bets(agency, 3_000)).collect();
     for (agency, bets) in (1..).zip(&files) {
         scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
     }
-    let server = scratch.server().variable("SERVER_MESSAGE_TIMEOUT_MS", "10000").start();
+    let server = shows(scratch.server(), "server").variable("SERVER_MESSAGE_TIMEOUT_MS", "10000");
+    let server = server.start();
     let address = server.address();
     let end = AtomicBool::new(false);
     let before = Holdings::of(&server);
 
     let standing = standing_peers(&address);
+    let connector = certificates.map(|all| all.connector("agency-1", &address));
+    let sockets: Vec<Peer> =
+        connector.iter().flat_map(|_| (0..30).map(|_| Peer::of(&address))).collect();
+    let in_tls = connector.iter().flat_map(|connector| standing_in_tls(&sockets, connector));
+    let in_tls: Vec<Stream<'_>> = in_tls.collect();
     let came: usize = thread::scope(|scope| {
         let (address, end) = (&address, &end);
         let rude: Vec<_> =
             (0..3).map(|turn| scope.spawn(move || rude_peers(address, end, turn))).collect();
         // Slowly, so that many come meanwhile.
         let client = scratch.client(address).variable("CLI_BATCH_PERIOD_MS", "20");
-        let ended = client.run();
+        let ended = shows(client, "agencies").run();
         end.store(true, Ordering::Relaxed);
         ended.succeeds();
         assert_eq!(ended.sorted_stdout(), all_winners(&files));
         rude.into_iter().map(|rude| rude.join().expect("rude peers are not refused")).sum()
     });
-    assert_all_stored(&scratch, &files);
+    assert_all_stored(scratch, &files);
     assert!(came > 100, "only {came} came");
-    drop(standing);
+    drop(in_tls);
+    drop((standing, sockets));
 
     before.are_back(&server);
     let peak = peak_kib(&server);
