@@ -384,6 +384,7 @@ fn an_end_that_is_said_is_told_from_one_that_is_not() {
         peer.stream.end();
         peer.hears("CONFIRMARAPUESTA|1");
         peer.hears("GANADORES|30904465");
+        assert_eq!(peer.rest().expect("an end that is said"), "");
     });
     office.server.logs_times(closed, 1);
     office.talk("agency-1", |peer| {
@@ -407,6 +408,7 @@ fn a_stop_is_heard_in_tls_and_ends_handshakes() {
         peer.hears("ECO|a");
         server.signal("TERM");
         peer.hears("ERROR|stopping|the server is stopping");
+        assert_eq!(peer.rest().expect("an end that is said"), "");
     });
     let ended = office.server.ends();
     ended.succeeds();
