@@ -345,6 +345,7 @@ impl Session<'_> {
         // It may be long: what is answered so far is told, and memory given back.
         self.send()?;
         lines.shrink();
+        self.stream.shrink();
         self.gathered = GatheredBatches::default();
         self.answers = Vec::new();
 

@@ -420,6 +420,55 @@ fn a_stop_is_heard_in_tls_and_ends_handshakes() {
 }
 
 #[test]
+fn who_has_sent_much_and_waits_for_the_draw_costs_little() {
+    const AGENCIES: usize = 60;
+    const BETS: usize = 150;
+    const BATCHES: usize = 160;
+    let office = Office::open_with(&[("AGENCIES", "61")]);
+    let names: Vec<String> = (1..=AGENCIES).map(|agency| format!("DNS:agency-{agency}")).collect();
+    office.certificates.sign("many", "clientAuth", &names.join(","));
+    let connector = office.connector("many");
+    let Some(before) = resident_kib(&office.server) else { return };
+    let mut waiting = Vec::new();
+    for agency in 1..=AGENCIES {
+        let socket = socket(&office.address);
+        let stream = Stream::connect(&socket, &connector, WITHIN).expect("a handshake");
+        // All at once, so that the server takes as much at a time as it ever does.
+        let bet = format!("APUESTA|{agency}|Ana|Paz|30904465|1999-03-17|12;");
+        let batches = format!("{}FINAPUESTA\n", bet.repeat(BETS)).repeat(BATCHES);
+        let sending = Timed::new(&stream, WITHIN).write_all(batches.as_bytes());
+        sending.expect("it can be sent");
+        let finish = format!("GANADORES|{agency}\n");
+        Timed::new(&stream, WITHIN).write_all(finish.as_bytes()).expect("it can be sent");
+        let replies = BufReader::new(Timed::new(&stream, WITHIN));
+        assert_eq!(replies.lines().take(BATCHES).filter(Result::is_ok).count(), BATCHES);
+        waiting.push(socket);
+    }
+    // That the last one waits is known by the answer to whoever asks.
+    office.talk("server", |asking| {
+        let waits = |agency: usize| format!("{agency},{},ESPERA", BETS * BATCHES);
+        loop {
+            asking.says("ESTADO");
+            let mut status = String::new();
+            asking.replies.read_line(&mut status).expect("an answer");
+            if status.contains(&waits(AGENCIES)) {
+                break;
+            }
+        }
+    });
+    let grown = resident_kib(&office.server).unwrap_or_default().saturating_sub(before);
+    let each = grown / AGENCIES as u64;
+    assert!(each < 600, "each of {AGENCIES} agencies that wait costs {each} KiB");
+}
+
+/// The memory that a program has, in KiB; `None` where the system does not tell.
+fn resident_kib(program: &Program) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
 fn what_is_wrong_with_a_file_is_said_and_nothing_is_started() {
     let scratch = Scratch::new();
     let certificates = Certificates::new(&scratch, "tls", 2);

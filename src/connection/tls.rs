@@ -173,6 +173,13 @@ impl Tls {
         Ok(count)
     }
 
+    /// Gives back the memory in which bytes arrive, where none are left in it.
+    pub(super) fn shrink(&mut self) {
+        if self.arrived.is_empty() {
+            self.arrived = Arrived::default();
+        }
+    }
+
     /// Tells the peer that nothing more will be written, so that it can tell an end from a cut.
     pub(super) fn end(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
         self.connection.send_close_notify();
