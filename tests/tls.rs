@@ -18,7 +18,7 @@ mod sample;
 
 use certificates::Certificates;
 use harness::{Program, Scratch, Start, WITHIN};
-use loteria::connection::{Connector, Stream, Timed};
+use loteria::connection::{Acceptor, Connector, Stream, Timed};
 use sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -331,6 +331,41 @@ fn a_client_that_speaks_tls_says_so_where_the_server_does_not() {
     socket.write_all(b"ERROR|invalid_utf8|byte 1\n").expect("it can be answered");
     let ended = client.ends();
     ended.exits(1).says("TLS: the peer does not speak TLS; ").never_says("next_try_ms");
+}
+
+#[test]
+fn a_client_tries_again_where_only_this_connection_is_broken() {
+    const ALERT_INTERNAL_ERROR: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 80];
+    const ALERT_PROTOCOL_VERSION: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 70];
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 1);
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let client = scratch.client(&address).shows(&certificates, "agency-1").variable("CLI_ID", "1");
+    let client = client.start();
+    let next = || listener.accept().expect("the client connects").0;
+    let acceptor = Acceptor::open(&certificates.files("server")).expect("the files are good");
+
+    next().write_all(&ALERT_INTERNAL_ERROR).expect("it can be sent");
+    // What is no record once there was TLS, and then an end that nobody says.
+    for damage in [[0; 40].as_slice(), &[]] {
+        let mut socket = next();
+        let stream = Stream::accept(&socket, &acceptor, WITHIN).expect("a handshake");
+        let mut message = String::new();
+        let heard = BufReader::new(Timed::new(&stream, WITHIN)).read_line(&mut message);
+        heard.expect("the client's first message");
+        drop(stream);
+        socket.write_all(damage).expect("it can be sent");
+    }
+    client.logs_times("next_try_ms", 3);
+    next().write_all(&ALERT_PROTOCOL_VERSION).expect("it can be sent");
+    let ended = client.ends();
+    ended.exits(1).says("TLS: the peer does not speak this side's TLS, which is 1.3: alert ");
+    ended.says("error: TLS handshake: received fatal alert: ");
+    ended.says("error: received corrupt message of type InvalidContentType");
+    ended.says("error: the connection was cut: it ended without a close_notify");
+    assert_eq!(ended.count("action: close_socket | result: success"), 4, "{ended}");
 }
 
 #[test]

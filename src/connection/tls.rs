@@ -10,8 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Connection, Error, InvalidMessage,
-    RootCertStore, ServerConfig, ServerConnection,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, Error,
+    InvalidMessage, RootCertStore, ServerConfig, ServerConnection,
 };
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -145,7 +145,7 @@ impl Tls {
                     Ok(0) => return Ok(count),
                     Ok(more) => count += more,
                     Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                        return if count > 0 { Ok(count) } else { Err(error) };
+                        return if count > 0 { Ok(count) } else { Err(cut(error)) };
                     }
                     Err(_nothing) if self.arrived.is_empty() => break,
                     Err(_nothing) => self.decrypt(socket)?,
@@ -189,7 +189,16 @@ impl Tls {
     /// Makes a part of what has arrived readable, and answers what is not for the reader.
     fn decrypt(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
         self.connection.read_tls(&mut self.arrived)?;
-        let outcome = self.connection.process_new_packets().map_err(fault);
+        let outcome = self.connection.process_new_packets();
+        let outcome = outcome.map_err(|error| match error {
+            // Only before there was any TLS; later it is one that is broken.
+            Error::InvalidMessage(InvalidMessage::InvalidContentType)
+                if self.connection.is_handshaking() =>
+            {
+                distrust("the peer does not speak TLS".into())
+            }
+            other => fault(other),
+        });
         let answered = self.flush(socket);
         outcome.and(answered)
     }
@@ -286,7 +295,6 @@ fn invalid(path: &Path, why: impl fmt::Display) -> InvalidTls {
 
 /// What went wrong, as [`super::is_distrust`] tells apart.
 fn fault(error: Error) -> io::Error {
-    let distrust = |text: String| io::Error::new(ErrorKind::PermissionDenied, text);
     match error {
         Error::NoCertificatesPresented => distrust("the peer shows no certificate".into()),
         // Two authorities of one name look alike until a signature is checked.
@@ -294,12 +302,52 @@ fn fault(error: Error) -> io::Error {
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => distrust("the peer's certificate is not of this side's authority".into()),
         Error::InvalidCertificate(why) => distrust(format!("the peer's certificate: {why}")),
-        Error::AlertReceived(why) => {
+        Error::AlertReceived(why) if is_about_certificates(why) => {
             distrust(format!("the peer does not believe this side's certificate: alert {why:?}"))
         }
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            distrust("the peer does not speak TLS".into())
-        }
+        Error::AlertReceived(
+            why @ (AlertDescription::ProtocolVersion
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity),
+        ) => distrust(format!(
+            "the peer does not speak this side's TLS, which is 1.3: alert {why:?}"
+        )),
         other => io::Error::new(ErrorKind::InvalidData, other),
+    }
+}
+
+fn distrust(text: String) -> io::Error {
+    io::Error::new(ErrorKind::PermissionDenied, text)
+}
+
+/// What is said of a certificate that is not believed. Other alerts are of this one connection: a record
+/// that was damaged on its way, a peer that goes away.
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            // Of a signature, such as the one under a certificate.
+            | AlertDescription::DecryptError
+            | AlertDescription::UnrecognisedName
+            | AlertDescription::CertificateRequired
+    )
+}
+
+/// An end that nobody said, in words for whoever reads the log.
+fn cut(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::UnexpectedEof {
+        io::Error::new(
+            ErrorKind::UnexpectedEof,
+            "the connection was cut: it ended without a close_notify",
+        )
+    } else {
+        error
     }
 }
