@@ -23,6 +23,7 @@ use sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -549,6 +550,61 @@ fn certificates_that_are_there_stay_and_more_agencies_can_follow() {
     };
     assert_eq!([mode(""), mode("authority.key"), mode("agency-3.key")], [0o700, 0o600, 0o644]);
     assert!(scratch.names() == ["tls"], "{:?}", scratch.names());
+}
+
+#[test]
+fn where_certificates_cannot_be_made_it_is_said_why() {
+    let scratch = Scratch::new();
+    Certificates::new(&scratch, "tls", 1);
+    let fails = |arguments: &[&str], days: &str, why: &str| {
+        let mut command = script(&scratch);
+        let output = command.args(arguments).env("DAYS", days).output().expect("the script starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(why), "{arguments:?}: {said}");
+    };
+    fails(&["new", "1", "1.2.3"], "730", "new/server.pem is not made, for what openssl says above");
+    fails(&["days", "1"], "99999999", "days/server.pem is not made, for what openssl says above");
+
+    let file = |name: &str| scratch.path(&format!("tls/{name}"));
+    std::fs::rename(file("authority.key"), scratch.path("kept.key")).expect("it was made");
+    fails(
+        &["tls", "2"],
+        "730",
+        "tls/authority.key is needed to sign agency-2.pem, and is not there",
+    );
+    std::fs::rename(scratch.path("kept.key"), file("authority.key")).expect("it was kept");
+    std::fs::remove_file(file("authority.pem")).expect("it was made");
+    fails(&["tls", "2"], "730", "authority.pem is not there, and server.pem is signed by it");
+    assert!(!file("authority.pem").exists());
+    std::fs::create_dir(file("agency-2.pem")).expect("as Docker does");
+    fails(&["tls", "2"], "730", "tls/agency-2.pem is a directory");
+}
+
+#[test]
+fn certificates_are_made_in_the_directory_that_is_named_and_in_no_other() {
+    let scratch = Scratch::new();
+    for elsewhere in ["elsewhere", "elsewhere/tls"] {
+        std::fs::create_dir(scratch.path(elsewhere)).expect("it is not there");
+    }
+    for directory in ["tls", "-", "-x", "two words"] {
+        let mut command = script(&scratch);
+        command.args([directory, "1"]).env("CDPATH", scratch.path("elsewhere"));
+        command.env("OLDPWD", scratch.path("elsewhere"));
+        let output = command.output().expect("the script starts");
+        assert!(output.status.success(), "{directory}: {output:?}");
+        assert!(scratch.path(directory).join("agencies.pem").exists(), "{directory}");
+    }
+    let elsewhere = std::fs::read_dir(scratch.path("elsewhere/tls")).expect("it was made");
+    assert_eq!(elsewhere.count(), 0);
+    assert!(!scratch.path("elsewhere/agencies.pem").exists());
+}
+
+/// The script that makes certificates, in the scratch directory.
+fn script(scratch: &Scratch) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/generar-certificados.sh");
+    let mut command = Command::new(script);
+    command.current_dir(scratch.path(""));
+    command
 }
 
 #[test]
