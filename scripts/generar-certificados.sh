@@ -128,12 +128,12 @@ fi
 sign server 'serverAuth, clientAuth' "$hosts"
 names=
 agency=1
-before=$made
 while [ "$agency" -le "$agencies" ]; do
+    # Before there are more agencies than it names: who is interrupted here goes on as if there were none.
+    [ -e "agency-$agency.pem" ] || rm -f agencies.pem
     sign "agency-$agency" clientAuth "DNS:agency-$agency"
     names=$names${names:+,}DNS:agency-$agency
     agency=$((agency + 1))
 done
-[ "$made" -eq "$before" ] || rm -f agencies.pem
 sign agencies clientAuth "$names"
 echo "$directory: $made certificates made, $agencies agencies" >&2
