@@ -509,12 +509,17 @@ fn what_is_wrong_with_a_file_is_said_and_nothing_is_started() {
     let scratch = Scratch::new();
     let certificates = Certificates::new(&scratch, "tls", 2);
     scratch.write("empty", "");
+    scratch.write(
+        "locked.key",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
     scratch.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     for (variable, value, why) in [
         ("TLS_CERTIFICATE", "missing.pem", "tls: missing.pem: No such file"),
         ("TLS_CERTIFICATE", "empty", "tls: empty: no certificate in PEM"),
         ("TLS_KEY", "empty", "tls: empty: no key in PEM"),
-        ("TLS_KEY", "tls/agency-2.key", "tls: tls/agency-2.key: "),
+        ("TLS_KEY", "tls/agency-2.key", "tls: tls/agency-2.key: not the key of "),
+        ("TLS_KEY", "locked.key", "tls: locked.key: no key in PEM, or one with a passphrase"),
         ("TLS_AUTHORITY", "empty", "tls: empty: no certificate in PEM"),
         ("TLS_AUTHORITY", "broken.pem", "tls: broken.pem: "),
         ("TLS_KEY", "", "error: tls: also needs tls.key (TLS_KEY)"),

@@ -44,7 +44,7 @@ impl Acceptor {
             .map_err(|error| invalid(&files.certificate, error))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
-            .map_err(|error| invalid(&files.key, error))?;
+            .map_err(|error| unfit_key(files, error))?;
         // Every connection shows its certificate: nobody comes back on the strength of an earlier one.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -80,7 +80,7 @@ impl Connector {
             .map_err(|error| invalid(&files.certificate, error))?
             .with_root_certificates(authority(files)?)
             .with_client_auth_cert(chain, key)
-            .map_err(|error| invalid(&files.key, error))?;
+            .map_err(|error| unfit_key(files, error))?;
         config.resumption = Resumption::disabled();
         let host = address.rsplit_once(':').map_or(address, |(host, _port)| host);
         let host = host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(host);
@@ -270,9 +270,20 @@ fn identity(
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), InvalidTls> {
     let chain = certificates(&files.certificate)?;
     let key = read(&files.key)?;
-    let key =
-        PrivateKeyDer::from_pem_slice(&key).map_err(|_| invalid(&files.key, "no key in PEM"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|_| invalid(&files.key, "no key in PEM, or one with a passphrase"))?;
     Ok((chain, key))
+}
+
+/// Why the key and the certificate do not go together.
+fn unfit_key(files: &TlsFiles, error: Error) -> InvalidTls {
+    match error {
+        Error::InconsistentKeys(_) => {
+            let certificate = files.certificate.display();
+            invalid(&files.key, format_args!("not the key of {certificate}"))
+        }
+        other => invalid(&files.key, other),
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
