@@ -101,8 +101,9 @@ extendedKeyUsage = $2
 subjectAltName = $3
 CNF
     openssl req -new -key new.key -subj "/O=loteria/CN=$1" -out new.csr
+    # OpenSSL 3 would draw a serial number by itself; before, it looks for a file that has the last one.
     openssl x509 -req -in new.csr -CA authority.pem -CAkey authority.key -days "$days" \
-        -extfile new.cnf -out new.pem 2>new.log || {
+        -set_serial "0x$(openssl rand -hex 16)" -extfile new.cnf -out new.pem 2>new.log || {
         cat new.log >&2
         fail "$directory/$1.pem is not made, for what openssl says above"
     }
