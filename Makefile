@@ -23,6 +23,7 @@ check: ## what has to pass before a commit: format, clippy, docs, tests
 check-tls: ## the same of what is only there with the feature `tls`; needs openssl
 	cargo clippy --locked --all-targets --features tls -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features tls
+	cargo build --locked --features tls --example make_agencies
 	cargo test --locked --features tls --test tls --test hostile --test readme
 
 bench: ## whole lotteries beside a copy with the csv crate: a minute

@@ -23,6 +23,12 @@ refuse() {
     exit 2
 }
 
+# What was asked for is right, and cannot be done.
+fail() {
+    echo "generar-certificados: $*" >&2
+    exit 1
+}
+
 [ $# -ge 2 ] || refuse "two arguments are needed, not $#"
 [ -n "$1" ] || refuse "DIRECTORY is empty"
 case $2 in
@@ -43,27 +49,41 @@ hosts=DNS:server,DNS:localhost,IP:127.0.0.1,IP:::1
 for host; do
     case $host in
         '' | *[!A-Za-z0-9._:-]*) refuse "'$host' is no host" ;;
-        *:*) hosts=$hosts,IP:$host ;;
+        *:*:*) hosts=$hosts,IP:$host ;;
+        *:*) refuse "'$host' is no host; a port is no part of one" ;;
         *[!0-9.]*) hosts=$hosts,DNS:$host ;;
         *) hosts=$hosts,IP:$host ;;
     esac
 done
-command -v openssl >/dev/null || { echo "generar-certificados: openssl is needed, and is not installed" >&2; exit 1; }
+command -v openssl >/dev/null || fail "openssl is needed, and is not installed"
 
 # The directory keeps others of this machine out. The files in it may be read, so that the users inside
 # containers, which are nobody's here, can read those that are mounted for them.
 mkdir -p -- "$directory"
 chmod 700 -- "$directory"
-cd -- "$directory"
+# Else `cd` takes a `-` for where one was before, and looks for others elsewhere, where CDPATH says so.
+case $directory in
+    /*) cd -- "$directory" ;;
+    *) cd -- "./$directory" ;;
+esac
 umask 022
 
+for file in *.pem *.key; do
+    [ ! -d "$file" ] || fail "$directory/$file is a directory: Docker makes one where it is to mount a file that is not
+there; remove it"
+done
 if [ $# -gt 0 ] && [ -e server.pem ]; then
-    echo "generar-certificados: $directory/server.pem is there already; remove it to have one for other hosts" >&2
-    exit 1
+    fail "$directory/server.pem is there already; remove it to have one for other hosts"
+fi
+if [ ! -e authority.pem ]; then
+    for file in server.pem agenc*.pem; do
+        [ ! -e "$file" ] || fail "$directory/authority.pem is not there, and $file is signed by it; for a new authority
+remove all that is signed by the one before"
+    done
 fi
 
 # Nothing is left half made: a file gets its name when it is complete.
-trap 'rm -f new.key new.pem new.csr new.cnf' EXIT
+trap 'rm -f new.key new.pem new.csr new.cnf new.log' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -72,6 +92,7 @@ key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out new.
 # sign NAME USAGE SUBJECT_ALTERNATIVE_NAMES
 sign() {
     [ ! -e "$1.pem" ] || return 0
+    [ -e authority.key ] || fail "$directory/authority.key is needed to sign $1.pem, and is not there"
     key
     cat >new.cnf <<CNF
 basicConstraints = critical, CA:false
@@ -80,8 +101,12 @@ extendedKeyUsage = $2
 subjectAltName = $3
 CNF
     openssl req -new -key new.key -subj "/O=loteria/CN=$1" -out new.csr
+    # OpenSSL 3 would draw a serial number by itself; before, it looks for a file that has the last one.
     openssl x509 -req -in new.csr -CA authority.pem -CAkey authority.key -days "$days" \
-        -extfile new.cnf -out new.pem 2>/dev/null
+        -set_serial "0x$(openssl rand -hex 16)" -extfile new.cnf -out new.pem 2>new.log || {
+        cat new.log >&2
+        fail "$directory/$1.pem is not made, for what openssl says above"
+    }
     chmod 644 new.key
     mv new.key "$1.key"
     mv new.pem "$1.pem"
@@ -104,12 +129,12 @@ fi
 sign server 'serverAuth, clientAuth' "$hosts"
 names=
 agency=1
-before=$made
 while [ "$agency" -le "$agencies" ]; do
+    # Before there are more agencies than it names: who is interrupted here goes on as if there were none.
+    [ -e "agency-$agency.pem" ] || rm -f agencies.pem
     sign "agency-$agency" clientAuth "DNS:agency-$agency"
     names=$names${names:+,}DNS:agency-$agency
     agency=$((agency + 1))
 done
-[ "$made" -eq "$before" ] || rm -f agencies.pem
 sign agencies clientAuth "$names"
 echo "$directory: $made certificates made, $agencies agencies" >&2

@@ -69,14 +69,17 @@ pub fn converse(
         answers: Vec::new(),
     };
     match session.run() {
-        Ok(()) => {}
+        // Who says no more may still be listening, and is not to take this end for a cut.
+        Ok(()) => stream.end(),
         Err(End::Refused(refusal)) => {
             info!("action: conversation | result: fail | error: {refusal}");
             refusal.reply().write(&mut session.answers);
             // The peer may be gone, or deaf: then it does not hear why. A server that stops is not
             // read from any more, so a peer that goes on writing is to be woken, by a reset.
-            if session.send().is_ok() && refusal.code != ErrorCode::Stopping {
-                stream.drain();
+            match session.send() {
+                Ok(()) if refusal.code == ErrorCode::Stopping => stream.end(),
+                Ok(()) => stream.drain(),
+                Err(_deaf) => {}
             }
         }
         Err(End::Io(error)) => {
@@ -342,6 +345,7 @@ impl Session<'_> {
         // It may be long: what is answered so far is told, and memory given back.
         self.send()?;
         lines.shrink();
+        self.stream.shrink();
         self.gathered = GatheredBatches::default();
         self.answers = Vec::new();
 

@@ -18,11 +18,12 @@ mod sample;
 
 use certificates::Certificates;
 use harness::{Program, Scratch, Start, WITHIN};
-use loteria::connection::{Connector, Stream, Timed};
+use loteria::connection::{Acceptor, Connector, Stream, Timed};
 use sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -334,6 +335,41 @@ fn a_client_that_speaks_tls_says_so_where_the_server_does_not() {
 }
 
 #[test]
+fn a_client_tries_again_where_only_this_connection_is_broken() {
+    const ALERT_INTERNAL_ERROR: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 80];
+    const ALERT_PROTOCOL_VERSION: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 70];
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 1);
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let client = scratch.client(&address).shows(&certificates, "agency-1").variable("CLI_ID", "1");
+    let client = client.start();
+    let next = || listener.accept().expect("the client connects").0;
+    let acceptor = Acceptor::open(&certificates.files("server")).expect("the files are good");
+
+    next().write_all(&ALERT_INTERNAL_ERROR).expect("it can be sent");
+    // What is no record once there was TLS, and then an end that nobody says.
+    for damage in [[0; 40].as_slice(), &[]] {
+        let mut socket = next();
+        let stream = Stream::accept(&socket, &acceptor, WITHIN).expect("a handshake");
+        let mut message = String::new();
+        let heard = BufReader::new(Timed::new(&stream, WITHIN)).read_line(&mut message);
+        heard.expect("the client's first message");
+        drop(stream);
+        socket.write_all(damage).expect("it can be sent");
+    }
+    client.logs_times("next_try_ms", 3);
+    next().write_all(&ALERT_PROTOCOL_VERSION).expect("it can be sent");
+    let ended = client.ends();
+    ended.exits(1).says("TLS: the peer does not speak this side's TLS, which is 1.3: alert ");
+    ended.says("error: TLS handshake: received fatal alert: ");
+    ended.says("error: received corrupt message of type InvalidContentType");
+    ended.says("error: the connection was cut: it ended without a close_notify");
+    assert_eq!(ended.count("action: close_socket | result: success"), 4, "{ended}");
+}
+
+#[test]
 fn a_handshake_has_the_time_of_a_message_however_slowly_it_drips() {
     let office = Office::open_with(&[("SERVER_MESSAGE_TIMEOUT_MS", "300")]);
     let silent = office.socket();
@@ -384,6 +420,7 @@ fn an_end_that_is_said_is_told_from_one_that_is_not() {
         peer.stream.end();
         peer.hears("CONFIRMARAPUESTA|1");
         peer.hears("GANADORES|30904465");
+        assert_eq!(peer.rest().expect("an end that is said"), "");
     });
     office.server.logs_times(closed, 1);
     office.talk("agency-1", |peer| {
@@ -407,6 +444,7 @@ fn a_stop_is_heard_in_tls_and_ends_handshakes() {
         peer.hears("ECO|a");
         server.signal("TERM");
         peer.hears("ERROR|stopping|the server is stopping");
+        assert_eq!(peer.rest().expect("an end that is said"), "");
     });
     let ended = office.server.ends();
     ended.succeeds();
@@ -418,16 +456,70 @@ fn a_stop_is_heard_in_tls_and_ends_handshakes() {
 }
 
 #[test]
+fn who_has_sent_much_and_waits_for_the_draw_costs_little() {
+    const AGENCIES: usize = 60;
+    const BETS: usize = 150;
+    const BATCHES: usize = 160;
+    let office = Office::open_with(&[("AGENCIES", "61")]);
+    let names: Vec<String> = (1..=AGENCIES).map(|agency| format!("DNS:agency-{agency}")).collect();
+    office.certificates.sign("many", "clientAuth", &names.join(","));
+    let connector = office.connector("many");
+    let Some(before) = resident_kib(&office.server) else { return };
+    let mut waiting = Vec::new();
+    for agency in 1..=AGENCIES {
+        let socket = socket(&office.address);
+        let stream = Stream::connect(&socket, &connector, WITHIN).expect("a handshake");
+        // All at once, so that the server takes as much at a time as it ever does.
+        let bet = format!("APUESTA|{agency}|Ana|Paz|30904465|1999-03-17|12;");
+        let batches = format!("{}FINAPUESTA\n", bet.repeat(BETS)).repeat(BATCHES);
+        let sending = Timed::new(&stream, WITHIN).write_all(batches.as_bytes());
+        sending.expect("it can be sent");
+        let finish = format!("GANADORES|{agency}\n");
+        Timed::new(&stream, WITHIN).write_all(finish.as_bytes()).expect("it can be sent");
+        let replies = BufReader::new(Timed::new(&stream, WITHIN));
+        assert_eq!(replies.lines().take(BATCHES).filter(Result::is_ok).count(), BATCHES);
+        waiting.push(socket);
+    }
+    // That the last one waits is known by the answer to whoever asks.
+    office.talk("server", |asking| {
+        let waits = |agency: usize| format!("{agency},{},ESPERA", BETS * BATCHES);
+        loop {
+            asking.says("ESTADO");
+            let mut status = String::new();
+            asking.replies.read_line(&mut status).expect("an answer");
+            if status.contains(&waits(AGENCIES)) {
+                break;
+            }
+        }
+    });
+    let grown = resident_kib(&office.server).unwrap_or_default().saturating_sub(before);
+    let each = grown / AGENCIES as u64;
+    assert!(each < 600, "each of {AGENCIES} agencies that wait costs {each} KiB");
+}
+
+/// The memory that a program has, in KiB; `None` where the system does not tell.
+fn resident_kib(program: &Program) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
 fn what_is_wrong_with_a_file_is_said_and_nothing_is_started() {
     let scratch = Scratch::new();
     let certificates = Certificates::new(&scratch, "tls", 2);
     scratch.write("empty", "");
+    scratch.write(
+        "locked.key",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
     scratch.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     for (variable, value, why) in [
         ("TLS_CERTIFICATE", "missing.pem", "tls: missing.pem: No such file"),
         ("TLS_CERTIFICATE", "empty", "tls: empty: no certificate in PEM"),
         ("TLS_KEY", "empty", "tls: empty: no key in PEM"),
-        ("TLS_KEY", "tls/agency-2.key", "tls: tls/agency-2.key: "),
+        ("TLS_KEY", "tls/agency-2.key", "tls: tls/agency-2.key: not the key of "),
+        ("TLS_KEY", "locked.key", "tls: locked.key: no key in PEM, or one with a passphrase"),
         ("TLS_AUTHORITY", "empty", "tls: empty: no certificate in PEM"),
         ("TLS_AUTHORITY", "broken.pem", "tls: broken.pem: "),
         ("TLS_KEY", "", "error: tls: also needs tls.key (TLS_KEY)"),
@@ -463,6 +555,61 @@ fn certificates_that_are_there_stay_and_more_agencies_can_follow() {
     };
     assert_eq!([mode(""), mode("authority.key"), mode("agency-3.key")], [0o700, 0o600, 0o644]);
     assert!(scratch.names() == ["tls"], "{:?}", scratch.names());
+}
+
+#[test]
+fn where_certificates_cannot_be_made_it_is_said_why() {
+    let scratch = Scratch::new();
+    Certificates::new(&scratch, "tls", 1);
+    let fails = |arguments: &[&str], days: &str, why: &str| {
+        let mut command = script(&scratch);
+        let output = command.args(arguments).env("DAYS", days).output().expect("the script starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(why), "{arguments:?}: {said}");
+    };
+    fails(&["new", "1", "1.2.3"], "730", "new/server.pem is not made, for what openssl says above");
+    fails(&["days", "1"], "99999999", "days/server.pem is not made, for what openssl says above");
+
+    let file = |name: &str| scratch.path(&format!("tls/{name}"));
+    std::fs::rename(file("authority.key"), scratch.path("kept.key")).expect("it was made");
+    fails(
+        &["tls", "2"],
+        "730",
+        "tls/authority.key is needed to sign agency-2.pem, and is not there",
+    );
+    std::fs::rename(scratch.path("kept.key"), file("authority.key")).expect("it was kept");
+    std::fs::remove_file(file("authority.pem")).expect("it was made");
+    fails(&["tls", "2"], "730", "authority.pem is not there, and server.pem is signed by it");
+    assert!(!file("authority.pem").exists());
+    std::fs::create_dir(file("agency-2.pem")).expect("as Docker does");
+    fails(&["tls", "2"], "730", "tls/agency-2.pem is a directory");
+}
+
+#[test]
+fn certificates_are_made_in_the_directory_that_is_named_and_in_no_other() {
+    let scratch = Scratch::new();
+    for elsewhere in ["elsewhere", "elsewhere/tls"] {
+        std::fs::create_dir(scratch.path(elsewhere)).expect("it is not there");
+    }
+    for directory in ["tls", "-", "-x", "two words"] {
+        let mut command = script(&scratch);
+        command.args([directory, "1"]).env("CDPATH", scratch.path("elsewhere"));
+        command.env("OLDPWD", scratch.path("elsewhere"));
+        let output = command.output().expect("the script starts");
+        assert!(output.status.success(), "{directory}: {output:?}");
+        assert!(scratch.path(directory).join("agencies.pem").exists(), "{directory}");
+    }
+    let elsewhere = std::fs::read_dir(scratch.path("elsewhere/tls")).expect("it was made");
+    assert_eq!(elsewhere.count(), 0);
+    assert!(!scratch.path("elsewhere/agencies.pem").exists());
+}
+
+/// The script that makes certificates, in the scratch directory.
+fn script(scratch: &Scratch) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/generar-certificados.sh");
+    let mut command = Command::new(script);
+    command.current_dir(scratch.path(""));
+    command
 }
 
 #[test]

@@ -66,6 +66,13 @@ impl<'s> Stream<'s> {
         self.tls.as_ref().map(|tls| tls.borrow().peer_names()).unwrap_or_default()
     }
 
+    /// Gives back the memory in which bytes arrive; for a peer that will be silent for long.
+    pub fn shrink(&self) {
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().shrink();
+        }
+    }
+
     /// Tells the peer that nothing more will be written, where the socket's own end is no proof of that.
     pub fn end(&self) {
         if let Some(tls) = &self.tls {

@@ -44,7 +44,7 @@ impl Acceptor {
             .map_err(|error| invalid(&files.certificate, error))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
-            .map_err(|error| invalid(&files.key, error))?;
+            .map_err(|error| unfit_key(files, error))?;
         // Every connection shows its certificate: nobody comes back on the strength of an earlier one.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -80,7 +80,7 @@ impl Connector {
             .map_err(|error| invalid(&files.certificate, error))?
             .with_root_certificates(authority(files)?)
             .with_client_auth_cert(chain, key)
-            .map_err(|error| invalid(&files.key, error))?;
+            .map_err(|error| unfit_key(files, error))?;
         config.resumption = Resumption::disabled();
         let host = address.rsplit_once(':').map_or(address, |(host, _port)| host);
         let host = host.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(host);
@@ -145,7 +145,7 @@ impl Tls {
                     Ok(0) => return Ok(count),
                     Ok(more) => count += more,
                     Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                        return if count > 0 { Ok(count) } else { Err(error) };
+                        return if count > 0 { Ok(count) } else { Err(cut(error)) };
                     }
                     Err(_nothing) if self.arrived.is_empty() => break,
                     Err(_nothing) => self.decrypt(socket)?,
@@ -173,6 +173,13 @@ impl Tls {
         Ok(count)
     }
 
+    /// Gives back the memory in which bytes arrive, where none are left in it.
+    pub(super) fn shrink(&mut self) {
+        if self.arrived.is_empty() {
+            self.arrived = Arrived::default();
+        }
+    }
+
     /// Tells the peer that nothing more will be written, so that it can tell an end from a cut.
     pub(super) fn end(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
         self.connection.send_close_notify();
@@ -182,7 +189,16 @@ impl Tls {
     /// Makes a part of what has arrived readable, and answers what is not for the reader.
     fn decrypt(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
         self.connection.read_tls(&mut self.arrived)?;
-        let outcome = self.connection.process_new_packets().map_err(fault);
+        let outcome = self.connection.process_new_packets();
+        let outcome = outcome.map_err(|error| match error {
+            // Only before there was any TLS; later it is one that is broken.
+            Error::InvalidMessage(InvalidMessage::InvalidContentType)
+                if self.connection.is_handshaking() =>
+            {
+                distrust("the peer does not speak TLS".into())
+            }
+            other => fault(other),
+        });
         let answered = self.flush(socket);
         outcome.and(answered)
     }
@@ -254,9 +270,20 @@ fn identity(
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), InvalidTls> {
     let chain = certificates(&files.certificate)?;
     let key = read(&files.key)?;
-    let key =
-        PrivateKeyDer::from_pem_slice(&key).map_err(|_| invalid(&files.key, "no key in PEM"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|_| invalid(&files.key, "no key in PEM, or one with a passphrase"))?;
     Ok((chain, key))
+}
+
+/// Why the key and the certificate do not go together.
+fn unfit_key(files: &TlsFiles, error: Error) -> InvalidTls {
+    match error {
+        Error::InconsistentKeys(_) => {
+            let certificate = files.certificate.display();
+            invalid(&files.key, format_args!("not the key of {certificate}"))
+        }
+        other => invalid(&files.key, other),
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
@@ -279,7 +306,6 @@ fn invalid(path: &Path, why: impl fmt::Display) -> InvalidTls {
 
 /// What went wrong, as [`super::is_distrust`] tells apart.
 fn fault(error: Error) -> io::Error {
-    let distrust = |text: String| io::Error::new(ErrorKind::PermissionDenied, text);
     match error {
         Error::NoCertificatesPresented => distrust("the peer shows no certificate".into()),
         // Two authorities of one name look alike until a signature is checked.
@@ -287,21 +313,52 @@ fn fault(error: Error) -> io::Error {
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => distrust("the peer's certificate is not of this side's authority".into()),
         Error::InvalidCertificate(why) => distrust(format!("the peer's certificate: {why}")),
+        Error::AlertReceived(why) if is_about_certificates(why) => {
+            distrust(format!("the peer does not believe this side's certificate: alert {why:?}"))
+        }
         Error::AlertReceived(
-            why @ (AlertDescription::BadCertificate
+            why @ (AlertDescription::ProtocolVersion
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity),
+        ) => distrust(format!(
+            "the peer does not speak this side's TLS, which is 1.3: alert {why:?}"
+        )),
+        other => io::Error::new(ErrorKind::InvalidData, other),
+    }
+}
+
+fn distrust(text: String) -> io::Error {
+    io::Error::new(ErrorKind::PermissionDenied, text)
+}
+
+/// What is said of a certificate that is not believed. Other alerts are of this one connection: a record
+/// that was damaged on its way, a peer that goes away.
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
-            | AlertDescription::CertificateRequired
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError),
-        ) => distrust(format!("the peer does not believe this side's certificate: alert {why:?}")),
-        Error::AlertReceived(why) => distrust(format!("the peer refuses this side: alert {why:?}")),
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            distrust("the peer does not speak TLS".into())
-        }
-        other => io::Error::new(ErrorKind::InvalidData, other),
+            // Of a signature, such as the one under a certificate.
+            | AlertDescription::DecryptError
+            | AlertDescription::UnrecognisedName
+            | AlertDescription::CertificateRequired
+    )
+}
+
+/// An end that nobody said, in words for whoever reads the log.
+fn cut(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::UnexpectedEof {
+        io::Error::new(
+            ErrorKind::UnexpectedEof,
+            "the connection was cut: it ended without a close_notify",
+        )
+    } else {
+        error
     }
 }

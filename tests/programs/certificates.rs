@@ -64,7 +64,7 @@ impl Certificates {
         self.0.join(file)
     }
 
-    fn files(&self, name: &str) -> TlsFiles {
+    pub(crate) fn files(&self, name: &str) -> TlsFiles {
         TlsFiles {
             certificate: self.path(&format!("{name}.pem")),
             key: self.path(&format!("{name}.key")),
