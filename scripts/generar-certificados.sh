@@ -49,6 +49,7 @@ hosts=DNS:server,DNS:localhost,IP:127.0.0.1,IP:::1
 for host; do
     case $host in
         '' | *[!A-Za-z0-9._:-]*) refuse "'$host' is no host" ;;
+        agency-*) refuse "'$host' names an agency, for which the central is not to speak" ;;
         *:*:*) hosts=$hosts,IP:$host ;;
         *:*) refuse "'$host' is no host; a port is no part of one" ;;
         *[!0-9.]*) hosts=$hosts,DNS:$host ;;

@@ -113,7 +113,9 @@ fn configure(
     let sources =
         process::start_logger(Sources::read(&flags, &process::variable), board.log_target())?;
     let config = sources.server()?;
-    let tls = config.tls.as_ref().map(Acceptor::open).transpose()?;
+    // Who only reads files speaks with nobody.
+    let tls = config.tls.as_ref().filter(|_| !arguments.verify);
+    let tls = tls.map(Acceptor::open).transpose()?;
     let (bets, draw) = (LogValue(config.bets.display()), LogValue(config.draw.display()));
     info!(
         "action: config | result: success | agencies: {} | winning_number: {} | address: {} | \

@@ -6,6 +6,7 @@ use super::{Failed, Settings, watched};
 use crate::bet::AGENCIES_MAX;
 use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply, Status};
 use crossbeam_channel::Receiver;
+use log::info;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub fn status(settings: &Settings, stop: &Receiver<Infallible>) -> Result<Status
             stream.end();
             answer
         });
+        info!("action: close_socket | result: success");
         answer.map_err(|broken| match broken {
             _ if sockets.is_closed() => Failed::Stopped,
             Broken::Lost(reason) => Failed::NoServer(format!("{address}: {reason}")),
