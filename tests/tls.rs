@@ -207,6 +207,36 @@ fn whoever_is_one_agency_does_not_speak_for_another() {
 }
 
 #[test]
+fn no_name_but_its_own_is_an_agency_s() {
+    let office = Office::open();
+    let odd = [
+        "DNS:agency-03",
+        "DNS:AGENCY-3",
+        "DNS:agency-3.example",
+        "DNS:my-agency-3",
+        "DNS:*.agency-3",
+        "DNS:agency3",
+        "DNS:3",
+        "DNS:agency-0",
+        "DNS:agency-65539",
+        "email:agency-3@example.com",
+        "URI:agency-3",
+        "IP:127.0.0.3",
+    ];
+    // Its common name is that of the agency, and counts for nothing.
+    office.certificates.sign("agency-3", "clientAuth", &odd.join(","));
+    office.talk("agency-3", |peer| {
+        for command in [BET, "REANUDAR|3", "GANADORES|3"] {
+            peer.says(command);
+            let mut line = String::new();
+            peer.replies.read_line(&mut line).expect("an answer");
+            assert!(line.starts_with("ERROR|wrong_agency|"), "{line}");
+        }
+    });
+    office.server.logs("action: handshake | result: success | ip: 127.0.0.1 | agencies: none");
+}
+
+#[test]
 fn who_shows_no_certificate_is_refused() {
     use rustls::crypto::ring;
     use rustls::pki_types::pem::PemObject;

@@ -41,7 +41,7 @@ impl Certificates {
             succeeds(command);
         };
         openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &key]);
-        openssl(&["req", "-new", "-key", &key, "-subj", "/CN=test", "-out", &request]);
+        openssl(&["req", "-new", "-key", &key, "-subj", &format!("/CN={name}"), "-out", &request]);
         let signed = format!("{name}.pem");
         openssl(&[
             "x509",
