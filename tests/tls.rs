@@ -19,6 +19,9 @@ mod sample;
 use certificates::Certificates;
 use harness::{Program, Scratch, Start, WITHIN};
 use loteria::connection::{Acceptor, Connector, Stream, Timed};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -236,25 +239,34 @@ fn no_name_but_its_own_is_an_agency_s() {
     office.server.logs("action: handshake | result: success | ip: 127.0.0.1 | agencies: none");
 }
 
-#[test]
-fn who_shows_no_certificate_is_refused() {
-    use rustls::crypto::ring;
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, ServerName};
-
-    let office = Office::open();
+/// A client's configuration as others write it, as far as it is the same for all of these.
+fn others(
+    certificates: &Certificates,
+) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
     let mut roots = rustls::RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(office.certificates.path("authority.pem"));
+    let authority = CertificateDer::from_pem_file(certificates.path("authority.pem"));
     roots.add(authority.expect("a certificate")).expect("a good one");
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3 is there")
         .with_root_certificates(roots)
-        .with_no_client_auth();
+}
+
+/// A connection of such a client.
+fn connect(
+    office: &Office,
+    config: &Arc<rustls::ClientConfig>,
+) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
     let server = ServerName::try_from("localhost").expect("a name");
-    let mut connection = rustls::ClientConnection::new(Arc::new(config), server).expect("a client");
-    let mut socket = office.socket();
-    let mut stream = rustls::Stream::new(&mut connection, &mut socket);
+    let connection = rustls::ClientConnection::new(Arc::clone(config), server);
+    rustls::StreamOwned::new(connection.expect("a client"), office.socket())
+}
+
+#[test]
+fn who_shows_no_certificate_is_refused() {
+    let office = Office::open();
+    let config = Arc::new(others(&office.certificates).with_no_client_auth());
+    let mut stream = connect(&office, &config);
     // It may be refused before all of this is sent.
     let _refused = stream.write_all(format!("{BET}\n").as_bytes());
     let refused = stream.read_to_end(&mut Vec::new()).expect_err("a refusal").to_string();
@@ -263,6 +275,34 @@ fn who_shows_no_certificate_is_refused() {
         "action: handshake | result: fail | ip: 127.0.0.1 | error: the peer shows no certificate",
     );
     assert_eq!(office.scratch.read("bets.csv"), "");
+}
+
+#[test]
+fn nobody_comes_back_without_showing_its_certificate_again() {
+    let office = Office::open();
+    let path = |file: &str| office.certificates.path(file);
+    let certificate = CertificateDer::from_pem_file(path("agency-3.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(path("agency-3.key")).expect("a key");
+    // It would resume what it can, as most do.
+    let config = others(&office.certificates).with_client_auth_cert(vec![certificate], key);
+    let config = Arc::new(config.expect("a key that fits"));
+    for _ in 0..2 {
+        let mut stream = connect(&office, &config);
+        stream.write_all(b"ECO|a\n").expect("it can be sent");
+        stream.read_exact(&mut [0; 6]).expect("an answer");
+        assert_eq!(stream.conn.handshake_kind(), Some(rustls::HandshakeKind::Full));
+    }
+}
+
+#[test]
+fn who_speaks_an_older_tls_is_refused() {
+    let office = Office::open();
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-tls1_2", "-connect", &office.address]).stdin(Stdio::null());
+    let output = command.output().expect("openssl, which these tests need");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("alert protocol version"), "{said}");
+    office.server.logs("action: handshake | result: fail | ip: 127.0.0.1 | error: ");
 }
 
 #[test]
@@ -432,6 +472,9 @@ fn those_past_the_bound_hear_so_in_tls() {
             second.hears(&format!("ERROR|too_many_connections|{too_many}"));
             assert_eq!(second.rest().expect("an end that is said"), "");
         });
+        let mut silent = office.socket();
+        assert_eq!(silent.read(&mut [0]).expect("the end"), 0);
+        office.server.logs("result: fail | ip: 127.0.0.1 | error: not over within 1000 ms");
         first.says("ECO|b");
         first.hears("ECO|b");
     });
