@@ -267,10 +267,12 @@ fn who_shows_no_certificate_is_refused() {
     let office = Office::open();
     let config = Arc::new(others(&office.certificates).with_no_client_auth());
     let mut stream = connect(&office, &config);
-    // It may be refused before all of this is sent.
-    let _refused = stream.write_all(format!("{BET}\n").as_bytes());
+    // More than is read before it is refused.
+    stream.write_all(format!("{BET}\n").repeat(4_000).as_bytes()).expect("it can be sent");
     let refused = stream.read_to_end(&mut Vec::new()).expect_err("a refusal").to_string();
     assert!(refused.contains("CertificateRequired"), "{refused}");
+    let nothing = stream.sock.read_to_end(&mut Vec::new()).expect("an end that is no reset");
+    assert_eq!(nothing, 0);
     office.server.logs(
         "action: handshake | result: fail | ip: 127.0.0.1 | error: the peer shows no certificate",
     );
