@@ -241,12 +241,15 @@ impl fmt::Display for Failed {
             Failed::File(failed) => failed.fmt(formatter),
             Failed::Refused { code, detail } => {
                 write!(formatter, "the server refused: {code}: {detail}")?;
-                if code == ErrorCode::DrawHeld.word() {
-                    formatter.write_str(
-                        "; what was not stored before is not in it, and `server --new-draw` begins another",
-                    )?;
-                }
-                Ok(())
+                formatter.write_str(match ErrorCode::from_word(code) {
+                    Some(ErrorCode::DrawHeld) => {
+                        "; what was not stored before is not in it, and `server --new-draw` begins another"
+                    }
+                    Some(ErrorCode::TlsRequired) => {
+                        "; [tls] in config.toml says what to show it, and whom to believe"
+                    }
+                    _ => "",
+                })
             }
             Failed::Answer(what) => write!(formatter, "the server answered {what}"),
             Failed::Dialect(said) => {
@@ -265,7 +268,7 @@ impl fmt::Display for Failed {
             }
             Failed::Distrust(why) => write!(
                 formatter,
-                "TLS: {why}; who is shown and who is believed is in [tls] of config.toml"
+                "TLS: {why}; [tls] in config.toml says what to show, and whom to believe"
             ),
             Failed::NoDescriptor(error) => write!(
                 formatter,

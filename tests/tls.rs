@@ -367,7 +367,7 @@ fn a_client_believes_a_server_only_for_the_host_it_asked_for_and_no_agency_in_it
         let server = scratch.server().shows(&certificates, shown).start();
         let client = scratch.client(&server.address()).shows(&certificates, "agency-1");
         let ended = client.variable("CLI_ID", "1").run();
-        ended.exits(1).says(why).says("[tls] of config.toml").never_says("next_try_ms");
+        ended.exits(1).says(why).says("[tls] in config.toml").never_says("next_try_ms");
         server.stops_on("TERM").says("the peer does not believe this side's certificate: alert ");
     }
 }
@@ -377,7 +377,9 @@ fn who_does_not_speak_tls_hears_so() {
     let office = Office::open();
     office.scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
     let ended = office.scratch.client(&office.address).variable("CLI_ID", "1").run();
-    ended.exits(1).says("tls_required: this server speaks TLS and nothing else");
+    ended
+        .exits(1)
+        .says("tls_required: this server speaks TLS and nothing else; [tls] in config.toml ");
     ended.never_says("next_try_ms");
     office.server.logs(
         "action: handshake | result: fail | ip: 127.0.0.1 | error: the peer does not speak TLS",
