@@ -47,9 +47,12 @@ directory=$1
 shift 2
 hosts=DNS:server,DNS:localhost,IP:127.0.0.1,IP:::1
 for host; do
+    case ${host#agency-} in
+        "$host" | '' | *[!0-9]*) ;;
+        *) refuse "'$host' names an agency, for which the central is not to speak" ;;
+    esac
     case $host in
         '' | *[!A-Za-z0-9._:-]*) refuse "'$host' is no host" ;;
-        agency-*) refuse "'$host' names an agency, for which the central is not to speak" ;;
         *:*:*) hosts=$hosts,IP:$host ;;
         *:*) refuse "'$host' is no host; a port is no part of one" ;;
         *[!0-9.]*) hosts=$hosts,DNS:$host ;;
@@ -60,14 +63,16 @@ command -v openssl >/dev/null || fail "openssl is needed, and is not installed"
 
 # The directory keeps others of this machine out. The files in it may be read, so that the users inside
 # containers, which are nobody's here, can read those that are mounted for them.
-mkdir -p -- "$directory"
-chmod 700 -- "$directory"
+(umask 077 && mkdir -p -- "$directory")
 # Else `cd` takes a `-` for where one was before, and looks for others elsewhere, where CDPATH says so.
 case $directory in
     /*) cd -- "$directory" ;;
     *) cd -- "./$directory" ;;
 esac
 umask 022
+if [ -n "$(find . -prune -perm -001)" ]; then
+    echo "generar-certificados: $directory was there before, and others of this machine can read the keys in it; \`chmod 700\` keeps them out" >&2
+fi
 
 for file in *.pem *.key; do
     [ ! -d "$file" ] || fail "$directory/$file is a directory: Docker makes one where it is to mount a file that is not

@@ -190,6 +190,7 @@ mod generar_certificados {
             &["5", "a,DNS:b"],
             &["5", "central:12345"],
             &["5", "agency-1"],
+            &["5", "central", "agency-10"],
             &["5", "12.34.56.78:12345"],
         ];
         for arguments in wrong {

@@ -23,6 +23,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
+use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -679,7 +680,18 @@ fn certificates_are_made_in_the_directory_that_is_named_and_in_no_other() {
         let output = command.output().expect("the script starts");
         assert!(output.status.success(), "{directory}: {output:?}");
         assert!(scratch.path(directory).join("agencies.pem").exists(), "{directory}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("chmod"), "{output:?}");
     }
+    // One that is somebody's is left as it is.
+    let path = scratch.path("mine");
+    std::fs::create_dir(&path).expect("it is not there");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is the test's own");
+    let output = script(&scratch).args(["mine", "1", "agency-3.example"]).output();
+    let output = output.expect("the script starts");
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`chmod 700` keeps them out"));
+    let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
     let elsewhere = std::fs::read_dir(scratch.path("elsewhere/tls")).expect("it was made");
     assert_eq!(elsewhere.count(), 0);
     assert!(!scratch.path("elsewhere/agencies.pem").exists());
