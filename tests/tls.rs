@@ -332,6 +332,27 @@ fn who_is_of_another_authority_is_refused_on_either_side() {
 }
 
 #[test]
+fn while_an_authority_is_replaced_both_are_believed() {
+    let scratch = Scratch::new();
+    let before = Certificates::new(&scratch, "before", 1);
+    let after = Certificates::new(&scratch, "after", 1);
+    let both = scratch.read("before/authority.pem") + &scratch.read("after/authority.pem");
+    scratch.write("both.pem", both);
+    let files = vec![bets(1, 8)];
+    scratch.write("agencies/agency-1.csv", csv(&files[0], Ends::Lf));
+    let both = scratch.path("both.pem");
+    let server = scratch.server().shows(&after, "server").variable("TLS_AUTHORITY", &both);
+    let server = server.variable("AGENCIES", "1").start();
+    for certificates in [&before, &after] {
+        let client = scratch.client(&server.address()).shows(certificates, "agency-1");
+        let ended = client.variable("TLS_AUTHORITY", &both).run();
+        ended.succeeds();
+        assert_eq!(ended.sorted_stdout(), all_winners(&files));
+    }
+    assert_all_stored(&scratch, &files);
+}
+
+#[test]
 fn a_certificate_out_of_date_or_of_another_kind_is_refused() {
     let office = Office::open();
     let certificates = &office.certificates;
