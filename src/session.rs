@@ -6,17 +6,18 @@
 
 mod authorization;
 mod outcome;
+mod status;
 
 pub use authorization::Authorization;
+pub use status::status;
 
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
 use crate::connection::{GrowthBudget, LineBuffer, Stream, Timed, is_timeout};
 use crate::draw::{Attended, Draw, Fate};
-use crate::ledger::{Account, AgencyCount, DrawResult, HoldFailed, Ledger, Standing};
+use crate::ledger::{Account, DrawResult, HoldFailed, Ledger, Standing};
 use crate::protocol::{
-    AgencyState, AgencyStatus, BatchReader, Command, DrawStatus, Effect, ErrorCode, LastBet,
-    MESSAGE_BYTES_MAX, Refusal, Reply, Status,
+    BatchReader, Command, Effect, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Refusal, Reply,
 };
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{error, info, warn};
@@ -394,25 +395,8 @@ impl Session<'_> {
 
     /// Tells how the lottery stands.
     fn status(&mut self) -> Result<(), End> {
-        let counts = self.account.count().map_err(|_| End::Ledger)?;
-        let waiting = self.office.draw.waiting();
-        let agency = |(count, waiting): (AgencyCount, bool)| AgencyStatus {
-            bets: count.bets,
-            state: match (count.finished, waiting) {
-                (false, _) => AgencyState::Open,
-                (true, false) => AgencyState::Finished,
-                (true, true) => AgencyState::Waiting,
-            },
-        };
-        let draw = match self.office.draw.fate() {
-            Some(Fate::Held(result)) => {
-                let winners = result.agencies.iter().map(|agency| agency.winners.len() as u64);
-                DrawStatus::Held { winners: winners.sum() }
-            }
-            _ => DrawStatus::Pending,
-        };
-        let agencies = counts.into_iter().zip(waiting).map(agency).collect();
-        Reply::Status(Status { draw, agencies }).write(&mut self.answers);
+        let status = status(&self.account, self.office.draw).map_err(|_| End::Ledger)?;
+        Reply::Status(status).write(&mut self.answers);
         Ok(())
     }
 

@@ -415,15 +415,20 @@ fn who_does_not_speak_tls_hears_so() {
     assert_eq!(heard, "ERROR|tls_required|this server speaks TLS and nothing else\n");
 }
 
+/// A client in TLS, and where it looks for its server: in the test itself.
+fn client_of_this_test(scratch: &Scratch, certificates: &Certificates) -> (TcpListener, Program) {
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let client = scratch.client(&address).shows(certificates, "agency-1").variable("CLI_ID", "1");
+    (listener, client.start())
+}
+
 #[test]
 fn a_client_that_speaks_tls_says_so_where_the_server_does_not() {
     let scratch = Scratch::new();
     let certificates = Certificates::new(&scratch, "tls", 1);
-    scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("its address").to_string();
-    let client = scratch.client(&address).shows(&certificates, "agency-1").variable("CLI_ID", "1");
-    let client = client.start();
+    let (listener, client) = client_of_this_test(&scratch, &certificates);
     let (mut socket, _) = listener.accept().expect("the client connects");
     socket.write_all(b"ERROR|invalid_utf8|byte 1\n").expect("it can be answered");
     let ended = client.ends();
@@ -436,11 +441,7 @@ fn a_client_tries_again_where_only_this_connection_is_broken() {
     const ALERT_PROTOCOL_VERSION: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 70];
     let scratch = Scratch::new();
     let certificates = Certificates::new(&scratch, "tls", 1);
-    scratch.write("agencies/agency-1.csv", csv(&bets(1, 3), Ends::Lf));
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("its address").to_string();
-    let client = scratch.client(&address).shows(&certificates, "agency-1").variable("CLI_ID", "1");
-    let client = client.start();
+    let (listener, client) = client_of_this_test(&scratch, &certificates);
     let next = || listener.accept().expect("the client connects").0;
     let acceptor = Acceptor::open(&certificates.files("server")).expect("the files are good");
 

@@ -298,15 +298,10 @@ fn describe(status: &Status) -> String {
     let mut text = String::from("agency        bets  state\n");
     let mut open = Vec::new();
     for (agency, AgencyStatus { bets, state }) in (1_u32..).zip(&status.agencies) {
-        let state = match state {
-            AgencyState::Open => {
-                open.push(agency.to_string());
-                "open"
-            }
-            AgencyState::Finished => "finished",
-            AgencyState::Waiting => "waiting for the draw",
-        };
-        text.push_str(&format!("{agency:>6}  {bets:>10}  {state}\n"));
+        if *state == AgencyState::Open {
+            open.push(agency.to_string());
+        }
+        text.push_str(&format!("{agency:>6}  {bets:>10}  {}\n", state.description()));
     }
     let bets: u64 = status.agencies.iter().map(|agency| agency.bets).sum();
     text.push_str(&match status.draw {

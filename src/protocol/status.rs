@@ -51,6 +51,15 @@ pub enum AgencyState {
 impl AgencyState {
     const ALL: [AgencyState; 3] = [AgencyState::Open, AgencyState::Finished, AgencyState::Waiting];
 
+    /// For people.
+    pub fn description(self) -> &'static str {
+        match self {
+            AgencyState::Open => "open",
+            AgencyState::Finished => "finished",
+            AgencyState::Waiting => "waiting for the draw",
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             AgencyState::Open => word::OPEN,

@@ -6,10 +6,9 @@
 //! than in time, so that there is progress between two kills on any machine.
 
 use crate::harness::{Program, Scratch, lasting_address, show};
+use crate::random::Random;
 use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv, winners};
 use std::hash::{BuildHasher, RandomState};
-use std::thread;
-use std::time::Duration;
 
 const KILLS: usize = 15;
 const STORED: &str = "action: apuesta_recibida | result: success";
@@ -18,32 +17,11 @@ const DRAW: &[&str] = &["action: sorteo | result: success", "draw_held: true"];
 const BATCH: &str = "3";
 
 /// Moments of a run that can be had again.
-struct Moments(u64);
-
-impl Moments {
-    fn new() -> Moments {
-        let seed = RandomState::new().hash_one("a seed");
-        // Shown by the test runner where the test fails.
-        show(&format!("seed: {seed}"));
-        Moments(seed)
-    }
-
-    /// A number below `bound`: SplitMix64.
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        let bound = u64::try_from(bound).expect("a small number");
-        usize::try_from(mixed % bound).expect("less than a small number")
-    }
-
-    /// Waits up to so many microseconds: nothing depends on how long it is.
-    fn pass(&mut self, micros: usize) {
-        let micros = u64::try_from(self.below(micros)).expect("a small number");
-        thread::sleep(Duration::from_micros(micros));
-    }
+fn moments() -> Random {
+    let seed = RandomState::new().hash_one("a seed");
+    // Shown by the test runner where the test fails.
+    show(&format!("seed: {seed}"));
+    Random::new(seed)
 }
 
 /// Five agencies' files, long enough for all the kills.
@@ -71,7 +49,7 @@ fn server(scratch: &Scratch, address: &str) -> Program {
 #[test]
 fn killing_the_server_again_and_again_loses_nothing_and_repeats_nothing() {
     let scratch = Scratch::new();
-    let mut moments = Moments::new();
+    let mut moments = moments();
     let files = agencies(&scratch);
     let address = lasting_address();
     let clients: Vec<Program> = (1..=5).map(|agency| client(&scratch, &address, agency)).collect();
@@ -106,7 +84,7 @@ fn killing_the_server_again_and_again_loses_nothing_and_repeats_nothing() {
 #[test]
 fn killing_the_server_around_the_draw_holds_it_once() {
     let scratch = Scratch::new();
-    let mut moments = Moments::new();
+    let mut moments = moments();
     let files: Vec<Vec<Bet>> = (1..=5).map(|agency| bets(agency, 20)).collect();
     for (agency, bets) in (1..).zip(&files) {
         scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
@@ -151,7 +129,7 @@ fn killing_the_server_around_the_draw_holds_it_once() {
 #[test]
 fn killing_the_clients_again_and_again_loses_nothing_and_repeats_nothing() {
     let scratch = Scratch::new();
-    let mut moments = Moments::new();
+    let mut moments = moments();
     let files = agencies(&scratch);
     let server = scratch.server().start();
     let address = server.address();
@@ -186,7 +164,7 @@ fn killing_clients_that_wait_for_the_draw_does_not_keep_it_from_being_held() {
     }
     let server = scratch.server().start();
     let address = server.address();
-    let mut moments = Moments::new();
+    let mut moments = moments();
     for agency in [1, 2, 3, 4] {
         // Twice, so that one is killed in its seat at the barrier and one beside it, or before.
         for _ in 0..2 {
@@ -206,7 +184,7 @@ fn killing_clients_that_wait_for_the_draw_does_not_keep_it_from_being_held() {
 #[test]
 fn killing_both_sides_in_turn_loses_nothing_and_repeats_nothing() {
     let scratch = Scratch::new();
-    let mut moments = Moments::new();
+    let mut moments = moments();
     let files = agencies(&scratch);
     let address = lasting_address();
     let mut clients: Vec<Program> =

@@ -9,6 +9,7 @@ mod fake_server;
 mod harness;
 mod kills;
 mod lottery;
+mod random;
 mod sample;
 mod settings;
 mod signals;

@@ -6,7 +6,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::info;
 use loteria::draw::Draw;
-use loteria::ledger::{Account, AgencyCount, DrawResult, Ledger};
+use loteria::ledger::{Account, DrawResult, Ledger};
+use loteria::protocol::{AgencyState, AgencyStatus};
+use loteria::session;
 use loteria::text::LogLines;
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
@@ -74,8 +76,8 @@ impl Board {
         let style = ProgressStyle::with_template("{msg}").expect("the template is right");
         let mut lines: Vec<ProgressBar> = Vec::new();
         let mut shown = Vec::new();
-        while let Ok(counts) = account.count() {
-            let texts = describe_all(&counts, &draw.waiting());
+        while let Ok(status) = session::status(account, draw) {
+            let texts = describe_all(&status.agencies);
             match self {
                 Board::Lines(bars) => {
                     lines.resize_with(texts.len(), || {
@@ -104,26 +106,20 @@ impl Board {
 }
 
 /// A line for each agency, or one for all where they are many.
-fn describe_all(counts: &[AgencyCount], waiting: &[bool]) -> Vec<String> {
-    if counts.len() > LINES_MAX {
-        return vec![summary(counts, waiting)];
+fn describe_all(agencies: &[AgencyStatus]) -> Vec<String> {
+    if agencies.len() > LINES_MAX {
+        return vec![summary(agencies)];
     }
-    let agencies = (1..).zip(counts.iter().zip(waiting));
-    agencies.map(|(agency, (count, waits))| describe(agency, count, *waits)).collect()
-}
-
-fn describe(agency: u32, count: &AgencyCount, waits: bool) -> String {
-    let state = match (count.finished, waits) {
-        (false, _) => "open",
-        (true, false) => "finished",
-        (true, true) => "waiting for the draw",
+    let describe = |(agency, AgencyStatus { bets, state }): (u32, &AgencyStatus)| {
+        format!("agency {agency:>3}, {bets:>12} bets, {}", state.description())
     };
-    format!("agency {agency:>3}, {:>12} bets, {state}", count.bets)
+    (1..).zip(agencies).map(describe).collect()
 }
 
-fn summary(counts: &[AgencyCount], waiting: &[bool]) -> String {
-    let bets: u64 = counts.iter().map(|count| count.bets).sum();
-    let open = counts.iter().filter(|count| !count.finished).count();
-    let waiting = waiting.iter().filter(|waits| **waits).count();
-    format!("{} agencies, {bets} bets: {open} open, {waiting} waiting for the draw", counts.len())
+fn summary(agencies: &[AgencyStatus]) -> String {
+    let bets: u64 = agencies.iter().map(|agency| agency.bets).sum();
+    let count = |state| agencies.iter().filter(|agency| agency.state == state).count();
+    let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
+    let agencies = agencies.len();
+    format!("{agencies} agencies, {bets} bets: {open} open, {waiting} waiting for the draw")
 }

@@ -1,0 +1,31 @@
+//! How the lottery stands, put together of what the ledger and the draw know.
+
+use crate::draw::{Draw, Fate};
+use crate::ledger::{Account, AgencyCount, DrawResult, Refused};
+use crate::protocol::{AgencyState, AgencyStatus, DrawStatus, Status};
+
+/// How the lottery stands.
+///
+/// # Errors
+///
+/// [`Refused::Ended`].
+pub fn status(account: &Account<'_>, draw: &Draw<DrawResult>) -> Result<Status, Refused> {
+    let counts = account.count()?;
+    let agency = |(count, waiting): (AgencyCount, bool)| AgencyStatus {
+        bets: count.bets,
+        state: match (count.finished, waiting) {
+            (false, _) => AgencyState::Open,
+            (true, false) => AgencyState::Finished,
+            (true, true) => AgencyState::Waiting,
+        },
+    };
+    let agencies = counts.into_iter().zip(draw.waiting()).map(agency).collect();
+    let draw = match draw.fate() {
+        Some(Fate::Held(result)) => {
+            let winners = result.agencies.iter().map(|agency| agency.winners.len() as u64);
+            DrawStatus::Held { winners: winners.sum() }
+        }
+        _ => DrawStatus::Pending,
+    };
+    Ok(Status { draw, agencies })
+}
