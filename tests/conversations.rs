@@ -1021,6 +1021,29 @@ mod the_draw {
     use super::*;
 
     #[test]
+    fn who_waits_for_it_is_told_from_who_has_more() {
+        let office = Office::start(Lottery::of(2));
+        let (mut waiting, mut asking) = (office.agency(), office.agency());
+        store(&mut waiting, 1, 30_000_001);
+        waiting.says("GANADORES|1");
+        // Until it has taken its seat it is done, and does not wait.
+        let (done, waits) = (
+            "ESTADO|PENDIENTE|1,1,TERMINADA|2,0,ABIERTA",
+            "ESTADO|PENDIENTE|1,1,ESPERA|2,0,ABIERTA",
+        );
+        let start = std::time::Instant::now();
+        let last = loop {
+            asking.says("ESTADO");
+            let status = asking.hears_a_line();
+            if status == waits || start.elapsed() > PATIENCE {
+                break status;
+            }
+            assert!(status == done || status == done.replace("TERMINADA", "ABIERTA"), "{status}");
+        };
+        assert_eq!(last, waits);
+    }
+
+    #[test]
     fn the_draw_waits_for_all_and_is_on_disk_before_anyone_hears() {
         let office = Office::start(Lottery::of(3));
         let [mut one, mut two, mut three] = [1, 2, 3].map(|_| office.agency());

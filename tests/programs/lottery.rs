@@ -549,3 +549,37 @@ fn the_names_of_the_files_are_the_users_choice() {
     scratch.read("out/result.1");
     assert_eq!(scratch.names(), ["in", "out"]);
 }
+
+#[test]
+fn the_server_s_board_and_a_client_s_status_say_who_has_more_and_who_waits() {
+    for (agencies, waits, open) in [
+        (
+            2,
+            "agency   1,            9 bets, waiting for the draw",
+            "agency   2,            0 bets, open",
+        ),
+        (
+            21,
+            "21 agencies, 9 bets: 20 open, 1 waiting for the draw",
+            "21 agencies, 0 bets: 21 open",
+        ),
+    ] {
+        let scratch = Scratch::new();
+        let bets = bets(1, 9);
+        scratch.write("agencies/agency-1.csv", csv(&bets, Ends::Lf));
+        let server = scratch.server().arguments(&["--progress"]);
+        let server = server.variable("AGENCIES", agencies.to_string()).start();
+        let board = "action: progress | result: in_progress | state: ";
+        server.logs(&format!("{board}{open}"));
+        let client = scratch.client(&server.address()).variable("CLI_ID", "1").start();
+        server.logs(&format!("{board}{waits}"));
+        let status = scratch.client(&server.address()).arguments(&["--status"]).run();
+        status.exits(0);
+        for line in ["     1           9  waiting for the draw\n", "     2           0  open\n"] {
+            assert!(status.stdout.contains(line), "{status}");
+        }
+        assert!(status.stdout.contains("draw: pending, it waits for agenc"), "{status}");
+        client.stops_on("TERM");
+        server.stops_on("TERM");
+    }
+}
