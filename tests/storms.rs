@@ -5,8 +5,8 @@
 //!
 //! A storm takes about a second, and there are as many as fit into `LOTERIA_STORM_SECONDS`, 10 where
 //! nothing else is said. `LOTERIA_STORM_SEED` begins with the storm of that seed; the seed of a storm that
-//! fails is shown. With the feature `tls` those of even seeds are in TLS. What follows from it is what happens and after which pauses; what the programs have
-//! done by then is the machine's.
+//! fails is shown. With the feature `tls` those of even seeds are in TLS. What follows from a seed is what
+//! happens and after which pauses; what the programs have done by then is the machine's.
 
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 #[path = "programs/certificates.rs"]
