@@ -24,7 +24,7 @@ check-tls: ## the same of what is only there with the feature `tls`; needs opens
 	cargo clippy --locked --all-targets --features tls -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features tls
 	cargo build --locked --features tls --example make_agencies
-	cargo test --locked --features tls --test tls --test hostile --test readme
+	cargo test --locked --features tls --test programs --test project -- tls:: hostile:: readme::
 
 bench: ## whole lotteries beside a copy with the csv crate: a minute
 	cargo bench --locked --bench lottery
@@ -34,13 +34,13 @@ bench-growth: ## how cost grows, and the picture of it: some minutes, and 10 GB 
 	scripts/plot-performance.py
 
 storms: ## server and clients killed at random moments, half of it in TLS: a minute, or LOTERIA_STORM_SECONDS
-	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --features tls --test storms -- --nocapture
+	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --features tls --test programs -- storms:: --nocapture
 
 model: ## the orders in which the agencies' threads can meet, by a model checker: half a minute
 	cargo run --locked --release --manifest-path model/Cargo.toml --target-dir target/model
 
 load: ## two thousand agencies in one draw, and a soak of two minutes
-	cargo test --locked --release --test load -- --ignored --nocapture --test-threads 1
+	cargo test --locked --release --test programs -- load:: --ignored --nocapture --test-threads 1
 
 FUZZERS = messages replies bets_csv agency_lines sorteo_toml
 fuzz: ## each fuzzer for a minute; needs `cargo install cargo-fuzz`

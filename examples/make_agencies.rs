@@ -6,7 +6,7 @@
 //! cargo run --example make_agencies -- --agencies 5 --bets 7000 --winners-per-agency 2,3,3,1,0 agencies
 //! ```
 //!
-//! and `tests/agencies.rs` fails when this program would make them otherwise.
+//! and `tests/project/agencies.rs` fails when this program would make them otherwise.
 //!
 //! What the files have on purpose, because real ones do: agencies of very different sizes, accents,
 //! compound names, now and then a quoted field that holds a comma or quotes, CRLF at the even-numbered

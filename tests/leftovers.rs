@@ -6,7 +6,7 @@ mod support;
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Instant;
-use support::{Lottery, Office, PATIENCE};
+use support::peer::{Lottery, Office, PATIENCE};
 
 fn count(what: &str) -> usize {
     std::fs::read_dir(Path::new("/proc/self").join(what)).expect("it can be listed").count()

@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::Read;
-use support::{Agency, Lottery, Office};
+use support::peer::{Agency, Lottery, Office};
 
 /// The most memory that this process has had at a time, in KiB; `None` where the system does not tell.
 fn peak_kib() -> Option<u64> {

@@ -3,8 +3,8 @@
 //! what; and that it gets along with servers that are slow, silent, dead, old or mad.
 
 use crate::fake_server::{FakeServer, Office, honest, locked};
-use crate::harness::{Ended, Scratch, Start, WITHIN, lasting_address};
 use crate::sample::{Bet, Ends, bets, csv, stored};
+use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

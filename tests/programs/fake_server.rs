@@ -1,7 +1,7 @@
 //! At stake: what a client does with servers that are not ours, or ours on a bad day. A fake server does
 //! what a test tells it, and records every message.
 
-use crate::harness::WITHIN;
+use crate::support::program::WITHIN;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,9 +5,9 @@
 //! Moments are drawn from a seed that is shown where a test fails; they are counted in log lines rather
 //! than in time, so that there is progress between two kills on any machine.
 
-use crate::harness::{Program, Scratch, lasting_address, show};
-use crate::random::Random;
 use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv, winners};
+use crate::support::program::{Program, Scratch, lasting_address, show};
+use crate::support::random::Random;
 use std::hash::{BuildHasher, RandomState};
 
 const KILLS: usize = 15;

@@ -2,11 +2,11 @@
 //! once, the draw is held once, everybody hears their own winners, whatever is started again in between;
 //! and a server that finds its files in a state that it must not go on from says so and leaves them alone.
 
-use crate::harness::{Program, Scratch, lasting_address};
 use crate::sample::{
     Bet, Ends, all_winners, assert_all_stored, assert_all_stored_in, bets, csv, five_agencies,
     stored, winners,
 };
+use crate::support::program::{Program, Scratch, lasting_address};
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 

@@ -6,10 +6,15 @@
 
 mod client;
 mod fake_server;
-mod harness;
+mod hostile;
 mod kills;
+mod load;
 mod lottery;
-mod random;
 mod sample;
 mod settings;
 mod signals;
+mod storms;
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(feature = "tls")]
+mod tls;

@@ -1,7 +1,7 @@
 //! At stake: that what the programs are tried with is as varied as what agencies write, and that what
 //! should come of it is worked out without the code under test.
 
-use crate::harness::Scratch;
+use crate::support::program::Scratch;
 use std::collections::BTreeMap;
 
 /// The number that wins unless somebody says otherwise.

@@ -1,8 +1,8 @@
 //! At stake: that whoever starts a program gets the settings that they gave, or is told which of them is
 //! wrong and where it stands; and that the log lines that other people's programs read keep their shape.
 
-use crate::harness::{Ended, Program, Scratch, Start};
 use crate::sample::five_agencies;
+use crate::support::program::{Ended, Program, Scratch, Start};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -567,7 +567,7 @@ mod levels {
         let scratch = Scratch::new();
         let bets = "Ana,Gómez,30000001,2000-02-29,75\nEva,Ruiz,30000002,2000-02-29,0076\n";
         scratch.write("agencies/agency-1.csv", bets);
-        let address = crate::harness::lasting_address();
+        let address = crate::support::program::lasting_address();
         let server = start(&scratch).arguments(&["--agencies", "1", "--address", &address]).start();
         // A variable, so that what is in the file is the server's only.
         scratch.client(&address).variable("LOG_LEVEL", "info").run().succeeds();

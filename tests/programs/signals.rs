@@ -3,8 +3,8 @@
 //! that was confirmed is lost by it and nothing is stored in part.
 
 use crate::fake_server::{FakeServer, Office, locked};
-use crate::harness::{Ended, Program, Scratch, WITHIN, lasting_address};
 use crate::sample::{Ends, bets, csv, five_agencies, stored};
+use crate::support::program::{Ended, Program, Scratch, WITHIN, lasting_address};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -4,9 +4,7 @@
 //! A recipe whose tool is not installed is skipped, and says so. The one for PostgreSQL asks the server of the
 //! variables that `psql` knows (`PGHOST`, …), and is skipped where `PGHOST` is not set.
 
-mod pages;
-
-use pages::{Block, Running, blocks, lasting_address, page, run, skipped, tool};
+use crate::pages::{Block, Running, blocks, lasting_address, page, run, skipped, tool};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

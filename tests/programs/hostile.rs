@@ -2,20 +2,10 @@
 //! another language, and systems that are out of file descriptors or of room, cost themselves and no
 //! more: beside them agencies are served as ever, and afterwards the server is as it was.
 
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/certificates.rs"]
-mod certificates;
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/harness.rs"]
-mod harness;
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/sample.rs"]
-mod sample;
-
-use certificates::Certificates;
-use harness::{Program, Scratch, Start, WITHIN};
+use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
+use crate::support::certificates::Certificates;
+use crate::support::program::{Program, Scratch, Start, WITHIN};
 use loteria::connection::{Connector, Stream, Timed};
-use sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;

@@ -4,25 +4,13 @@
 //!
 //! Needs the feature `tls`, and `openssl` to make certificates with.
 
-#![cfg(feature = "tls")]
-
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/certificates.rs"]
-mod certificates;
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/harness.rs"]
-mod harness;
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/sample.rs"]
-mod sample;
-
-use certificates::Certificates;
-use harness::{Program, Scratch, Start, WITHIN};
+use crate::sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
+use crate::support::certificates::Certificates;
+use crate::support::program::{Program, Scratch, Start, WITHIN};
 use loteria::connection::{Acceptor, Connector, Stream, Timed};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
 use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -749,7 +737,7 @@ fn the_settings_may_stand_in_config_toml() {
 
 #[test]
 fn openssl_is_such_a_client_as_the_page_says() {
-    let page = include_str!("../docs/protocol.md");
+    let page = include_str!("../../docs/protocol.md");
     let (_, block) = page.split_once("openssl s_client").expect("the page has the command");
     let (arguments, _) = block.split_once("```").expect("the block ends");
     let office = Office::open();

@@ -2,8 +2,7 @@
 //! is played: as it stands, with each byte sent by itself, and, where there is one connection, all at
 //! once and in two pieces cut at every place. Its tables are compared with the code's.
 
-mod support;
-
+use crate::support::peer::{Agency, Lottery, Office};
 use loteria::bet::{AGENCIES_MAX, NAME_CHARS_MAX, NUMBER_MAX};
 use loteria::connection::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX};
 use loteria::protocol::{Effect, ErrorCode, MESSAGE_BYTES_MAX};
@@ -13,9 +12,8 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 use std::time::Duration;
-use support::{Agency, Lottery, Office};
 
-const PAGE: &str = include_str!("../docs/protocol.md");
+const PAGE: &str = include_str!("../../docs/protocol.md");
 
 /// Streams up to this long are cut at every place, longer ones at this many.
 const CUTS_MAX: usize = 1500;

@@ -2,8 +2,7 @@
 //! read prints as it was written, no text makes the reader panic, and the quick way that the server has for plain
 //! batches decides and stores as the careful one.
 
-mod support;
-
+use crate::support::peer::{Lottery, Office};
 use loteria::bet::{Agencies, AgencyId, Bet};
 use loteria::protocol::{
     AgencyState, AgencyStatus, Command, DrawStatus, ErrorCode, LastBet, Reply, Status,
@@ -12,7 +11,6 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
-use support::{Lottery, Office};
 
 fn cases(cases: u32) -> ProptestConfig {
     // What fails is printed; a file for it would be written outside of the scratch directory.

@@ -1,8 +1,6 @@
 //! What the tests of pages and of examples share: the fenced blocks of a page, and programs that are run as a
 //! reader of the page would run them. Every wait has an end, and no program outlives its test.
 
-#![allow(dead_code, reason = "each test file uses its own part of this")]
-
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

@@ -6,12 +6,10 @@
 //! A command that [`KNOWN`] does not list fails: say there how it is tried. A block of `text` behind commands shows
 //! lines that they print, of which a `…` stands for anything.
 
-mod pages;
-
-use loteria::config::{Flags, Sources};
-use pages::{
+use crate::pages::{
     Block, Ended, Running, blocks, lasting_address, page, prose, root, run, skipped, tool,
 };
+use loteria::config::{Flags, Sources};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

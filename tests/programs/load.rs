@@ -2,20 +2,13 @@
 //! no more than one that just began. Not run unless they are asked for, because they take their time:
 //!
 //! ```sh
-//! cargo test --release --test load -- --ignored --nocapture --test-threads 1
+//! cargo test --release --test programs -- load:: --ignored --nocapture --test-threads 1
 //! ```
 //!
 //! `LOTERIA_SOAK_SECONDS` says how long the long one is, 120 where nothing else is said.
 
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/harness.rs"]
-mod harness;
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/sample.rs"]
-mod sample;
-
-use harness::{Program, Scratch, show};
-use sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
+use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
+use crate::support::program::{Program, Scratch, lasting_address, show};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,7 +131,7 @@ fn a_server_that_runs_for_long_needs_no_more_than_one_that_just_began() {
     let time = Duration::from_secs(seconds);
     let scratch = Scratch::new();
     // The last agency never comes, so there is no draw.
-    let address = harness::lasting_address();
+    let address = lasting_address();
     let server = scratch.bare_server().arguments(&["--agencies", "6", "--address", &address]);
     let server = server.variable("LOG_LEVEL", "warn").start();
     while TcpStream::connect(&address).is_err() {

@@ -22,7 +22,6 @@ impl Random {
         usize::try_from(mixed % bound).expect("less than a small number")
     }
 
-    #[allow(dead_code, reason = "each test binary uses its own part of this")]
     pub(crate) fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
         these[self.below(these.len())]
     }

@@ -1,7 +1,7 @@
 //! At stake: that programs are tried with the certificates that people have, which
 //! `scripts/generar-certificados.sh` makes, and with such as they should not have.
 
-use crate::harness::{Scratch, Start};
+use super::program::{Scratch, Start};
 use loteria::connection::{Connector, TlsFiles};
 use std::path::{Path, PathBuf};
 use std::process::Command;

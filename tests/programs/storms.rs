@@ -8,22 +8,10 @@
 //! fails is shown. With the feature `tls` those of even seeds are in TLS. What follows from a seed is what
 //! happens and after which pauses; what the programs have done by then is the machine's.
 
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/certificates.rs"]
-mod certificates;
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/harness.rs"]
-mod harness;
-#[path = "programs/random.rs"]
-mod random;
-#[allow(dead_code, reason = "each test binary uses its own part of this")]
-#[path = "programs/sample.rs"]
-mod sample;
-
-use certificates::Certificates;
-use harness::{Program, Scratch, Start, lasting_address, show};
-use random::Random;
-use sample::{Bet, Ends, assert_all_stored, bets, csv, stored_in, winners};
+use crate::sample::{Bet, Ends, assert_all_stored, bets, csv, stored_in, winners};
+use crate::support::certificates::Certificates;
+use crate::support::program::{Program, Scratch, Start, lasting_address, show};
+use crate::support::random::Random;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 

@@ -4,9 +4,7 @@
 //!
 //! Without python3 nothing of this is tried, and the tests say so.
 
-mod pages;
-
-use pages::{Running, lasting_address, page, root, run, skipped, tool};
+use crate::pages::{Running, lasting_address, page, root, run, skipped, tool};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -74,7 +74,7 @@ fn ends_of_lines(bytes: &[u8]) -> (usize, usize) {
 
 #[test]
 fn the_command_in_the_generators_page_makes_the_committed_files() {
-    let source = include_str!("../examples/make_agencies.rs");
+    let source = include_str!("../../examples/make_agencies.rs");
     let command = source
         .lines()
         .find_map(|line| line.strip_prefix("//! cargo run --example make_agencies -- "))

@@ -129,7 +129,6 @@ impl Start {
     }
 
     /// The same within limits, as the shell's `ulimit` sets them.
-    #[allow(dead_code, reason = "not every test program with this harness uses it")]
     pub(crate) fn limited(self, limits: &str) -> Start {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\"")]);
@@ -208,7 +207,6 @@ impl Program {
 
     /// Waits until `times` lines on stderr contain `text`, or one contains any of `otherwise`; whether it
     /// was the former.
-    #[allow(dead_code, reason = "not every test program with this harness uses it")]
     pub(crate) fn logs_times_or(&self, text: &str, times: usize, otherwise: &[&str]) -> bool {
         let found = self.stderr.wait_until(|captured| {
             let count =
@@ -220,7 +218,6 @@ impl Program {
     }
 
     /// Does `work` again and again until a line on stderr contains `text`.
-    #[allow(dead_code, reason = "not every test program with this harness uses it")]
     pub(crate) fn logs_while(&self, text: &str, mut work: impl FnMut()) {
         let deadline = Instant::now() + WITHIN;
         while !self.stderr.lock().lines.iter().any(|line| line.contains(text)) {
@@ -310,7 +307,6 @@ impl Program {
     }
 
     /// Its number in the system.
-    #[allow(dead_code, reason = "not every test program with this harness uses it")]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

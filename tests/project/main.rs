@@ -1,0 +1,9 @@
+//! At stake: that all around the code is true: the README, the recipes, the scripts, the example and the
+//! agencies' files. Each is run or compared with what it speaks of.
+
+mod agencies;
+mod data;
+mod example;
+mod pages;
+mod readme;
+mod scripts;

@@ -1,0 +1,235 @@
+//! At stake: that a stop ends every connection in every state, tells each peer, and loses nothing
+//! that was confirmed.
+
+use crate::support::peer::{Agency, Lottery, Office};
+use crate::{asks_for_winners, bet, bet_on, is_attended};
+use loteria::protocol::ErrorCode;
+use std::io::Write;
+use std::time::Duration;
+
+#[track_caller]
+fn hears_that_it_stops(agency: &mut Agency) {
+    agency.hears_error(ErrorCode::Stopping);
+    agency.hears_the_end();
+}
+
+#[test]
+fn a_server_without_connections_stops() {
+    Office::start(Lottery::of(5)).stop();
+}
+
+#[test]
+fn who_is_silent_or_idle_or_within_a_message_or_within_a_batch_hears_that_it_stops() {
+    let mut office = Office::start(Lottery::of(5));
+    let [mut silent, mut idle, mut within, mut batch] = [1, 2, 3, 4].map(|_| office.agency());
+    is_attended(&mut idle);
+    within.sends(b"ECO|never comple");
+    batch.says(&format!("{};ECO|open", bet(1, 30_904_461)));
+    batch.hears("ECO|open");
+    // All four have been accepted when one after them is attended.
+    let mut last = office.agency();
+    is_attended(&mut last);
+    office.stop();
+    for agency in [&mut silent, &mut idle, &mut within, &mut batch, &mut last] {
+        hears_that_it_stops(agency);
+    }
+    office.has_stored("");
+}
+
+#[test]
+fn who_drips_does_not_hold_the_stop_up() {
+    let mut office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    is_attended(&mut agency);
+    let mut drip = agency.stream_again();
+    std::thread::scope(|scope| {
+        scope.spawn(move || while drip.write_all(b"x").is_ok() {});
+        office.stop();
+        // The end of the flood is up to the system: it may lose what the server said last.
+        let _rest = agency.rest();
+        agency.hangs_up();
+    });
+}
+
+#[test]
+fn who_waits_for_the_draw_at_the_barrier_or_beside_it_hears_that_there_is_none() {
+    let mut office = Office::start(Lottery::of(3));
+    let mut waiting: Vec<Agency> = (0..4).map(|_| office.agency()).collect();
+    for (agency, id) in waiting.iter_mut().zip([1, 1, 2, 2]) {
+        asks_for_winners(agency, id);
+    }
+    office.stop();
+    for agency in &mut waiting {
+        hears_that_it_stops(agency);
+    }
+    assert!(!office.draw_is_on_disk());
+}
+
+#[test]
+fn a_lottery_of_ten_thousand_agencies_stops_while_one_waits_for_the_others() {
+    let mut office = Office::start(Lottery::of(10_000));
+    let mut agency = office.agency();
+    asks_for_winners(&mut agency, 10_000);
+    office.stop();
+    hears_that_it_stops(&mut agency);
+}
+
+#[test]
+fn who_does_not_read_its_answers_does_not_hold_the_stop_up() {
+    let mut office = Office::start(Lottery::of(5));
+    let deaf = office.agency();
+    let echo = format!("ECO|{}\n", "x".repeat(8000)).into_bytes();
+    let mut stream = deaf.stream();
+    stream.set_write_timeout(Some(Duration::from_millis(200))).expect("a bound");
+    // Until the server can write no more and therefore reads no more, for a good while.
+    let (mut sent, mut refused) = (0, 0);
+    while refused < 4 {
+        match stream.write(&echo[sent % echo.len()..]) {
+            Ok(count) => (sent, refused) = (sent + count, 0),
+            Err(_) => refused += 1,
+        }
+    }
+    office.stop();
+}
+
+#[test]
+fn who_is_being_drained_does_not_hold_the_stop_up() {
+    let mut office = Office::start(Lottery::of(5).connections(2));
+    let [mut bad, mut idle, mut many] = [1, 2, 3].map(|_| office.agency());
+    bad.sends(b"\xff\n");
+    bad.hears_error(ErrorCode::InvalidUtf8);
+    bad.hears_the_end();
+    is_attended(&mut idle);
+    many.hears_a_line();
+    office.stop();
+    hears_that_it_stops(&mut idle);
+}
+
+#[test]
+fn who_sends_more_than_the_server_takes_finds_out_that_it_has_stopped() {
+    for _ in 0..6 {
+        let mut office = Office::start(Lottery::of(5));
+        let mut agency = office.agency();
+        let mut stream = agency.stream_again();
+        let batches = format!("{};FINAPUESTA\n", bet(1, 30_904_461)).repeat(100);
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(move || {
+                std::iter::repeat_with(|| stream.write_all(batches.as_bytes()))
+                    .find_map(Result::err)
+                    .expect("it goes on until it fails")
+            });
+            agency.hears("CONFIRMARAPUESTA|1");
+            // Whether it hears why depends on how far the server was with what it had read.
+            let listener = scope.spawn(move || agency.rest());
+            std::thread::sleep(Duration::from_millis(50));
+            office.stop();
+            listener.join().expect("it just listens");
+            let error = sender.join().expect("it just sends");
+            assert!(
+                !loteria::connection::is_timeout(&error),
+                "the sender waits for a server that is gone: {error}"
+            );
+        });
+    }
+}
+
+#[test]
+fn what_was_confirmed_is_stored_and_batches_are_whole_however_a_stop_cuts_in() {
+    for round in 0..12 {
+        let mut office = Office::start(Lottery::of(5));
+        let agencies: Vec<Agency> = (0..3).map(|_| office.agency()).collect();
+        let confirmed: usize = std::thread::scope(|scope| {
+            let sending = agencies.into_iter().zip(1..).map(|(mut agency, id)| {
+                scope.spawn(move || {
+                    let batch =
+                        format!("{};{};FINAPUESTA\n", bet(id, 30_904_461), bet(id, 30_904_462));
+                    let mut stream = agency.stream_again();
+                    let sender =
+                        std::thread::spawn(
+                            move || {
+                                while stream.write_all(batch.as_bytes()).is_ok() {}
+                            },
+                        );
+                    let heard = String::from_utf8(agency.rest()).expect("text");
+                    agency.hangs_up();
+                    sender.join().expect("it ends when the server has");
+                    heard.matches("CONFIRMARAPUESTA|2\n").count()
+                })
+            });
+            let sending: Vec<_> = sending.collect();
+            std::thread::sleep(Duration::from_millis(3 * round));
+            office.stop();
+            sending.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        });
+        let stored = office.bets().lines().count();
+        assert!(stored.is_multiple_of(2), "half a batch is stored");
+        assert!(stored >= 2 * confirmed, "{stored} bets stored, {confirmed} batches confirmed");
+    }
+}
+
+#[test]
+fn a_stop_beside_the_draw_either_holds_it_or_does_not() {
+    for round in 0..30 {
+        let mut office = Office::start(Lottery::of(3));
+        let mut agencies: Vec<Agency> = (0..3).map(|_| office.agency()).collect();
+        for (agency, id) in agencies.iter_mut().zip(1..) {
+            agency.says(&format!("{};FINAPUESTA", bet_on(id, 30_904_461, "7574")));
+            agency.hears("CONFIRMARAPUESTA|1");
+        }
+        for (agency, id) in agencies.iter_mut().zip(1..) {
+            agency.says(&format!("GANADORES|{id}"));
+        }
+        std::thread::sleep(Duration::from_micros(50 * round));
+        office.stop();
+        let held = office.draw_is_on_disk();
+        for agency in &mut agencies {
+            let heard = agency.hears_a_line();
+            let told = heard == "GANADORES|30904461";
+            assert!(told || heard.starts_with("ERROR|stopping|"), "{heard}");
+            assert!(held || !told, "told of a draw that is not on disk");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_to_end_after_the_draw_does_when_all_have_heard() {
+    let lottery = Lottery { exit_after_draw: true, ..Lottery::of(3) };
+    let mut office = Office::start(lottery);
+    let mut agencies: Vec<Agency> = (0..3).map(|_| office.agency()).collect();
+    for (agency, id) in agencies.iter_mut().zip(1..) {
+        agency.says(&format!("GANADORES|{id}"));
+    }
+    for agency in &mut agencies {
+        agency.hears("GANADORES|");
+    }
+    office.ends_by_itself();
+    for agency in &mut agencies {
+        hears_that_it_stops(agency);
+    }
+
+    // And when it is started again it tells everyone again, and ends again.
+    office.start_again();
+    for id in 1..=3 {
+        let mut agency = office.agency();
+        agency.says(&format!("GANADORES|{id}"));
+        agency.hears("GANADORES|");
+    }
+    office.ends_by_itself();
+}
+
+#[test]
+fn a_server_that_is_to_end_after_the_draw_does_not_wait_for_ever_for_who_does_not_ask() {
+    let lottery = Lottery { exit_after_draw: true, ..Lottery::of(2).timeout_ms(2_000) };
+    let mut office = Office::start(lottery);
+    let [mut one, mut two] = [1, 2].map(|_| office.agency());
+    one.says("GANADORES|1");
+    two.says("GANADORES|2");
+    one.hears("GANADORES|");
+    two.hears("GANADORES|");
+    office.ends_by_itself();
+    office.start_again();
+    let mut one = office.agency();
+    one.says("GANADORES|1");
+    one.hears("GANADORES|");
+    office.ends_by_itself();
+}

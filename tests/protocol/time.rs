@@ -1,0 +1,99 @@
+//! At stake: that a peer that is silent, slow or does not read loses its connection after the time
+//! limit, and nobody else does.
+
+use crate::support::peer::{Agency, Lottery, Office};
+use crate::{asks_for_winners, bet, is_attended, store};
+use loteria::protocol::ErrorCode;
+use std::io::Write;
+use std::time::Duration;
+
+const SHORT_MS: u64 = 500;
+
+fn short() -> Lottery {
+    Lottery::of(2).timeout_ms(SHORT_MS)
+}
+
+#[track_caller]
+fn hears_that_time_is_up(agency: &mut Agency) {
+    let detail = agency.hears_error(ErrorCode::TimedOut);
+    assert_eq!(detail, format!("no complete message within {SHORT_MS} ms"));
+    agency.hears_the_end();
+}
+
+#[test]
+fn who_is_silent_hears_that_its_time_is_up_at_any_place_between_messages() {
+    let office = Office::start(short());
+    let [mut silent, mut idle, mut within] = [1, 2, 3].map(|_| office.agency());
+    idle.says(&format!("{};ECO|a", bet(1, 30_904_461)));
+    idle.hears("ECO|a");
+    within.sends(b"ECO|never comple");
+    for agency in [&mut silent, &mut idle, &mut within] {
+        hears_that_time_is_up(agency);
+    }
+    office.has_stored("");
+}
+
+#[test]
+fn who_drips_hears_that_its_time_is_up_however_steadily_it_does() {
+    let office = Office::start(short());
+    let mut agency = office.agency();
+    let mut drip = agency.stream_again();
+    let (over, listening) = crossbeam_channel::bounded::<()>(0);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let pause = Duration::from_millis(5);
+            while listening.recv_timeout(pause) == Err(crossbeam_channel::RecvTimeoutError::Timeout)
+            {
+                if drip.write_all(b"x").is_err() {
+                    return;
+                }
+            }
+        });
+        hears_that_time_is_up(&mut agency);
+        drop(over);
+    });
+}
+
+#[test]
+fn a_message_in_time_begins_the_time_anew() {
+    let office = Office::start(Lottery::of(1).timeout_ms(2_000));
+    let mut agency = office.agency();
+    // Together longer than one message may take; each far shorter.
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_millis(200));
+        is_attended(&mut agency);
+    }
+}
+
+#[test]
+fn who_does_not_read_its_answers_loses_its_connection_and_nobody_else_does() {
+    let office = Office::start(short());
+    let deaf = office.agency();
+    let echo = format!("ECO|{}\n", "x".repeat(8000)).into_bytes();
+    let mut stream = deaf.stream();
+    // Both directions fill up, and then the server gives up before this side does.
+    let error = std::iter::repeat_with(|| stream.write_all(&echo))
+        .find_map(Result::err)
+        .expect("it goes on until it fails");
+    assert!(
+        !loteria::connection::is_timeout(&error),
+        "the server should have ended the connection: {error}"
+    );
+    store(&mut office.agency(), 1, 30_904_461);
+}
+
+#[test]
+fn the_time_that_the_draw_is_waited_for_does_not_count() {
+    let office = Office::start(short());
+    let [mut at_barrier, mut beside] = [1, 2].map(|_| office.agency());
+    asks_for_winners(&mut at_barrier, 1);
+    asks_for_winners(&mut beside, 1);
+    std::thread::sleep(Duration::from_millis(3 * SHORT_MS));
+    let mut other = office.agency();
+    other.says("GANADORES|2");
+    other.hears("GANADORES|");
+    for agency in [&mut at_barrier, &mut beside] {
+        agency.hears("GANADORES|");
+        is_attended(agency);
+    }
+}

@@ -1,0 +1,246 @@
+//! At stake: that a message is a line with bounds, and that each thing that is wrong with one has
+//! its error and its effect on the connection.
+
+use crate::support::peer::{Lottery, Office};
+use crate::{bet, is_attended, row, store};
+use loteria::protocol::{ErrorCode, MESSAGE_BYTES_MAX};
+
+#[test]
+fn every_malformed_command_is_told_what_is_wrong_and_keeps_its_connection() {
+    use ErrorCode::{EmptyCommand, FieldCount, InvalidField, UnknownCommand};
+    let cases = [
+        ("", EmptyCommand, "must not be empty"),
+        (";", EmptyCommand, "must not be empty"),
+        (";FINAPUESTA", EmptyCommand, "must not be empty"),
+        (" ", UnknownCommand, "\" \""),
+        ("|", UnknownCommand, "\"\""),
+        ("|1", UnknownCommand, "\"\""),
+        ("HOLA", UnknownCommand, "\"HOLA\""),
+        ("apuesta|1|Ana|Paz|30904465|1999-03-17|1234", UnknownCommand, "\"apuesta\""),
+        ("Apuesta|1|Ana|Paz|30904465|1999-03-17|1234", UnknownCommand, "\"Apuesta\""),
+        ("finapuesta", UnknownCommand, "\"finapuesta\""),
+        ("ganadores|1", UnknownCommand, "\"ganadores\""),
+        ("reanudar|1", UnknownCommand, "\"reanudar\""),
+        ("eco|hola", UnknownCommand, "\"eco\""),
+        (" FINAPUESTA", UnknownCommand, "\" FINAPUESTA\""),
+        ("FINAPUESTA ", UnknownCommand, "\"FINAPUESTA \""),
+        ("APUESTAS|1", UnknownCommand, "\"APUESTAS\""),
+        // A reply is no command.
+        ("CONFIRMARAPUESTA|1", UnknownCommand, "\"CONFIRMARAPUESTA\""),
+        ("ERROR|empty_command|x", UnknownCommand, "\"ERROR\""),
+        ("FINAPUESTA|", FieldCount, "FINAPUESTA must have 0 fields after its name, not 1"),
+        ("FINAPUESTA|1", FieldCount, "not 1"),
+        ("GANADORES", FieldCount, "GANADORES must have 1 fields after its name, not 0"),
+        ("GANADORES|1|2", FieldCount, "not 2"),
+        ("REANUDAR", FieldCount, "not 0"),
+        ("REANUDAR|1|", FieldCount, "not 2"),
+        ("ECO", FieldCount, "not 0"),
+        ("ECO|a|b", FieldCount, "not 2"),
+        ("GANADORES|", InvalidField, "agency: must be a number from 1 to 5, not \"\""),
+        ("GANADORES|0", InvalidField, "not \"0\""),
+        ("GANADORES|6", InvalidField, "not \"6\""),
+        ("GANADORES|01", InvalidField, "not \"01\""),
+        ("GANADORES|+1", InvalidField, "not \"+1\""),
+        ("GANADORES|-1", InvalidField, "not \"-1\""),
+        ("GANADORES| 1", InvalidField, "not \" 1\""),
+        ("GANADORES|1.0", InvalidField, "not \"1.0\""),
+        ("GANADORES|¹", InvalidField, "not \"¹\""),
+        ("GANADORES|٣", InvalidField, "not \"٣\""),
+        ("GANADORES|65537", InvalidField, "not \"65537\""),
+        ("GANADORES|18446744073709551617", InvalidField, "not \"18446744073709551617\""),
+        ("REANUDAR|0", InvalidField, "not \"0\""),
+        ("REANUDAR|6", InvalidField, "not \"6\""),
+        ("ECO|a\tb", InvalidField, "text: must not hold a control character"),
+        ("ECO|a\0b", InvalidField, "text:"),
+        ("ECO|a\u{7f}b", InvalidField, "text:"),
+        ("ECO|a\u{85}b", InvalidField, "text:"),
+        ("ECO|a\rb", InvalidField, "text:"),
+    ];
+    let office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    for (message, code, words) in cases {
+        agency.says(message);
+        let detail = agency.hears_error(code);
+        if !detail.contains(words) {
+            agency.fail(format_args!("{message:?} should be answered with {words:?}"));
+        }
+        is_attended(&mut agency);
+    }
+    office.has_stored("");
+}
+
+#[test]
+fn a_command_after_the_last_semicolon_is_an_empty_one() {
+    let office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    agency.says(&format!("{};FINAPUESTA;", bet(1, 30_904_465)));
+    agency.hears("CONFIRMARAPUESTA|1");
+    agency.hears("ERROR|empty_command|a command must not be empty");
+    agency.says("ECO|a;");
+    agency.hears("ECO|a");
+    agency.hears_error(ErrorCode::EmptyCommand);
+    office.has_stored(&row(1, 30_904_465));
+}
+
+#[test]
+fn an_echo_says_the_same_line_whatever_is_in_it() {
+    let office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    for text in ["", " ", "hola", "ñandú, \"ü\" 漢字 🦙", "\u{a0}", "APUESTA", "\u{2028}"] {
+        let line = format!("ECO|{text}");
+        agency.says(&line);
+        agency.hears(&line);
+    }
+}
+
+#[test]
+fn a_message_of_8192_bytes_is_taken_and_one_byte_more_is_not() {
+    let office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    let longest = "x".repeat(MESSAGE_BYTES_MAX - "ECO|\n".len());
+    for message in [&longest, &longest[1..], &longest] {
+        agency.says(&format!("ECO|{message}"));
+        agency.hears(&format!("ECO|{message}"));
+    }
+    agency.says(&format!("ECO|{longest}x"));
+    let detail = agency.hears_error(ErrorCode::MessageTooLong);
+    assert_eq!(detail, "no line end within 8192 bytes");
+    agency.hears_the_end();
+    // At once, and not when more comes.
+    let mut agency = office.agency();
+    agency.sends(&[b'x'; MESSAGE_BYTES_MAX]);
+    agency.hears_error(ErrorCode::MessageTooLong);
+    agency.hears_the_end();
+}
+
+#[test]
+fn a_batch_of_8192_bytes_is_taken_and_one_byte_more_is_not() {
+    let office = Office::start(Lottery::of(5));
+    for named in [false, true] {
+        let mut agency = office.agency();
+        if named {
+            agency.says("REANUDAR|1");
+            agency.hears_a_line();
+        }
+        let bets = (MESSAGE_BYTES_MAX - 64) / (bet(1, 30_904_461).len() + 1);
+        let batch = (bet(1, 30_904_461) + ";").repeat(bets) + "FINAPUESTA\n";
+        // Longer names in the first bets make up for what is left.
+        let fill = |mut batch: String, bytes: usize| {
+            let missing = bytes - batch.len();
+            for _ in 0..missing / 10 {
+                batch = batch.replacen("|Ana|", "|Ana Sof\u{ed} Luz|", 1);
+            }
+            let missing = bytes - batch.len();
+            batch.replacen("|Ana|", &format!("|Ana{}|", "x".repeat(missing)), 1)
+        };
+        let longest = fill(batch.clone(), MESSAGE_BYTES_MAX);
+        assert_eq!(longest.len(), MESSAGE_BYTES_MAX);
+        agency.sends(longest.as_bytes());
+        agency.hears(&format!("CONFIRMARAPUESTA|{bets}"));
+        agency.sends(fill(batch, MESSAGE_BYTES_MAX + 1).as_bytes());
+        agency.hears_error(ErrorCode::MessageTooLong);
+        agency.hears_the_end();
+    }
+}
+
+#[test]
+fn what_came_before_a_message_that_is_too_long_is_answered_first() {
+    let office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    store(&mut agency, 1, 30_904_460);
+    let batch = format!("{};FINAPUESTA\n", bet(1, 30_904_461));
+    let message = format!("{batch}ECO|a\n{batch}{}\n", "x".repeat(MESSAGE_BYTES_MAX));
+    agency.sends(message.as_bytes());
+    agency.hears("CONFIRMARAPUESTA|1");
+    agency.hears("ECO|a");
+    agency.hears("CONFIRMARAPUESTA|1");
+    agency.hears_error(ErrorCode::MessageTooLong);
+    agency.hears_the_end();
+    office.has_stored_count(3);
+}
+
+#[test]
+fn a_flood_without_a_line_end_hears_its_error_and_then_the_end_and_no_reset() {
+    let office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    // More than all buffers between the two take, so that part of it is drained.
+    agency.sends(&vec![b'x'; 8 << 20]);
+    agency.hears_error(ErrorCode::MessageTooLong);
+    agency.hears_the_end();
+}
+
+#[test]
+fn a_message_that_is_not_utf_8_hears_where_and_loses_its_connection() {
+    let office = Office::start(Lottery::of(5));
+    for (bytes, place) in [
+        (&b"\xff\n"[..], "byte 1 "),
+        (b"ECO|\xc3\x28\n", "byte 5 "),
+        // Half a letter at the end of the message, an overlong form, a surrogate.
+        (b"ECO|\xc3\n", "byte 5 "),
+        (b"ECO|\xc0\xaf\n", "byte 5 "),
+        (b"ECO|\xed\xa0\x80\n", "byte 5 "),
+        // Nothing of the message is done, not even what comes before.
+        (b"ECO|a;ECO|\xff\n", "byte 11 "),
+        (b"APUESTA|1|A\xffa|Paz|30904465|1999-03-17|1234;FINAPUESTA\n", "byte 12 "),
+    ] {
+        let mut agency = office.agency();
+        store(&mut agency, 1, 30_904_465);
+        agency.sends(bytes);
+        let detail = agency.hears_error(ErrorCode::InvalidUtf8);
+        assert!(detail.starts_with(place), "{detail:?} should begin with {place:?}");
+        agency.hears_the_end();
+    }
+    office.has_stored_count(7);
+}
+
+#[test]
+fn a_carriage_return_before_the_line_end_is_accepted_and_none_elsewhere() {
+    let office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    agency.says("ECO|a\r");
+    agency.hears("ECO|a");
+    agency.says(&format!("{};FINAPUESTA\r", bet(1, 30_904_465)));
+    agency.hears("CONFIRMARAPUESTA|1");
+    agency.says(&format!("{}\r", bet(1, 30_904_466)));
+    agency.says("FINAPUESTA\r");
+    agency.hears("CONFIRMARAPUESTA|1");
+
+    agency.says("\r");
+    agency.hears_error(ErrorCode::EmptyCommand);
+    agency.says("ECO|a\r\r");
+    agency.hears_error(ErrorCode::InvalidField);
+    agency.says("FINAPUESTA\r\r");
+    agency.hears_error(ErrorCode::UnknownCommand);
+    agency.says("ECO|a\r;ECO|b");
+    agency.hears_error(ErrorCode::InvalidField);
+    agency.says(&format!("{}\r;FINAPUESTA", bet(1, 30_904_467)));
+    let detail = agency.hears_error(ErrorCode::InvalidBet);
+    assert_eq!(
+        detail,
+        "bet 1: number: must be 0 to 9999 in one to four digits, not \"1234\\u{d}\""
+    );
+    agency.says("APUESTA|1|A\rna|Paz|30904465|1999-03-17|1234;FINAPUESTA");
+    agency.hears_error(ErrorCode::InvalidBet);
+    office.has_stored(&(row(1, 30_904_465) + &row(1, 30_904_466)));
+}
+
+#[test]
+fn a_connection_that_ends_within_a_message_hears_so() {
+    let office = Office::start(Lottery::of(5));
+    let mut agency = office.agency();
+    agency.sends(
+        format!("{};FINAPUESTA\n{};FINAPUESTA", bet(1, 30_904_465), bet(1, 30_904_466)).as_bytes(),
+    );
+    agency.says_no_more();
+    agency.hears("CONFIRMARAPUESTA|1");
+    let detail = agency.hears_error(ErrorCode::MessageTorn);
+    assert_eq!(detail, "the connection ended 53 bytes into a message");
+    agency.hears_the_end();
+    office.has_stored(&row(1, 30_904_465));
+}
+
+#[test]
+fn who_says_nothing_and_leaves_hears_nothing() {
+    let office = Office::start(Lottery::of(5));
+    office.agency().leaves();
+}

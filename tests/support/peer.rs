@@ -1,0 +1,405 @@
+//! A central office inside the test, on a port and in a directory of its own, and agencies that talk
+//! with it in plain bytes. Every wait has an end, and a failure prints what was said until then, in
+//! the notation of `docs/protocol.md`.
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use loteria::bet::Agencies;
+use loteria::connection::GrowthBudget;
+use loteria::draw::Draw;
+use loteria::ledger::{self, Ledger, OpenError};
+use loteria::protocol::ErrorCode;
+use loteria::{server, session};
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long anything may take that has to happen: far longer than it does, on a busy machine too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+static BUFFERS: GrowthBudget = GrowthBudget::new(12 << 20);
+
+/// What an office is opened with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lottery {
+    pub(crate) agencies: u16,
+    pub(crate) winning_number: u16,
+    pub(crate) message_timeout: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) exit_after_draw: bool,
+}
+
+impl Lottery {
+    /// A lottery of `agencies` as it is where nothing else is configured.
+    pub(crate) fn of(agencies: u16) -> Lottery {
+        Lottery {
+            agencies,
+            winning_number: 7574,
+            message_timeout: Duration::from_secs(60),
+            max_connections: 1024,
+            exit_after_draw: false,
+        }
+    }
+
+    pub(crate) fn won_by(self, winning_number: u16) -> Lottery {
+        Lottery { winning_number, ..self }
+    }
+
+    pub(crate) fn timeout_ms(self, milliseconds: u64) -> Lottery {
+        Lottery { message_timeout: Duration::from_millis(milliseconds), ..self }
+    }
+
+    pub(crate) fn connections(self, max_connections: usize) -> Lottery {
+        Lottery { max_connections, ..self }
+    }
+}
+
+/// A directory for the files of one test. Nothing here is about surviving a power cut, so it is in
+/// memory where the system offers that, and its syncs cost nothing.
+pub(crate) fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let directory =
+        if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    directory.expect("a scratch directory")
+}
+
+/// What was said so far, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transcript(Arc<Mutex<Vec<String>>>);
+
+impl Transcript {
+    fn note(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// Ends the test.
+    #[track_caller]
+    pub(crate) fn fail(&self, what: impl std::fmt::Display) -> ! {
+        const SHOWN: usize = 60;
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let hidden = lines.len().saturating_sub(SHOWN);
+        let shown = lines[hidden..].join("\n");
+        panic!("{what}\nWhat was said, after {hidden} lines that are not shown:\n{shown}\n");
+    }
+}
+
+/// A server that runs in a thread of the test.
+#[derive(Debug)]
+pub(crate) struct Office {
+    directory: Arc<TempDir>,
+    lottery: Lottery,
+    address: SocketAddr,
+    running: Option<Running>,
+    connections: AtomicU32,
+    transcript: Transcript,
+}
+
+#[derive(Debug)]
+struct Running {
+    stop: Sender<Infallible>,
+    outcome: Receiver<Result<(), String>>,
+    thread: JoinHandle<()>,
+}
+
+impl Office {
+    /// Opens an office in a directory of its own.
+    pub(crate) fn start(lottery: Lottery) -> Office {
+        Office::start_in(Arc::new(scratch()), lottery)
+    }
+
+    fn start_in(directory: Arc<TempDir>, lottery: Lottery) -> Office {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("the port's number");
+        let (stop, stopped) = bounded(0);
+        let (ended, outcome) = bounded(1);
+        let path = directory.path().to_owned();
+        let thread = std::thread::spawn(move || {
+            let served = serve(&listener, &path, lottery, &stopped);
+            drop(listener);
+            // The test may be over already, by a failure of its own.
+            let _over = ended.send(served);
+        });
+        Office {
+            directory,
+            lottery,
+            address,
+            running: Some(Running { stop, outcome, thread }),
+            connections: AtomicU32::new(0),
+            transcript: Transcript::default(),
+        }
+    }
+
+    /// A new connection.
+    pub(crate) fn agency(&self) -> Agency {
+        let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let stream = TcpStream::connect(self.address).expect("the server accepts");
+        stream.set_nodelay(true).expect("no delay");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a bound for reads");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a bound for writes");
+        Agency { number, replies: BufReader::new(stream), transcript: self.transcript.clone() }
+    }
+
+    /// What stands in `bets.csv`.
+    pub(crate) fn bets(&self) -> String {
+        let path = self.path_of("bets.csv");
+        std::fs::read_to_string(path).expect("bets.csv can be read")
+    }
+
+    /// Whether the result of the draw is on disk.
+    pub(crate) fn draw_is_on_disk(&self) -> bool {
+        self.path_of("sorteo.toml").exists()
+    }
+
+    pub(crate) fn path_of(&self, file: &str) -> PathBuf {
+        self.directory.path().join(file)
+    }
+
+    #[track_caller]
+    pub(crate) fn has_stored(&self, bets: &str) {
+        let stored = self.bets();
+        if stored != bets {
+            self.transcript.fail(format_args!("bets.csv should be\n{bets}\nand it is\n{stored}\n"));
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn has_stored_count(&self, bets: usize) {
+        let stored = self.bets();
+        if stored.lines().count() != bets {
+            self.transcript.fail(format_args!("bets.csv should have {bets} lines:\n{stored}"));
+        }
+    }
+
+    /// Stops the server and waits until it has ended, which fails where it does not.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        let Running { stop, outcome, thread } = self.running.take().expect("a running server");
+        drop(stop);
+        self.end(&outcome, thread);
+    }
+
+    /// Waits until the server has ended by itself.
+    #[track_caller]
+    pub(crate) fn ends_by_itself(&mut self) {
+        let Running { stop, outcome, thread } = self.running.take().expect("a running server");
+        self.end(&outcome, thread);
+        drop(stop);
+    }
+
+    #[track_caller]
+    fn end(&self, outcome: &Receiver<Result<(), String>>, thread: JoinHandle<()>) {
+        match outcome.recv_timeout(PATIENCE) {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => self.transcript.fail(format_args!("the server failed: {reason}")),
+            Err(RecvTimeoutError::Timeout) => self.transcript.fail("the server does not stop"),
+            Err(RecvTimeoutError::Disconnected) => self.transcript.fail("the server panicked"),
+        }
+        thread.join().expect("it has nothing left to panic over");
+    }
+
+    /// Stops the server and opens another over the same files.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// Opens another server over the same files after the one before has ended.
+    pub(crate) fn start_again(&mut self) {
+        let again = Office::start_in(Arc::clone(&self.directory), self.lottery);
+        let connections = AtomicU32::new(self.connections.load(Ordering::Relaxed));
+        *self = Office { connections, transcript: self.transcript.clone(), ..again };
+    }
+
+    /// Puts a line into what a failure shows.
+    pub(crate) fn note(&self, line: String) {
+        self.transcript.note(line);
+    }
+}
+
+fn serve(
+    listener: &TcpListener,
+    directory: &Path,
+    lottery: Lottery,
+    stop: &Receiver<Infallible>,
+) -> Result<(), String> {
+    let agencies = Agencies::new(lottery.agencies).expect("a valid number of agencies");
+    let settings = ledger::Settings {
+        bets: directory.join("bets.csv"),
+        result: directory.join("sorteo.toml"),
+        agencies,
+        winning_number: lottery.winning_number,
+    };
+    let (ledger, found) = match Ledger::open(settings, stop) {
+        // Stopped before it began, which is no failure.
+        Err(OpenError::Interrupted) => return Ok(()),
+        opened => opened.map_err(|error| error.to_string())?,
+    };
+    let draw = match found.result {
+        Some(result) => Draw::held(agencies, result),
+        None => Draw::pending(agencies),
+    };
+    let office = session::Office {
+        ledger: &ledger,
+        draw: &draw,
+        agencies,
+        message_timeout: lottery.message_timeout,
+        buffers: &BUFFERS,
+    };
+    let settings = server::Settings {
+        max_connections: lottery.max_connections,
+        exit_after_draw: lottery.exit_after_draw,
+        tls: None,
+    };
+    let served = server::run(listener, &office, &settings, stop);
+    let closed = ledger.close();
+    served.map_err(|error| error.to_string()).and(closed.map_err(|error| error.to_string()))
+}
+
+/// One connection to the office, usually an agency's.
+#[derive(Debug)]
+pub(crate) struct Agency {
+    number: u32,
+    replies: BufReader<TcpStream>,
+    transcript: Transcript,
+}
+
+impl Agency {
+    /// Sends a message.
+    #[track_caller]
+    pub(crate) fn says(&mut self, message: &str) {
+        self.sends(format!("{message}\n").as_bytes());
+    }
+
+    /// Sends bytes, be they a message or not.
+    #[track_caller]
+    pub(crate) fn sends(&mut self, bytes: &[u8]) {
+        self.note('>', &shown(bytes));
+        if let Err(error) = self.stream().write_all(bytes) {
+            self.fail(format_args!("connection {} cannot send: {error}", self.number));
+        }
+    }
+
+    /// Hears this line.
+    #[track_caller]
+    pub(crate) fn hears(&mut self, expected: &str) {
+        let heard = self.hears_a_line();
+        if heard != expected {
+            self.fail(format_args!("connection {} should hear {expected}", self.number));
+        }
+    }
+
+    /// Hears an error of this code; its detail.
+    #[track_caller]
+    pub(crate) fn hears_error(&mut self, code: ErrorCode) -> String {
+        let heard = self.hears_a_line();
+        let prefix = format!("ERROR|{}|", code.word());
+        match heard.strip_prefix(&prefix) {
+            Some(detail) => detail.to_owned(),
+            None => self.fail(format_args!("connection {} should hear {prefix}…", self.number)),
+        }
+    }
+
+    /// Hears whatever line comes.
+    #[track_caller]
+    pub(crate) fn hears_a_line(&mut self) -> String {
+        let mut line = Vec::new();
+        match self.replies.read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => {}
+            Ok(_) => {
+                let rest = shown(&line);
+                self.fail(format_args!("connection {} ended after {rest:?}", self.number))
+            }
+            Err(error) => self.fail(format_args!("connection {} hears {error}", self.number)),
+        }
+        line.pop();
+        self.note('<', &shown(&line));
+        String::from_utf8(line).unwrap_or_else(|_| self.fail("an answer that is not UTF-8"))
+    }
+
+    /// Hears nothing more: the server has ended the conversation, and not by a reset.
+    #[track_caller]
+    pub(crate) fn hears_the_end(&mut self) {
+        let mut byte = [0];
+        match self.replies.read(&mut byte) {
+            Ok(0) => self.note(' ', "ends"),
+            Ok(_) => {
+                let line = self.hears_a_line();
+                self.fail(format_args!("connection {} should hear the end: {line}", self.number))
+            }
+            Err(error) => {
+                self.fail(format_args!("connection {} should hear the end: {error}", self.number))
+            }
+        }
+    }
+
+    /// The next line, or what there is of it when the connection ends, in whatever way.
+    pub(crate) fn rest_of_a_line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        // However it ends is fine here.
+        let _ended = self.replies.read_until(b'\n', &mut line);
+        line
+    }
+
+    /// What is still said until the connection ends, in whatever way.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        // However it ends is fine here.
+        let _ended = self.replies.read_to_end(&mut rest);
+        rest
+    }
+
+    /// Says that it has nothing more to say, and goes on listening.
+    #[track_caller]
+    pub(crate) fn says_no_more(&mut self) {
+        self.note(' ', "says no more");
+        if let Err(error) = self.stream().shutdown(Shutdown::Write) {
+            self.fail(format_args!("connection {} cannot be shut: {error}", self.number));
+        }
+    }
+
+    /// Ends both directions, for every thread that uses the connection.
+    pub(crate) fn hangs_up(&self) {
+        // It fails where the server was faster.
+        let _already_ended = self.stream().shutdown(Shutdown::Both);
+    }
+
+    /// Leaves, and sees the server notice.
+    #[track_caller]
+    pub(crate) fn leaves(mut self) {
+        self.says_no_more();
+        self.hears_the_end();
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.replies.get_ref()
+    }
+
+    /// The same connection once more, for another thread.
+    pub(crate) fn stream_again(&self) -> TcpStream {
+        self.stream().try_clone().expect("a second handle of a socket")
+    }
+
+    fn note(&self, direction: char, what: &str) {
+        self.transcript.note(format!("{}{direction} {what}", self.number));
+    }
+
+    #[track_caller]
+    pub(crate) fn fail(&self, what: impl std::fmt::Display) -> ! {
+        self.transcript.fail(what)
+    }
+}
+
+/// Bytes for a failure's transcript, not too many of them.
+fn shown(bytes: &[u8]) -> String {
+    const SHOWN: usize = 300;
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).replace('\r', "\\r");
+    let rest = bytes.len().saturating_sub(SHOWN);
+    if rest > 0 { format!("{text}… and {rest} bytes more") } else { text }
+}
