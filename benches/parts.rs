@@ -109,18 +109,19 @@ fn ledger(criterion: &mut Criterion) {
         winning_number: 7574,
     };
     let (ledger, _) =
-        Ledger::open(settings, &crossbeam_channel::never()).expect("it can be opened");
-    let account = ledger.account();
+        Ledger::open(settings, &loteria::stop::Stop::never()).expect("it can be opened");
+    let access = ledger.access();
     let mut batch = Vec::new();
     BatchReader::new(agency(), agencies()).read(&message(), &mut batch).expect("it is plain");
     let mut group = criterion.benchmark_group("store durably");
     for batches in [1, 16, 128] {
         let rows = batch.repeat(batches);
-        group.throughput(Throughput::Elements(u64::from(BETS) * batches as u64));
+        let bets = u64::from(BETS) * batches as u64;
+        group.throughput(Throughput::Elements(bets));
         group.bench_function(format!("{batches} batches"), |bencher| {
             bencher.iter_batched(
                 || rows.clone(),
-                |mut rows| account.store(agency(), &mut rows).expect("the disk takes it"),
+                |mut rows| access.store(agency(), bets, &mut rows).expect("the disk takes it"),
                 BatchSize::LargeInput,
             );
         });

@@ -5,85 +5,22 @@
 
 use crate::text::excerpt;
 use std::fmt;
-use std::num::NonZeroU16;
 
+mod agency;
 mod plain;
 pub mod row;
 #[cfg(test)]
 mod tests;
 
+pub use agency::{AGENCIES_MAX, Agencies, AgencyId, PerAgency};
 pub use plain::{PlainBet, plain_bet};
 
-/// The most agencies that a lottery can have.
-pub const AGENCIES_MAX: u16 = 10_000;
 /// The most characters (Unicode scalar values, not bytes) in a first or in a last name.
 pub const NAME_CHARS_MAX: usize = 64;
 /// The highest number that can be played.
 pub const NUMBER_MAX: u16 = 9999;
 /// The fields of a bet.
 pub const BET_FIELDS: usize = 5;
-
-/// How many agencies take part: they are numbered from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Agencies(NonZeroU16);
-
-impl Agencies {
-    /// A lottery of `count` agencies; `None` unless it is 1 to [`AGENCIES_MAX`].
-    pub fn new(count: u16) -> Option<Agencies> {
-        NonZeroU16::new(count).filter(|count| count.get() <= AGENCIES_MAX).map(Agencies)
-    }
-
-    /// How many there are.
-    pub fn count(self) -> u16 {
-        self.0.get()
-    }
-
-    /// Every agency, in order.
-    pub fn iter(self) -> impl Iterator<Item = AgencyId> {
-        (1..=self.count()).filter_map(NonZeroU16::new).map(AgencyId)
-    }
-
-    /// The agency that `text` names: a number from 1 to [`Agencies::count`] in plain decimal digits,
-    /// with no sign and no leading zero.
-    pub fn parse(self, text: &str) -> Result<AgencyId, InvalidBet> {
-        AgencyId::parse(text)
-            .filter(|agency| agency.0 <= self.0)
-            .ok_or_else(|| InvalidBet::new(Field::Agency, Reason::Agency(self.count()), text))
-    }
-}
-
-/// An agency's number, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AgencyId(NonZeroU16);
-
-impl AgencyId {
-    /// The agency numbered `number`; `None` unless it is 1 to [`AGENCIES_MAX`].
-    pub fn new(number: u16) -> Option<AgencyId> {
-        Agencies::new(number).map(|agencies| AgencyId(agencies.0))
-    }
-
-    /// The agency that `text` names in plain decimal digits, whatever the lottery's size.
-    pub fn parse(text: &str) -> Option<AgencyId> {
-        let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-        canonical.then(|| text.parse().ok()).flatten().and_then(AgencyId::new)
-    }
-
-    /// The number.
-    pub fn get(self) -> u16 {
-        self.0.get()
-    }
-
-    /// Its place in a table of all agencies, from 0.
-    pub fn index(self) -> usize {
-        usize::from(self.get()) - 1
-    }
-}
-
-impl fmt::Display for AgencyId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
 
 /// A valid bet. Its fields are kept as they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@
 use crate::bet::AgencyId;
 use crate::connection::{Connector, OpenSockets};
 use crate::protocol::ErrorCode;
+use crate::stop::{Stop, Stopper};
 use crate::text::LogValue;
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::select;
 use log::{error, info};
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -83,7 +83,7 @@ pub fn run(
     agencies: Vec<(AgencyId, PathBuf)>,
     settings: &Settings,
     observer: &dyn Observer,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<(), Failed> {
     let files = in_threads("check", agencies, |(id, path)| {
         let file = BetsFile::check(&path, stop, |report| observer.invalid_line(&report))?;
@@ -113,16 +113,16 @@ pub fn run(
 
 /// Does `work` with a list of sockets that are shut as soon as `stop` is closed.
 fn watched<O>(
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
     work: impl FnOnce(&OpenSockets) -> Result<O, Failed>,
 ) -> Result<O, Failed> {
     let sockets = OpenSockets::new();
-    let (working, done) = bounded::<Infallible>(0);
+    let (working, done) = Stopper::new();
     thread::scope(|scope| {
         let watch = || {
             select! {
-                recv(stop) -> _ => sockets.close(Shutdown::Both),
-                recv(done) -> _ => {}
+                recv(stop.channel()) -> _ => sockets.close(Shutdown::Both),
+                recv(done.channel()) -> _ => {}
             }
             log_thread_closed();
         };

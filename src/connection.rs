@@ -1,17 +1,15 @@
-//! Bounded lines over a blocking connection, in bounded time and memory, and the list of the sockets
-//! that are open. Knows not what a line says.
+//! Blocking connections, plain or in TLS, in bounded time, and the list of the sockets that are open.
+//! Does not interpret what travels over them.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-mod lines;
 mod open_sockets;
 mod stream;
 #[cfg_attr(not(feature = "tls"), path = "connection/no_tls.rs")]
 mod tls;
 
-pub use lines::{GrowthBudget, LineBuffer, LineTooLong};
 pub use open_sockets::{OpenSocket, OpenSockets};
 pub use stream::{AcceptError, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Stream, Timed};
 pub use tls::{Acceptor, Connector};

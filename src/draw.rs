@@ -5,9 +5,8 @@
 //! a stand-in to every empty seat. A fate that is written once tells everyone why they rose.
 
 use crate::bet::{Agencies, AgencyId};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::stop::{Stop, Stopper};
 use log::error;
-use std::convert::Infallible;
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,8 +45,8 @@ pub struct Draw<R> {
     hall: Mutex<Hall>,
     /// Somebody who waits beside the barrier has to look again.
     look_again: Condvar,
-    decided: Receiver<Infallible>,
-    everyone_told: Receiver<Infallible>,
+    decided: Stop,
+    everyone_told: Stop,
 }
 
 #[derive(Debug)]
@@ -58,9 +57,9 @@ struct Hall {
     /// How many are at the barrier.
     seated: usize,
     /// Dropped when the fate is decided.
-    undecided: Option<Sender<Infallible>>,
+    undecided: Option<Stopper>,
     /// Dropped when every agency has been told.
-    someone_untold: Option<Sender<Infallible>>,
+    someone_untold: Option<Stopper>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +84,8 @@ impl<R: Send + Sync> Draw<R> {
     /// A draw for `agencies` that is still to be held.
     pub fn pending(agencies: Agencies) -> Draw<R> {
         let count = usize::from(agencies.count());
-        let (undecided, decided) = bounded(0);
-        let (someone_untold, everyone_told) = bounded(0);
+        let (undecided, decided) = Stopper::new();
+        let (someone_untold, everyone_told) = Stopper::new();
         let hall = Hall {
             door: Door::Open,
             seats: vec![Seat::default(); count],
@@ -116,13 +115,13 @@ impl<R: Send + Sync> Draw<R> {
         self.fate.get()
     }
 
-    /// Is closed when the fate is decided.
-    pub fn decided(&self) -> &Receiver<Infallible> {
+    /// Returns the stop that comes when the fate is decided.
+    pub fn decided(&self) -> &Stop {
         &self.decided
     }
 
-    /// Is closed when every agency has been told the result.
-    pub fn everyone_told(&self) -> &Receiver<Infallible> {
+    /// Returns the stop that comes when every agency has been told the result.
+    pub fn everyone_told(&self) -> &Stop {
         &self.everyone_told
     }
 
@@ -420,9 +419,7 @@ mod tests {
         let draw = Draw::held(agencies(2), ());
         for (agency, everyone) in [(1, false), (1, false), (2, true)] {
             draw.told(AgencyId::new(agency).expect("it is an agency"));
-            let closed =
-                draw.everyone_told().try_recv().is_err_and(|error| error.is_disconnected());
-            assert_eq!(closed, everyone);
+            assert_eq!(draw.everyone_told().has_come(), everyone);
         }
     }
 }

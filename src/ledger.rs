@@ -2,8 +2,8 @@
 //! got, and holds the draw. To ask it something is to send a message and wait.
 
 use crate::bet::{Agencies, AgencyId};
-use crossbeam_channel::{Receiver, Sender, bounded};
-use std::convert::Infallible;
+use crate::stop::{Stop, Stopper};
+use crossbeam_channel::{Sender, bounded};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ mod winners;
 mod writer;
 
 pub use open::{OpenError, set_aside};
-pub use recovery::{InvalidLine, document_and_number};
+pub use recovery::InvalidLine;
 pub use result::{AgencyResult, DrawResult, InvalidResult};
 pub use verify::{Difference, Verified, verify};
 
@@ -57,7 +57,7 @@ pub struct Found {
 pub struct Ledger {
     requests: Sender<Request>,
     writer: JoinHandle<Result<(), WriterFailed>>,
-    ended: Receiver<Infallible>,
+    ended: Stop,
     tickets: Arc<AtomicU64>,
 }
 
@@ -68,10 +68,7 @@ impl Ledger {
     /// # Errors
     ///
     /// What keeps it from being opened, or [`OpenError::Interrupted`] as soon as `stop` is closed.
-    pub fn open(
-        settings: Settings,
-        stop: &Receiver<Infallible>,
-    ) -> Result<(Ledger, Found), OpenError> {
+    pub fn open(settings: Settings, stop: &Stop) -> Result<(Ledger, Found), OpenError> {
         let (disk, recovered, result) = open::open(&settings, stop)?;
         let found = Found {
             bets: recovered.accounts.iter().map(|account| account.bets).collect(),
@@ -89,10 +86,10 @@ impl Ledger {
         recovered: recovery::Recovered,
         winning_number: u16,
         draw_held: bool,
-        stop: &Receiver<Infallible>,
+        stop: &Stop,
     ) -> std::io::Result<Ledger> {
         let (requests, queue) = bounded(REQUESTS_MAX);
-        let (alive, ended) = bounded(0);
+        let (alive, ended) = Stopper::new();
         let tickets = Arc::new(AtomicU64::new(0));
         let writer = writer::Writer::new(
             disk,
@@ -103,19 +100,19 @@ impl Ledger {
             stop.clone(),
         );
         let writer = std::thread::Builder::new().name("ledger".into()).spawn(move || {
-            let _alive: Sender<Infallible> = alive;
+            let _alive = alive;
             writer.run(&queue)
         })?;
         Ok(Ledger { requests, writer, ended, tickets })
     }
 
     /// Access for one more connection: later ones are newer.
-    pub fn account(&self) -> Account<'_> {
-        Account { requests: &self.requests, ticket: next_ticket(&self.tickets) }
+    pub fn access(&self) -> Access<'_> {
+        Access { requests: &self.requests, ticket: next_ticket(&self.tickets) }
     }
 
-    /// Is closed when the thread has ended, by [`Ledger::close`] or by a failure.
-    pub fn ended(&self) -> &Receiver<Infallible> {
+    /// Returns the stop that comes when the thread has ended, by [`Ledger::close`] or by a failure.
+    pub fn ended(&self) -> &Stop {
         &self.ended
     }
 
@@ -136,22 +133,22 @@ fn next_ticket(tickets: &AtomicU64) -> u64 {
 
 /// A connection's access to the ledger.
 #[derive(Debug)]
-pub struct Account<'l> {
+pub struct Access<'l> {
     requests: &'l Sender<Request>,
     ticket: u64,
 }
 
-impl Account<'_> {
-    /// Stores lines of `bets.csv`, all bets of `agency`, and comes back when they are on disk. The
-    /// buffer is lent to the ledger meanwhile, and comes back as it was unless the ledger has ended.
+impl Access<'_> {
+    /// Stores `rows`, which are `bets` lines of `bets.csv` of `agency`. Blocks until they are on disk.
+    /// The buffer is lent to the ledger meanwhile, and comes back as it was unless the ledger has ended.
     ///
     /// # Errors
     ///
     /// Why none of them is stored.
-    pub fn store(&self, agency: AgencyId, rows: &mut Vec<u8>) -> Result<(), Refused> {
+    pub fn store(&self, agency: AgencyId, bets: u64, rows: &mut Vec<u8>) -> Result<(), Refused> {
         let lent = std::mem::take(rows);
         let (returned, outcome) = self.ask(|reply| {
-            Request::Store(StoreRequest { ticket: self.ticket, agency, rows: lent, reply })
+            Request::Store(StoreRequest { ticket: self.ticket, agency, bets, rows: lent, reply })
         })?;
         *rows = returned;
         outcome
@@ -229,6 +226,8 @@ type StoreAnswer = (Vec<u8>, Result<(), Refused>);
 struct StoreRequest {
     ticket: u64,
     agency: AgencyId,
+    /// How many rows there are.
+    bets: u64,
     rows: Vec<u8>,
     reply: Sender<StoreAnswer>,
 }

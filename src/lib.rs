@@ -4,9 +4,11 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
+//! | 0 | [`stop`] | when to stop |
+//! | 0 | [`lines`] | bounded lines of any reader |
 //! | 0 | [`text`] | text from elsewhere, made fit for a field |
 //! | 0 | [`bet`] | what a valid bet and a valid agency are |
-//! | 0 | [`connection`] | bounded lines over a socket, and who is connected |
+//! | 0 | [`connection`] | sockets in bounded time, and which are open |
 //! | 0 | [`config`] | file, variables and flags become settings |
 //! | 1 | [`protocol`] | commands and replies: text to values and back |
 //! | 1 | [`ledger`] | the thread that owns `bets.csv` |
@@ -18,6 +20,8 @@
 //! `docs/protocol.md` says what travels between the two programs, `docs/architecture.md` how the
 //! parts fit together and which thread does what.
 
+pub mod lines;
+pub mod stop;
 pub mod text;
 
 pub mod bet;

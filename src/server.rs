@@ -3,13 +3,13 @@
 
 use crate::bet::AgencyId;
 use crate::connection::{AcceptError, Acceptor, OpenSockets, Stream, is_timeout};
-use crate::ledger::Account;
+use crate::ledger::Access;
 use crate::protocol::ErrorCode;
 use crate::session::{self, Authorization, Office, REFUSAL_TIME_MAX};
+use crate::stop::{Stop, Stopper};
 use crate::text::LogValue;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, select};
+use crossbeam_channel::select;
 use log::{error, info, warn};
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -55,12 +55,12 @@ pub fn run(
     listener: &TcpListener,
     office: &Office<'_>,
     settings: &Settings,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let sockets = OpenSockets::new();
-    let (go_on, stopping) = bounded(0);
-    let (running, ended) = bounded(0);
+    let (stopper, stopping) = Stopper::new();
+    let (running, ended) = Stopper::new();
     let reception = Reception {
         listener,
         address,
@@ -73,7 +73,7 @@ pub fn run(
     };
     std::thread::scope(|scope| {
         let accepting = Builder::new().name("accept".into());
-        let (accepts, accept_ended) = bounded::<Infallible>(0);
+        let (accepts, accept_ended) = Stopper::new();
         let reception = &reception;
         accepting.spawn_scoped(scope, move || {
             reception.accept(scope, &running);
@@ -82,11 +82,11 @@ pub fn run(
         })?;
 
         wait_for_the_end(office, settings, stop);
-        drop::<Sender<Infallible>>(go_on);
+        stopper.stop();
         office.draw.cancel();
         sockets.close(Shutdown::Read);
         knock(address, &accept_ended);
-        if ended.recv_timeout(STOP_GRACE) == Err(RecvTimeoutError::Timeout) {
+        if !ended.wait_for(STOP_GRACE) {
             // Who is left does not read its answers.
             sockets.close(Shutdown::Both);
         }
@@ -95,19 +95,19 @@ pub fn run(
 }
 
 /// Blocks until there is a reason to stop.
-fn wait_for_the_end(office: &Office<'_>, settings: &Settings, stop: &Receiver<Infallible>) {
-    let never = never();
+fn wait_for_the_end(office: &Office<'_>, settings: &Settings, stop: &Stop) {
+    let never = Stop::never();
     let decided = if settings.exit_after_draw { office.draw.decided() } else { &never };
     let ledger = office.ledger.ended();
     select! {
-        recv(stop) -> _ => return,
-        recv(ledger) -> _ => return,
-        recv(decided) -> _ => {}
+        recv(stop.channel()) -> _ => return,
+        recv(ledger.channel()) -> _ => return,
+        recv(decided.channel()) -> _ => {}
     }
     select! {
-        recv(stop) -> _ => {}
-        recv(ledger) -> _ => {}
-        recv(office.draw.everyone_told()) -> _ => {}
+        recv(stop.channel()) -> _ => {}
+        recv(ledger.channel()) -> _ => {}
+        recv(office.draw.everyone_told().channel()) -> _ => {}
         default(office.message_timeout) => {
             warn!("action: exit_after_draw | result: success | told: not every agency");
         }
@@ -115,7 +115,7 @@ fn wait_for_the_end(office: &Office<'_>, settings: &Settings, stop: &Receiver<In
 }
 
 /// Connects to the server itself until the thread that accepts has noticed that it is to end.
-fn knock(address: SocketAddr, accept_ended: &Receiver<Infallible>) {
+fn knock(address: SocketAddr, accept_ended: &Stop) {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -126,7 +126,7 @@ fn knock(address: SocketAddr, accept_ended: &Receiver<Infallible>) {
         // A knock fails where nobody accepts any more, or where there is no file descriptor for it:
         // then one is freed as the conversations end.
         let _knock = TcpStream::connect_timeout(&door, KNOCK_TIME_MAX);
-        if accept_ended.recv_timeout(KNOCK_TIME_MAX) == Err(RecvTimeoutError::Disconnected) {
+        if accept_ended.wait_for(KNOCK_TIME_MAX) {
             return;
         }
     }
@@ -143,24 +143,23 @@ struct Reception<'r> {
     taken: AtomicUsize,
     /// Places of those who hear that none is free.
     refusals: AtomicUsize,
-    stopping: Receiver<Infallible>,
+    stopping: Stop,
 }
 
 impl Reception<'_> {
     /// Accepts connections until the server is stopping. Every thread that is started holds `running`.
-    fn accept<'s>(&'s self, scope: &'s Scope<'s, '_>, running: &Sender<Infallible>) {
+    fn accept<'s>(&'s self, scope: &'s Scope<'s, '_>, running: &Stopper) {
         for number in 1_u64.. {
             info!("action: accept_connections | result: in_progress | address: {}", self.address);
             let accepted = self.listener.accept();
-            if self.stopping.try_recv() == Err(TryRecvError::Disconnected) {
+            if self.stopping.has_come() {
                 return;
             }
             match accepted {
                 Ok((socket, peer)) => self.receive(scope, number, socket, peer, running),
                 Err(error) => {
                     warn!("action: accept_connections | result: fail | error: {error}");
-                    let stopped = self.stopping.recv_timeout(ACCEPT_PAUSE);
-                    if stopped == Err(RecvTimeoutError::Disconnected) {
+                    if self.stopping.wait_for(ACCEPT_PAUSE) {
                         return;
                     }
                 }
@@ -184,7 +183,7 @@ impl Reception<'_> {
         number: u64,
         socket: TcpStream,
         peer: SocketAddr,
-        running: &Sender<Infallible>,
+        running: &Stopper,
     ) {
         let ip = peer.ip().to_canonical();
         info!("action: accept_connections | result: success | ip: {ip}");
@@ -208,13 +207,13 @@ impl Reception<'_> {
             warn!("action: refuse_connection | result: success | ip: {ip} | told: nothing");
             return;
         }
-        let account = self.office.ledger.account();
+        let access = self.office.ledger.access();
         let Some(open) = self.sockets.register(Arc::new(socket)) else { return };
         let running = running.clone();
         let name = format!("session-{number}");
         let started = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
             let _running = running;
-            self.attend(open.socket(), ip, account, place.is_some());
+            self.attend(open.socket(), ip, access, place.is_some());
             // First its place is free, then its peer can see that it is.
             drop((place, refusal));
             drop(open);
@@ -228,14 +227,14 @@ impl Reception<'_> {
     }
 
     /// Talks with a peer, or tells it that there is no place for it.
-    fn attend(&self, socket: &TcpStream, ip: IpAddr, account: Account<'_>, has_place: bool) {
+    fn attend(&self, socket: &TcpStream, ip: IpAddr, access: Access<'_>, has_place: bool) {
         if !has_place {
             warn!("action: refuse_connection | result: success | ip: {ip}");
         }
         let time = if has_place { self.office.message_timeout } else { REFUSAL_TIME_MAX };
         let Some((stream, authorization)) = self.identify(socket, ip, time) else { return };
         if has_place {
-            session::converse(&stream, authorization, account, self.office, &self.stopping);
+            session::converse(&stream, authorization, access, self.office, &self.stopping);
         } else {
             let max = self.settings.max_connections;
             let detail = format_args!("{max} connections are open, which is all there may be");

@@ -13,16 +13,16 @@ pub use status::status;
 
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
-use crate::connection::{GrowthBudget, LineBuffer, Stream, Timed, is_timeout};
+use crate::connection::{Stream, Timed, is_timeout};
 use crate::draw::{Attended, Draw, Fate};
-use crate::ledger::{Account, DrawResult, HoldFailed, Ledger, Standing};
+use crate::ledger::{Access, DrawResult, HoldFailed, Ledger, Standing};
+use crate::lines::{GrowthBudget, LineBuffer};
 use crate::protocol::{
     BatchReader, Command, Effect, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Refusal, Reply,
 };
-use crossbeam_channel::{Receiver, TryRecvError};
+use crate::stop::Stop;
 use log::{error, info, warn};
 use outcome::{log_bets, log_refused, refusal_of, stopping, stored};
-use std::convert::Infallible;
 use std::fmt;
 use std::io::Write;
 use std::time::Duration;
@@ -54,14 +54,14 @@ pub struct Office<'o> {
 pub fn converse(
     stream: &Stream<'_>,
     authorization: Authorization,
-    account: Account<'_>,
+    access: Access<'_>,
     office: &Office<'_>,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) {
     let mut session = Session {
         stream,
         authorization,
-        account,
+        access,
         office,
         stop,
         speaker: None,
@@ -129,9 +129,9 @@ impl From<Refusal> for End {
 struct Session<'s> {
     stream: &'s Stream<'s>,
     authorization: Authorization,
-    account: Account<'s>,
+    access: Access<'s>,
     office: &'s Office<'s>,
-    stop: &'s Receiver<Infallible>,
+    stop: &'s Stop,
     speaker: Option<Speaker>,
     gathered: GatheredBatches,
     open: OpenBatch,
@@ -161,7 +161,7 @@ struct OpenBatch {
 
 impl Session<'_> {
     fn run(&mut self) -> Result<(), End> {
-        let mut lines = LineBuffer::new(MESSAGE_BYTES_MAX, self.office.buffers);
+        let mut lines = LineBuffer::growing(MESSAGE_BYTES_MAX, self.office.buffers);
         let mut reader = Timed::new(self.stream, self.office.message_timeout);
         while self.receive(&mut lines, &mut reader)? {
             let mut completed = self.gather(&mut lines);
@@ -188,7 +188,7 @@ impl Session<'_> {
     /// Takes what has arrived, or waits until something does; `false` where the peer has left.
     fn receive(&self, lines: &mut LineBuffer<'_>, reader: &mut Timed<'_>) -> Result<bool, End> {
         let count = lines.fill(reader);
-        if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+        if self.stop.has_come() {
             return Err(stopping("the server is stopping").into());
         }
         match count {
@@ -241,7 +241,8 @@ impl Session<'_> {
         if self.gathered.bets.is_empty() {
             return Ok(());
         }
-        let outcome = self.account.store(agency, &mut self.gathered.rows);
+        let bets = self.gathered.bets.iter().copied().map(u64::from).sum();
+        let outcome = self.access.store(agency, bets, &mut self.gathered.rows);
         let refusal = outcome.err().map(refusal_of).transpose()?;
         if refusal.is_none() {
             log_bets(&self.gathered.rows, &self.gathered.bets);
@@ -324,7 +325,7 @@ impl Session<'_> {
             stored(&[0], &mut self.answers);
             return Ok(());
         };
-        match self.account.store(speaker.agency, &mut self.open.rows) {
+        match self.access.store(speaker.agency, self.open.bets.into(), &mut self.open.rows) {
             Ok(()) => {
                 log_bets(&self.open.rows, &[self.open.bets]);
                 stored(&[self.open.bets], &mut self.answers);
@@ -339,7 +340,7 @@ impl Session<'_> {
     fn winners(&mut self, agency: AgencyId, lines: &mut LineBuffer<'_>) -> Result<(), End> {
         self.between_batches()?;
         self.speak_for(agency)?;
-        if let Err(refused) = self.account.finish(agency) {
+        if let Err(refused) = self.access.finish(agency) {
             return Err(refusal_of(refused)?.into());
         }
 
@@ -350,7 +351,7 @@ impl Session<'_> {
         self.gathered = GatheredBatches::default();
         self.answers = Vec::new();
 
-        let hold = || match self.account.hold_draw() {
+        let hold = || match self.access.hold_draw() {
             Ok(result) => {
                 info!("action: sorteo | result: success");
                 Fate::Held(result)
@@ -386,7 +387,7 @@ impl Session<'_> {
     fn resume(&mut self, agency: AgencyId) -> Result<(), End> {
         self.between_batches()?;
         self.speak_for(agency)?;
-        let standing = self.account.resume(agency).map_err(|_| End::Ledger)?;
+        let standing = self.access.resume(agency).map_err(|_| End::Ledger)?;
         let Standing { bets, last } = &standing;
         let last = last.as_ref().map(|(document, number)| LastBet { document, number });
         Reply::Resume { bets: *bets, last }.write(&mut self.answers);
@@ -395,7 +396,7 @@ impl Session<'_> {
 
     /// Tells how the lottery stands.
     fn status(&mut self) -> Result<(), End> {
-        let status = status(&self.account, self.office.draw).map_err(|_| End::Ledger)?;
+        let status = status(&self.access, self.office.draw).map_err(|_| End::Ledger)?;
         Reply::Status(status).write(&mut self.answers);
         Ok(())
     }

@@ -5,7 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use loteria::bet::{Agencies, Bet};
-use loteria::ledger::{Difference, Settings, document_and_number, verify};
+use loteria::bet::row::document_and_number;
+use loteria::ledger::{Difference, Settings, verify};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 

@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use loteria::bet::row::write_row;
 use loteria::bet::{Agencies, AgencyId};
-use loteria::connection::{GrowthBudget, LineBuffer};
+use loteria::lines::{GrowthBudget, LineBuffer};
 use loteria::protocol::{BatchReader, Command, MESSAGE_BYTES_MAX};
 use std::io::Read;
 
@@ -54,7 +54,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     let agencies = Agencies::new(12).expect("12 is a number of agencies");
     let agency = AgencyId::new(1).expect("1 is an agency");
     let reader = BatchReader::new(agency, agencies);
-    let mut lines = LineBuffer::new(MESSAGE_BYTES_MAX, &BUDGET);
+    let mut lines = LineBuffer::growing(MESSAGE_BYTES_MAX, &BUDGET);
     let mut pieces = Pieces(data, 1 + usize::from(piece) * 16);
     let mut seen = Vec::new();
     'conversation: while lines.fill(&mut pieces).expect("a slice can be read") > 0 {

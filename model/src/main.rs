@@ -8,6 +8,9 @@
 mod bet {
     pub use loteria::bet::{Agencies, AgencyId};
 }
+mod stop {
+    pub use loteria::stop::{Stop, Stopper};
+}
 #[allow(dead_code, reason = "the server uses more of it than the model")]
 mod draw {
     include!(concat!(env!("OUT_DIR"), "/draw.rs"));
@@ -131,7 +134,7 @@ impl Meeting {
                 seen.failed.fetch_add(1, Ordering::Relaxed);
             }
         }
-        assert!(draw.decided().try_recv().is_err_and(|error| error.is_disconnected()));
+        assert!(draw.decided().has_come());
         for (times, superseded) in self.arrivals.iter().zip(superseded) {
             // The one in the seat and the newest beside it always wait; where the program stops a
             // stand-in may have the seat.

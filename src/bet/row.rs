@@ -80,6 +80,16 @@ pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
     writer.write_record(fields).expect("a vector takes all that is written to it");
 }
 
+/// Returns document and number of a valid line of `bets.csv`, with or without its line end; `None` for
+/// other text.
+pub fn document_and_number(row: &[u8]) -> Option<(String, String)> {
+    let text = std::str::from_utf8(row).ok()?;
+    let mut from_the_end = text.trim_end_matches('\n').rsplit(',');
+    let number = from_the_end.next()?.to_owned();
+    let document = from_the_end.nth(1)?.to_owned();
+    Some((document, number))
+}
+
 /// What is wrong with a line of CSV.
 ///
 /// Its text begins with the field at fault, or with `line`.

@@ -4,17 +4,16 @@ mod process;
 mod progress;
 
 use clap::Parser;
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::info;
 use loteria::bet::{AgencyId, Bet};
 use loteria::client::{self, Failed, Observer, SingleBet};
 use loteria::config::{ClientConfig, Flags, Sources};
 use loteria::connection::Connector;
 use loteria::protocol::{AgencyState, AgencyStatus, DrawStatus, Status};
+use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
 use process::{Failure, SignalWatch};
 use progress::Progress;
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -235,7 +234,7 @@ fn run(
     settings: &client::Settings,
     work: Work,
     progress: &Progress,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<(), Failure> {
     match work_until(settings, work, progress, stop) {
         Ok(()) | Err(Failed::Stopped) => Ok(()),
@@ -247,7 +246,7 @@ fn work_until(
     settings: &client::Settings,
     work: Work,
     progress: &Progress,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<(), Failed> {
     match work {
         Work::Status => {
@@ -271,12 +270,12 @@ fn run_and_ask(
     agencies: Vec<(AgencyId, PathBuf)>,
     settings: &client::Settings,
     progress: &Progress,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<(), Failed> {
-    let (working, done) = bounded::<Infallible>(0);
+    let (working, done) = Stopper::new();
     thread::scope(|scope| {
         let asking = || {
-            while done.recv_timeout(ASK_PERIOD) == Err(RecvTimeoutError::Timeout) {
+            while !done.wait_for(ASK_PERIOD) {
                 // A server that does not know the question is no reason for anything.
                 if progress.anyone_waits()
                     && let Ok(status) = client::status(settings, &done)

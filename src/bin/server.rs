@@ -5,17 +5,17 @@ mod process;
 
 use board::Board;
 use clap::Parser;
-use crossbeam_channel::Receiver;
 use log::{info, warn};
 use loteria::config::{Flags, ServerConfig, Sources};
-use loteria::connection::{Acceptor, GrowthBudget};
+use loteria::connection::Acceptor;
 use loteria::draw::Draw;
 use loteria::ledger::{self, Found, Ledger, OpenError};
+use loteria::lines::GrowthBudget;
 use loteria::server;
 use loteria::session::Office;
+use loteria::stop::Stop;
 use loteria::text::LogValue;
 use process::{Failure, SignalWatch};
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -145,7 +145,7 @@ fn run(
     tls: Option<Acceptor>,
     arguments: &Arguments,
     board: &Board,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<(), Failure> {
     let settings = ledger::Settings {
         bets: config.bets.clone(),
@@ -166,7 +166,7 @@ fn serve(
     settings: ledger::Settings,
     new_draw: bool,
     board: &Board,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<(), Failure> {
     // The port is taken first: nothing is touched where another server has it.
     let listener = TcpListener::bind(&config.address)
@@ -281,7 +281,7 @@ fn set_aside(settings: &ledger::Settings) -> Result<(), Failure> {
 }
 
 /// Says on stdout whether the files agree.
-fn verify(settings: &ledger::Settings, stop: &Receiver<Infallible>) -> Result<(), Failure> {
+fn verify(settings: &ledger::Settings, stop: &Stop) -> Result<(), Failure> {
     let verified = match ledger::verify(settings, stop) {
         Ok(verified) => verified,
         Err(OpenError::Interrupted) => return Ok(()),

@@ -6,10 +6,9 @@ use super::retry::Retry;
 use super::{Failed, Settings};
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
+use crate::stop::Stop;
 use crate::text::LogValue;
-use crossbeam_channel::{Receiver, TryRecvError};
 use log::{info, warn};
-use std::convert::Infallible;
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ const EMFILE: i32 = 24;
 pub(super) struct Attempts<'a> {
     pub(super) id: AgencyId,
     pub(super) settings: &'a Settings,
-    pub(super) stop: &'a Receiver<Infallible>,
+    pub(super) stop: &'a Stop,
     /// Shut when the program stops.
     pub(super) sockets: &'a OpenSockets,
     /// Shared by all who connect.
@@ -100,6 +99,6 @@ impl Attempts<'_> {
     }
 
     fn is_stopping(&self) -> bool {
-        self.stop.try_recv() == Err(TryRecvError::Disconnected)
+        self.stop.has_come()
     }
 }

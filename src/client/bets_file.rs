@@ -2,11 +2,10 @@
 
 use crate::bet::row::{Fields, InvalidRow};
 use crate::bet::{PlainBet, plain_bet};
-use crate::connection::{GrowthBudget, LineBuffer, LineTooLong};
+use crate::lines::{LineBuffer, LineTooLong};
+use crate::stop::Stop;
 use crate::text::LogValue;
-use crossbeam_channel::{Receiver, TryRecvError};
 use log::info;
-use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek};
@@ -16,8 +15,6 @@ use std::path::{Path, PathBuf};
 const LINE_BYTES_MAX: usize = 8192;
 /// What some programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-/// What the buffers of all files may grow by, in bytes.
-static BUFFERS: GrowthBudget = GrowthBudget::new(16 << 20);
 
 /// A file of valid bets.
 #[derive(Debug)]
@@ -31,7 +28,7 @@ impl BetsFile {
     /// Opens the file at `path` and checks every line of it; `report` hears of each that is no bet.
     pub(super) fn check(
         path: &Path,
-        stop: &Receiver<Infallible>,
+        stop: &Stop,
         mut report: impl FnMut(String),
     ) -> Result<BetsFile, FileFailed> {
         let failed = |error| FileFailed::Io { path: path.to_owned(), error };
@@ -76,12 +73,12 @@ impl BetsFile {
     /// Those of `visit`; the file cannot be read; `stop` was closed.
     pub(super) fn each_line<E: From<FileFailed>>(
         &self,
-        stop: &Receiver<Infallible>,
+        stop: &Stop,
         mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let failed = |error| FileFailed::Io { path: self.path.clone(), error };
         (&self.file).rewind().map_err(failed)?;
-        let mut lines = LineBuffer::new(LINE_BYTES_MAX, &BUFFERS);
+        let mut lines = LineBuffer::fixed(LINE_BYTES_MAX);
         let mut number = 0;
         loop {
             let marked = number == 0 && lines.rest().starts_with(BYTE_ORDER_MARK);
@@ -111,12 +108,8 @@ impl BetsFile {
     }
 
     /// Reads on; `false` at the end of the file.
-    fn fill(
-        &self,
-        lines: &mut LineBuffer<'_>,
-        stop: &Receiver<Infallible>,
-    ) -> Result<bool, FileFailed> {
-        if stop.try_recv() == Err(TryRecvError::Disconnected) {
+    fn fill(&self, lines: &mut LineBuffer<'_>, stop: &Stop) -> Result<bool, FileFailed> {
+        if stop.has_come() {
             return Err(FileFailed::Stopped);
         }
         let count = lines.fill(&mut &self.file);

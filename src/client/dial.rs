@@ -1,8 +1,8 @@
 //! Reaching the server, and being stopped meanwhile.
 
 use crate::connection::is_timeout;
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
-use std::convert::Infallible;
+use crate::stop::Stop;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread::Builder;
@@ -29,13 +29,9 @@ impl Dials {
     }
 
     /// A connection to `address`, `HOST:PORT`, in its turn; `None` where `stop` was closed meanwhile.
-    pub(super) fn dial(
-        &self,
-        address: &str,
-        stop: &Receiver<Infallible>,
-    ) -> io::Result<Option<TcpStream>> {
+    pub(super) fn dial(&self, address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> {
         select! {
-            recv(stop) -> _ => return Ok(None),
+            recv(stop.channel()) -> _ => return Ok(None),
             send(self.take, ()) -> _ => {}
         }
         let outcome = dial(address, stop);
@@ -49,7 +45,7 @@ impl Dials {
 ///
 /// Looking a name up cannot be interrupted, so it is done by a thread that is left alone when the
 /// program stops: the only one that is not joined.
-pub(super) fn dial(address: &str, stop: &Receiver<Infallible>) -> io::Result<Option<TcpStream>> {
+pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> {
     let (connected, outcome) = bounded(1);
     let owned = address.to_owned();
     Builder::new().name("connect".into()).spawn(move || {
@@ -57,7 +53,7 @@ pub(super) fn dial(address: &str, stop: &Receiver<Infallible>) -> io::Result<Opt
         let _stopped = connected.send(connect(&owned));
     })?;
     select! {
-        recv(stop) -> _ => Ok(None),
+        recv(stop.channel()) -> _ => Ok(None),
         recv(outcome) -> outcome => match outcome {
             Ok(stream) => stream.map(Some),
             Err(_) => Err(io::Error::other("the thread that connects panicked")),
@@ -98,10 +94,6 @@ fn connect_to(address: &SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Waits for `time`; `false` as soon as `stop` is closed.
-pub(super) fn pause(time: Duration, stop: &Receiver<Infallible>) -> bool {
-    select! {
-        recv(stop) -> _ => false,
-        recv(never::<Infallible>()) -> _ => false,
-        default(time) => true,
-    }
+pub(super) fn pause(time: Duration, stop: &Stop) -> bool {
+    !stop.wait_for(time)
 }

@@ -6,9 +6,8 @@ use super::dial::Dials;
 use super::{Failed, Settings, watched};
 use crate::bet::{AgencyId, Bet};
 use crate::protocol::{BatchWriter, Command, Reply};
-use crossbeam_channel::Receiver;
+use crate::stop::Stop;
 use log::info;
-use std::convert::Infallible;
 
 /// A bet and where it is placed.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +23,7 @@ pub struct SingleBet<'a> {
 /// # Errors
 ///
 /// [`Failed::Stopped`] as soon as `stop` is closed, or why it is not known to be stored.
-pub fn place(
-    single: SingleBet<'_>,
-    settings: &Settings,
-    stop: &Receiver<Infallible>,
-) -> Result<(), Failed> {
+pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<(), Failed> {
     watched(stop, |sockets| {
         let dials = Dials::new();
         let attempts = Attempts { id: single.agency, settings, stop, sockets, dials: &dials };

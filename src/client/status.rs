@@ -5,9 +5,8 @@ use super::dial::dial;
 use super::{Failed, Settings, watched};
 use crate::bet::AGENCIES_MAX;
 use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply, Status};
-use crossbeam_channel::Receiver;
+use crate::stop::Stop;
 use log::info;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 /// The most bytes of one agency in a status.
@@ -18,7 +17,7 @@ const AGENCY_BYTES_MAX: usize = 40;
 /// # Errors
 ///
 /// [`Failed::Stopped`] as soon as `stop` is closed, or why there is no answer.
-pub fn status(settings: &Settings, stop: &Receiver<Infallible>) -> Result<Status, Failed> {
+pub fn status(settings: &Settings, stop: &Stop) -> Result<Status, Failed> {
     watched(stop, |sockets| {
         let address = &settings.server_address;
         let failed = |error| Failed::NoServer(format!("{address}: {error}"));

@@ -4,8 +4,7 @@ use super::Settings;
 use super::disk::{FileDisk, sync_directory_of};
 use super::recovery::{self, InvalidLine, Recovered};
 use super::result::{DrawResult, InvalidResult};
-use crossbeam_channel::Receiver;
-use std::convert::Infallible;
+use crate::stop::Stop;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) fn open(
     settings: &Settings,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<(FileDisk, Recovered, Option<DrawResult>), OpenError> {
     let bets = lock(&settings.bets)?;
     let result = DrawResult::load(&settings.result)?;
@@ -39,11 +38,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 
 /// Checks every line, cuts off one that was never completed, and makes the rest durable: a line that
 /// a server wrote and did not live to sync is told to nobody before it is on disk.
-fn recover(
-    bets: &File,
-    settings: &Settings,
-    stop: &Receiver<Infallible>,
-) -> Result<Recovered, OpenError> {
+fn recover(bets: &File, settings: &Settings, stop: &Stop) -> Result<Recovered, OpenError> {
     let path = &settings.bets;
     let recovered = recovery::check(bets, settings.agencies, stop)
         .map_err(|failed| OpenError::checking(path, failed))?;

@@ -3,16 +3,13 @@
 
 use crate::bet::row::{Fields, InvalidRow, write_row};
 use crate::bet::{Agencies, AgencyId, plain_bet};
-use crate::connection::{GrowthBudget, LineBuffer};
-use crossbeam_channel::{Receiver, TryRecvError};
-use std::convert::Infallible;
+use crate::lines::LineBuffer;
+use crate::stop::Stop;
 use std::fmt;
 use std::io::{self, Read};
 
 /// No line that was ever written is longer than this, in bytes, its end included.
 const LINE_BYTES_MAX: usize = 8192;
-/// As much as one line buffer can ever want.
-static BUFFER: GrowthBudget = GrowthBudget::new(1 << 20);
 
 /// What is known of an agency from its lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,15 +62,15 @@ impl std::error::Error for InvalidLine {}
 pub(super) fn check(
     mut reader: impl Read,
     agencies: Agencies,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<Recovered, CheckFailed> {
-    let mut lines = LineBuffer::new(LINE_BYTES_MAX, &BUFFER);
+    let mut lines = LineBuffer::fixed(LINE_BYTES_MAX);
     let mut count = Count::new(agencies);
     loop {
         if let Err(line) = count.add(&mut lines) {
             return end_of_endless_line(lines, reader, count, line);
         }
-        if stop.try_recv() == Err(TryRecvError::Disconnected) {
+        if stop.has_come() {
             return Err(CheckFailed::Interrupted);
         }
         match lines.fill(&mut reader) {
@@ -209,24 +206,14 @@ fn agency_of(line: &[u8], agencies: Agencies) -> Result<AgencyId, InvalidRow> {
 /// The most digits of an agency's number.
 const AGENCY_BYTES_MAX: usize = 5;
 
-/// Document and number of a valid line of `bets.csv`, with or without its line end; `None` of a text
-/// that is none.
-pub fn document_and_number(row: &[u8]) -> Option<(String, String)> {
-    let text = std::str::from_utf8(row).ok()?;
-    let mut from_the_end = text.trim_end_matches('\n').rsplit(',');
-    let number = from_the_end.next()?.to_owned();
-    let document = from_the_end.nth(1)?.to_owned();
-    Some((document, number))
-}
-
 #[cfg(test)]
 mod tests {
     //! Whatever byte a crash cuts the file at, what is left is read, goes on and is read again.
 
-    use super::{CheckFailed, Counted, InvalidLine, Recovered, check, document_and_number};
+    use super::{CheckFailed, Counted, InvalidLine, Recovered, check};
     use crate::bet::Agencies;
-    use crossbeam_channel::{bounded, never};
-    use std::convert::Infallible;
+    use crate::bet::row::document_and_number;
+    use crate::stop::{Stop, Stopper};
 
     const ROWS: [&str; 4] = [
         "1,Ana,Paz,1234567,2000-01-01,7574\n",
@@ -240,7 +227,7 @@ mod tests {
     }
 
     fn checked(content: &[u8]) -> Recovered {
-        check(content, agencies(), &never()).expect("it is valid")
+        check(content, agencies(), &Stop::never()).expect("it is valid")
     }
 
     fn counts(recovered: &Recovered) -> Vec<u64> {
@@ -300,27 +287,27 @@ mod tests {
             ("1,Ana,Paz,1234567,2000-01-01,\"7574\"\n", "line: must have quotes only"),
         ] {
             let content = [ROWS[0], ROWS[1], row, ROWS[2]].concat();
-            let failed = check(content.as_bytes(), agencies(), &never());
+            let failed = check(content.as_bytes(), agencies(), &Stop::never());
             let Err(CheckFailed::Invalid(line)) = failed else { panic!("{row:?}: {failed:?}") };
             assert!(line.to_string().starts_with(&format!("3: {reason}")), "{row:?}: {line}");
         }
         let endless = [ROWS[0].as_bytes(), &vec![b'1'; 20_000]].concat();
-        let failed = check(endless.as_slice(), agencies(), &never());
+        let failed = check(endless.as_slice(), agencies(), &Stop::never());
         let recovered = failed.expect("what a crash left is no line");
         assert_eq!((recovered.bytes, recovered.torn_bytes), (ROWS[0].len() as u64, 20_000));
         let ended = [endless.as_slice(), b"\n"].concat();
         let expected = InvalidLine { number: 2, reason: None };
-        let failed = check(ended.as_slice(), agencies(), &never());
+        let failed = check(ended.as_slice(), agencies(), &Stop::never());
         assert!(matches!(failed, Err(CheckFailed::Invalid(line)) if line == expected));
         // A file without a single line of ours is not ours to cut.
-        let failed = check([0; 20_000].as_slice(), agencies(), &never());
+        let failed = check([0; 20_000].as_slice(), agencies(), &Stop::never());
         let expected = InvalidLine { number: 1, reason: None };
         assert!(matches!(failed, Err(CheckFailed::Invalid(line)) if line == expected));
     }
 
     #[test]
     fn reading_ends_when_the_program_stops() {
-        let (go_on, stop) = bounded::<Infallible>(0);
+        let (go_on, stop) = Stopper::new();
         drop(go_on);
         let failed = check(ROWS[0].as_bytes(), agencies(), &stop);
         assert!(matches!(failed, Err(CheckFailed::Interrupted)));

@@ -13,7 +13,8 @@ use super::recovery::{self, Recovered};
 use super::writer::Writer;
 use super::{HoldFailed, Refused, Request, StoreAnswer, StoreRequest, WriterFailed};
 use crate::bet::{Agencies, AgencyId};
-use crossbeam_channel::{Receiver, bounded, never};
+use crate::stop::Stop;
+use crossbeam_channel::{Receiver, bounded};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -165,7 +166,7 @@ fn stored_of(content: &[u8], agency: AgencyId) -> Vec<String> {
 }
 
 fn recover(content: &[u8]) -> Recovered {
-    recovery::check(content, agencies(), &never()).expect("what is left can be recovered")
+    recovery::check(content, agencies(), &Stop::never()).expect("what is left can be recovered")
 }
 
 /// An agency with one batch on its way at a time, as a connection has it.
@@ -184,9 +185,10 @@ impl Sender {
             return None;
         }
         let rows = rows_of(self.agency)[self.confirmed..end].concat().into_bytes();
+        let bets = (end - self.confirmed) as u64;
         let (reply, answer) = bounded(1);
         self.waiting = Some((end, answer));
-        Some(Request::Store(StoreRequest { ticket: 1, agency: self.agency, rows, reply }))
+        Some(Request::Store(StoreRequest { ticket: 1, agency: self.agency, bets, rows, reply }))
     }
 
     fn hear(&mut self) {
@@ -225,7 +227,7 @@ fn live(content: &[u8], random: &mut Random, one_fails_in: u64) -> (Vec<Sender>,
         left,
     };
     let tickets = Arc::new(AtomicU64::new(2));
-    let mut writer = Writer::new(disk, recovered, 7574, false, tickets, never());
+    let mut writer = Writer::new(disk, recovered, 7574, false, tickets, Stop::never());
     loop {
         let mut sent = 0;
         let mut alive = true;
@@ -308,13 +310,13 @@ fn writer_with(content: &str, one_fails_in: u64) -> (Writer<SimulatedDisk>, mpsc
     };
     let recovered = recover(content.as_bytes());
     let tickets = Arc::new(AtomicU64::new(2));
-    (Writer::new(disk, recovered, 7574, false, tickets, never()), was_left)
+    (Writer::new(disk, recovered, 7574, false, tickets, Stop::never()), was_left)
 }
 
 fn store(writer: &mut Writer<SimulatedDisk>, rows: &str) -> Option<Result<(), Refused>> {
     let (reply, answer) = bounded(1);
     let agency = AgencyId::new(1).expect("1 is an agency");
-    let store = StoreRequest { ticket: 1, agency, rows: rows.as_bytes().to_vec(), reply };
+    let store = StoreRequest { ticket: 1, agency, bets: 1, rows: rows.as_bytes().to_vec(), reply };
     let _failed = writer.take(Request::Store(store)).and_then(|()| writer.commit());
     answer.try_recv().ok().map(|(_, outcome)| outcome)
 }

@@ -3,8 +3,7 @@
 use super::recovery::{self, InvalidLine};
 use super::result::{AgencyResult, DrawResult};
 use super::{OpenError, Settings, winners};
-use crossbeam_channel::Receiver;
-use std::convert::Infallible;
+use crate::stop::Stop;
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -91,7 +90,7 @@ fn list(documents: &[String]) -> String {
 /// # Errors
 ///
 /// A file cannot be read, or `stop` was closed.
-pub fn verify(settings: &Settings, stop: &Receiver<Infallible>) -> Result<Verified, OpenError> {
+pub fn verify(settings: &Settings, stop: &Stop) -> Result<Verified, OpenError> {
     let result = DrawResult::load(&settings.result)?;
     let mut verified = Verified { bets: 0, result, differences: Vec::new() };
     let open = || read(&settings.bets);

@@ -1,11 +1,10 @@
 //! Finding the winners: one pass over `bets.csv` in large pieces, of any length, in bounded memory
 //! but for the winners themselves.
 
-use super::recovery::document_and_number;
+use crate::bet::row::document_and_number;
 use crate::bet::{Agencies, AgencyId};
-use crossbeam_channel::{Receiver, TryRecvError};
+use crate::stop::Stop;
 use memchr::memmem::Finder;
-use std::convert::Infallible;
 use std::io::{self, Read};
 
 /// How much is read at once, in bytes.
@@ -17,7 +16,7 @@ pub(super) fn find(
     mut bets: impl Read,
     agencies: Agencies,
     winning_number: u16,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> io::Result<Option<Vec<Vec<String>>>> {
     let mut winners = vec![Vec::new(); agencies.count().into()];
     // Every way to write the number ends like this; what may stand before it are a comma and zeros.
@@ -32,7 +31,7 @@ pub(super) fn find(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        if stop.try_recv() == Err(TryRecvError::Disconnected) {
+        if stop.has_come() {
             return Ok(None);
         }
         let arrived = kept + count;
@@ -64,7 +63,7 @@ mod tests {
 
     use super::find;
     use crate::bet::Agencies;
-    use crossbeam_channel::never;
+    use crate::stop::Stop;
     use std::io::{self, Read};
 
     /// Gives so many bytes at a time.
@@ -93,7 +92,7 @@ mod tests {
         let agencies = Agencies::new(3).expect("3 is a number of agencies");
         for bytes in [1, 2, 3, 7, 50, 1 << 20] {
             let bets = Dripping(BETS.as_bytes(), bytes);
-            let winners = find(bets, agencies, 75, &never()).expect("it can be read");
+            let winners = find(bets, agencies, 75, &Stop::never()).expect("it can be read");
             let expected =
                 vec![vec!["1000001", "1000003", "1000001"], vec!["1000002", "1000007"], vec![]];
             assert_eq!(winners.expect("nothing stops it"), expected, "{bytes} bytes at a time");
@@ -105,7 +104,7 @@ mod tests {
         let bets = b"1,A,B,1000001,2000-01-01,0\n1,A,B,1000002,2000-01-01,0000\n\
             1,A,B,1000003,2000-01-01,10\n";
         let agencies = Agencies::new(1).expect("1 is a number of agencies");
-        let winners = find(bets.as_slice(), agencies, 0, &never()).expect("it can be read");
+        let winners = find(bets.as_slice(), agencies, 0, &Stop::never()).expect("it can be read");
         assert_eq!(winners.expect("nothing stops it"), [["1000001", "1000002"]]);
     }
 }

@@ -1,15 +1,16 @@
 //! The thread: a loop that takes what is asked, stores batches in groups, and answers after the disk.
 
 use super::disk::Disk;
-use super::recovery::{Counted, Recovered, document_and_number};
+use super::recovery::{Counted, Recovered};
 use super::result::{AgencyResult, DrawResult};
 use super::winners;
 use super::{
     AgencyCount, HoldFailed, Refused, Request, Standing, StoreRequest, WriterFailed, next_ticket,
 };
 use crate::bet::Agencies;
+use crate::bet::row::document_and_number;
+use crate::stop::Stop;
 use crossbeam_channel::Receiver;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -35,7 +36,7 @@ pub(super) struct Writer<D> {
     winning_number: u16,
     draw_held: bool,
     tickets: Arc<AtomicU64>,
-    stop: Receiver<Infallible>,
+    stop: Stop,
     group: Group,
 }
 
@@ -53,7 +54,7 @@ impl<D: Disk> Writer<D> {
         winning_number: u16,
         draw_held: bool,
         tickets: Arc<AtomicU64>,
-        stop: Receiver<Infallible>,
+        stop: Stop,
     ) -> Writer<D> {
         let account = |counted| Account { counted, fence: 0, finished: false };
         Writer {
@@ -169,7 +170,7 @@ impl<D: Disk> Writer<D> {
         self.bytes += self.group.rows.len() as u64;
         let accounts = &mut self.accounts;
         self.group.answer(|store| {
-            accounts[store.agency.index()].counted.add(&store.rows);
+            accounts[store.agency.index()].counted.add(store.bets, &store.rows);
             Ok(())
         });
         Ok(())
@@ -232,8 +233,8 @@ impl StoreRequest {
 
 impl Counted {
     /// Counts lines that were stored.
-    fn add(&mut self, rows: &[u8]) {
-        self.bets += memchr::memchr_iter(b'\n', rows).count() as u64;
+    fn add(&mut self, bets: u64, rows: &[u8]) {
+        self.bets += bets;
         let ended = rows.len().saturating_sub(1);
         let last = memchr::memrchr(b'\n', &rows[..ended]).map_or(0, |before| before + 1);
         self.last_row.clear();

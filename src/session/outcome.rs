@@ -1,7 +1,8 @@
 //! What became of batches, as the peer is told and as the log says.
 
 use super::End;
-use crate::ledger::{Refused, document_and_number};
+use crate::bet::row::document_and_number;
+use crate::ledger::Refused;
 use crate::protocol::{ErrorCode, Refusal, Reply};
 use crate::text::{LogLines, excerpt};
 use log::{Level, info, log_enabled};

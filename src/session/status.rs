@@ -1,7 +1,7 @@
 //! How the lottery stands, put together of what the ledger and the draw know.
 
 use crate::draw::{Draw, Fate};
-use crate::ledger::{Account, AgencyCount, DrawResult, Refused};
+use crate::ledger::{Access, AgencyCount, DrawResult, Refused};
 use crate::protocol::{AgencyState, AgencyStatus, DrawStatus, Status};
 
 /// How the lottery stands.
@@ -9,8 +9,8 @@ use crate::protocol::{AgencyState, AgencyStatus, DrawStatus, Status};
 /// # Errors
 ///
 /// [`Refused::Ended`].
-pub fn status(account: &Account<'_>, draw: &Draw<DrawResult>) -> Result<Status, Refused> {
-    let counts = account.count()?;
+pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, Refused> {
+    let counts = access.count()?;
     let agency = |(count, waiting): (AgencyCount, bool)| AgencyStatus {
         bets: count.bets,
         state: match (count.finished, waiting) {

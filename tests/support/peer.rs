@@ -2,14 +2,14 @@
 //! with it in plain bytes. Every wait has an end, and a failure prints what was said until then, in
 //! the notation of `docs/protocol.md`.
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use loteria::bet::Agencies;
-use loteria::connection::GrowthBudget;
 use loteria::draw::Draw;
 use loteria::ledger::{self, Ledger, OpenError};
+use loteria::lines::GrowthBudget;
 use loteria::protocol::ErrorCode;
+use loteria::stop::{Stop, Stopper};
 use loteria::{server, session};
-use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ pub(crate) struct Office {
 
 #[derive(Debug)]
 struct Running {
-    stop: Sender<Infallible>,
+    stop: Stopper,
     outcome: Receiver<Result<(), String>>,
     thread: JoinHandle<()>,
 }
@@ -115,7 +115,7 @@ impl Office {
     fn start_in(directory: Arc<TempDir>, lottery: Lottery) -> Office {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the port's number");
-        let (stop, stopped) = bounded(0);
+        let (stop, stopped) = Stopper::new();
         let (ended, outcome) = bounded(1);
         let path = directory.path().to_owned();
         let thread = std::thread::spawn(move || {
@@ -226,7 +226,7 @@ fn serve(
     listener: &TcpListener,
     directory: &Path,
     lottery: Lottery,
-    stop: &Receiver<Infallible>,
+    stop: &Stop,
 ) -> Result<(), String> {
     let agencies = Agencies::new(lottery.agencies).expect("a valid number of agencies");
     let settings = ledger::Settings {

@@ -2,15 +2,14 @@
 //! is asked for, in the log.
 
 use crate::process::AboveBars;
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::info;
 use loteria::draw::Draw;
-use loteria::ledger::{Account, DrawResult, Ledger};
+use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::protocol::{AgencyState, AgencyStatus};
 use loteria::session;
+use loteria::stop::{Stop, Stopper};
 use loteria::text::LogLines;
-use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::thread::{self, Builder};
 use std::time::Duration;
@@ -60,11 +59,11 @@ impl Board {
         if matches!(self, Board::Nothing) {
             return serve();
         }
-        let (serving, over) = bounded(0);
-        let account = ledger.account();
+        let (serving, over) = Stopper::new();
+        let access = ledger.access();
         thread::scope(|scope| {
             let thread = Builder::new().name("board".into());
-            thread.spawn_scoped(scope, || self.show(&account, draw, &over))?;
+            thread.spawn_scoped(scope, || self.show(&access, draw, &over))?;
             let served = serve();
             drop(serving);
             served
@@ -72,11 +71,11 @@ impl Board {
     }
 
     /// Shows what is so until `over` is closed, or the ledger has ended.
-    fn show(&self, account: &Account<'_>, draw: &Draw<DrawResult>, over: &Receiver<Infallible>) {
+    fn show(&self, access: &Access<'_>, draw: &Draw<DrawResult>, over: &Stop) {
         let style = ProgressStyle::with_template("{msg}").expect("the template is right");
         let mut lines: Vec<ProgressBar> = Vec::new();
         let mut shown = Vec::new();
-        while let Ok(status) = session::status(account, draw) {
+        while let Ok(status) = session::status(access, draw) {
             let texts = describe_all(&status.agencies);
             match self {
                 Board::Lines(bars) => {
@@ -97,7 +96,7 @@ impl Board {
                 _ => {}
             }
             shown = texts;
-            if over.recv_timeout(PERIOD) == Err(RecvTimeoutError::Disconnected) {
+            if over.wait_for(PERIOD) {
                 break;
             }
         }

@@ -1,15 +1,14 @@
 //! What both programs do as processes: the logger, the signals, the exit code.
 
-use crossbeam_channel::{Receiver, bounded};
 use indicatif::MultiProgress;
 use log::{Level, error, info, log_enabled};
 use loteria::config::{InvalidConfig, Sources};
 use loteria::connection::InvalidTls;
+use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
@@ -126,7 +125,7 @@ impl SignalWatch {
     /// first signal. A signal from the first moment on is kept until it can be logged.
     pub(crate) fn around<C>(
         configure: impl FnOnce() -> Result<C, Failure>,
-        work: impl FnOnce(C, &Receiver<Infallible>) -> Result<(), Failure>,
+        work: impl FnOnce(C, &Stop) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         // A file that must not grow any more is an error of the write, as a full disk is.
         signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Failure::failed)?;
@@ -139,17 +138,17 @@ impl SignalWatch {
     }
 
     /// Starts to watch; the receiver is closed by the first signal.
-    fn start(mut signals: Signals) -> io::Result<(SignalWatch, Receiver<Infallible>)> {
+    fn start(mut signals: Signals) -> io::Result<(SignalWatch, Stop)> {
         let handle = signals.handle();
-        let (go_on, stop) = bounded(0);
+        let (stopper, stop) = Stopper::new();
         let thread = Builder::new().name("signals".into()).spawn(move || {
-            let mut go_on = Some(go_on);
+            let mut stopper = Some(stopper);
             for signal in signals.forever() {
                 let name = signal_name(signal).unwrap_or("unknown");
                 info!("action: receive_signal | result: success | signal: {name}");
-                go_on = None;
+                stopper = None;
             }
-            drop(go_on);
+            drop(stopper);
         })?;
         Ok((SignalWatch { handle, thread }, stop))
     }

@@ -4,10 +4,12 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a buffer has at first, in bytes: twice the longest line.
+/// The initial size of a growing buffer, in bytes: twice the longest line.
 const CAPACITY_MIN: usize = 16 << 10;
-/// What a buffer grows to, in bytes, for a peer that fills it.
+/// The largest size of a growing buffer, in bytes.
 const CAPACITY_MAX: usize = 1 << 20;
+/// The size of a buffer that does not grow, in bytes.
+const FIXED_CAPACITY: usize = 256 << 10;
 
 /// Memory that many buffers share for growing beyond their first size, in bytes.
 #[derive(Debug)]
@@ -36,15 +38,32 @@ pub struct LineBuffer<'b> {
     start: usize,
     end: usize,
     line_bytes_max: usize,
-    budget: &'b GrowthBudget,
+    /// `None` if it keeps its size.
+    budget: Option<&'b GrowthBudget>,
+}
+
+impl LineBuffer<'static> {
+    /// Returns an empty buffer of 256 KiB, for lines of at most `line_bytes_max` bytes, their ends
+    /// included.
+    pub fn fixed(line_bytes_max: usize) -> LineBuffer<'static> {
+        LineBuffer::with(FIXED_CAPACITY, line_bytes_max, None)
+    }
 }
 
 impl<'b> LineBuffer<'b> {
-    /// An empty buffer for lines of at most `line_bytes_max` bytes, their ends included, which has to
-    /// be less than 16 KiB; it grows out of `budget`.
-    pub fn new(line_bytes_max: usize, budget: &'b GrowthBudget) -> LineBuffer<'b> {
-        assert!(line_bytes_max < CAPACITY_MIN, "a line has to fit into the buffer");
-        LineBuffer { bytes: vec![0; CAPACITY_MIN], start: 0, end: 0, line_bytes_max, budget }
+    /// Returns an empty buffer of 16 KiB, for lines of at most `line_bytes_max` bytes, their ends
+    /// included. It grows up to 1 MiB, out of `budget`.
+    pub fn growing(line_bytes_max: usize, budget: &'b GrowthBudget) -> LineBuffer<'b> {
+        LineBuffer::with(CAPACITY_MIN, line_bytes_max, Some(budget))
+    }
+
+    fn with(
+        capacity: usize,
+        line_bytes_max: usize,
+        budget: Option<&'b GrowthBudget>,
+    ) -> LineBuffer<'b> {
+        assert!(line_bytes_max < capacity, "a line has to fit into the buffer");
+        LineBuffer { bytes: vec![0; capacity], start: 0, end: 0, line_bytes_max, budget }
     }
 
     /// Reads once from `reader`: how many bytes came, 0 at its end. The lines before must have been
@@ -69,17 +88,18 @@ impl<'b> LineBuffer<'b> {
     /// Doubles the buffer, for a peer that sends faster than it is read.
     fn grow(&mut self) {
         let capacity = self.bytes.len();
-        if capacity < CAPACITY_MAX && self.budget.take(capacity) {
+        if capacity < CAPACITY_MAX && self.budget.is_some_and(|budget| budget.take(capacity)) {
             self.bytes.resize(2 * capacity, 0);
         }
     }
 
-    /// Back to its first size; for a peer that will be silent for long. Only without a line in it
-    /// that was not taken; otherwise it stays as it is.
+    /// Shrinks a growing buffer to its initial size before a long wait. Unread bytes are kept; does
+    /// nothing if they would not fit.
     pub fn shrink(&mut self) {
+        let Some(budget) = self.budget else { return };
         if self.end - self.start <= CAPACITY_MIN && self.bytes.len() > CAPACITY_MIN {
             let rest = self.bytes[self.start..self.end].to_vec();
-            self.budget.give_back(self.bytes.len() - CAPACITY_MIN);
+            budget.give_back(self.bytes.len() - CAPACITY_MIN);
             self.bytes = vec![0; CAPACITY_MIN];
             self.bytes[..rest.len()].copy_from_slice(&rest);
             (self.start, self.end) = (0, rest.len());
@@ -125,7 +145,9 @@ impl<'b> LineBuffer<'b> {
 
 impl Drop for LineBuffer<'_> {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes.len() - CAPACITY_MIN);
+        if let Some(budget) = self.budget {
+            budget.give_back(self.bytes.len() - CAPACITY_MIN);
+        }
     }
 }
 
@@ -140,3 +162,33 @@ impl fmt::Display for LineTooLong {
 }
 
 impl std::error::Error for LineTooLong {}
+
+#[cfg(test)]
+mod tests {
+    use super::{CAPACITY_MIN, GrowthBudget, LineBuffer};
+
+    /// What is left of `budget`, in units of the initial size.
+    fn left(budget: &GrowthBudget) -> usize {
+        budget.0.load(std::sync::atomic::Ordering::Relaxed) / CAPACITY_MIN
+    }
+
+    #[test]
+    fn a_buffer_that_shrinks_keeps_what_was_not_taken_and_gives_the_rest_back() {
+        let budget = GrowthBudget::new(8 * CAPACITY_MIN);
+        let mut lines = LineBuffer::growing(100, &budget);
+        let text = b"one line\n".repeat(2 * CAPACITY_MIN / 9);
+        let mut reader = text.as_slice();
+        while lines.fill(&mut reader).expect("a slice can be read") > 0 {}
+        assert_eq!(left(&budget), 7, "it has doubled once");
+
+        lines.shrink();
+        assert_eq!(left(&budget), 7, "more is unread than the initial size holds");
+        let taken = text.len() - 9 * 100 - 4;
+        lines.take(taken - taken % 9);
+        let rest = lines.rest().to_vec();
+        lines.shrink();
+        assert_eq!(left(&budget), 8);
+        assert_eq!(lines.rest(), rest);
+        assert_eq!(lines.next_line(), Ok(Some(&b"one line\n"[..])));
+    }
+}

@@ -1,0 +1,74 @@
+//! When to stop: one side says so by dropping a [`Stopper`], the other asks or waits.
+//!
+//! There is no flag and no polling: a stop is a channel whose last sender is gone.
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never};
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// Announces a stop by being dropped. If it was cloned, the stop comes with the last one.
+#[derive(Clone, Debug)]
+pub struct Stopper(Sender<Infallible>);
+
+impl Stopper {
+    /// Returns a stopper and the stop that it announces.
+    pub fn new() -> (Stopper, Stop) {
+        let (sender, receiver) = bounded(0);
+        (Stopper(sender), Stop(receiver))
+    }
+
+    /// Announces the stop, unless a clone is left. The same as dropping it, for the reader's sake.
+    pub fn stop(self) {
+        drop(self.0);
+    }
+}
+
+/// A stop that may come. Every clone sees the same one.
+#[derive(Clone, Debug)]
+pub struct Stop(Receiver<Infallible>);
+
+impl Stop {
+    /// Returns a stop that never comes.
+    pub fn never() -> Stop {
+        Stop(never())
+    }
+
+    /// Returns whether it has come.
+    pub fn has_come(&self) -> bool {
+        self.0.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
+    /// Blocks until it comes.
+    pub fn wait(&self) {
+        let Err(_disconnected) = self.0.recv();
+    }
+
+    /// Blocks until it comes, for at most `time`. Returns whether it has come.
+    pub fn wait_for(&self, time: Duration) -> bool {
+        self.0.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// Returns the channel behind it, for `select!`: nothing is ever received, and it is disconnected
+    /// when the stop comes.
+    pub fn channel(&self) -> &Receiver<Infallible> {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stop, Stopper};
+    use std::time::Duration;
+
+    #[test]
+    fn a_stop_comes_with_the_last_stopper() {
+        let (stopper, stop) = Stopper::new();
+        let (clone, seen) = (stopper.clone(), stop.clone());
+        stopper.stop();
+        assert!(!stop.has_come() && !seen.wait_for(Duration::from_millis(1)));
+        clone.stop();
+        assert!(stop.has_come() && seen.wait_for(Duration::MAX));
+        seen.wait();
+        assert!(!Stop::never().has_come());
+    }
+}
