@@ -7,15 +7,15 @@
 //! | 0 | [`stop`] | when to stop |
 //! | 0 | [`lines`] | bounded lines of any reader |
 //! | 0 | [`text`] | text from elsewhere, made fit for a field |
-//! | 0 | [`bet`] | what a valid bet and a valid agency are |
-//! | 0 | [`connection`] | sockets in bounded time, and which are open |
-//! | 0 | [`config`] | file, variables and flags become settings |
-//! | 1 | [`protocol`] | commands and replies: text to values and back |
-//! | 1 | [`ledger`] | the thread that owns `bets.csv` |
-//! | 1 | [`draw`] | where the agencies meet |
-//! | 2 | [`session`] | the server's side of one conversation |
-//! | 2 | [`client`] | an agency: file, batches, confirmations, winners |
-//! | 3 | [`server`] | accept, register, stop, join |
+//! | 1 | [`bet`] | what a valid bet and a valid agency are |
+//! | 1 | [`connection`] | sockets in bounded time, and which are open |
+//! | 2 | [`protocol`] | commands and replies: text to values and back |
+//! | 2 | [`ledger`] | the thread that owns `bets.csv` |
+//! | 2 | [`draw`] | where the agencies meet |
+//! | 3 | [`session`] | the server's side of one conversation |
+//! | 3 | [`client`] | an agency: file, batches, confirmations, winners |
+//! | 4 | [`server`] | accept, register, stop, join |
+//! | 5 | [`config`] | file, variables and flags become settings |
 //!
 //! `docs/protocol.md` says what travels between the two programs, `docs/architecture.md` how the
 //! parts fit together and which thread does what.
@@ -25,7 +25,6 @@ pub mod stop;
 pub mod text;
 
 pub mod bet;
-pub mod config;
 pub mod connection;
 
 pub mod draw;
@@ -36,3 +35,5 @@ pub mod client;
 pub mod session;
 
 pub mod server;
+
+pub mod config;

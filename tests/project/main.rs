@@ -4,6 +4,7 @@
 mod agencies;
 mod data;
 mod example;
+mod map;
 mod pages;
 mod readme;
 mod scripts;
