@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | 0 | [`stop`] | when to stop |
 //! | 0 | [`lines`] | bounded lines of any reader |
+//! | 0 | [`summary`] | how a lottery stands |
 //! | 0 | [`text`] | text from elsewhere, made fit for a field |
 //! | 1 | [`bet`] | what a valid bet and a valid agency are |
 //! | 1 | [`connection`] | sockets in bounded time, and which are open |
@@ -22,6 +23,7 @@
 
 pub mod lines;
 pub mod stop;
+pub mod summary;
 pub mod text;
 
 pub mod bet;

@@ -2,6 +2,7 @@
 //! becomes valid values here and nowhere else. No I/O.
 
 use crate::bet::{Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet, is_document, is_number};
+use crate::summary::Summary;
 use crate::text::excerpt;
 use std::fmt;
 
@@ -13,7 +14,6 @@ mod tests;
 
 pub use error::{Effect, ErrorCode, Refusal};
 pub use plain::{BatchRead, BatchReader, BatchWriter};
-pub use status::{AgencyState, AgencyStatus, DrawStatus, Status};
 
 /// The most bytes of a message, its line end included.
 pub const MESSAGE_BYTES_MAX: usize = 8192;
@@ -245,7 +245,7 @@ pub enum Reply<'a> {
     /// The text of an echo.
     Echo(&'a str),
     /// How the lottery stands.
-    Status(Status),
+    Status(Summary),
     /// What was asked could not be done.
     Error {
         /// A word of [`ErrorCode`], or of a later one.
@@ -298,7 +298,7 @@ impl<'a> Reply<'a> {
                 valid.then_some(Reply::Resume { bets, last })
             }
             word::ECHO => (!rest.contains(FIELD_SEPARATOR)).then_some(Reply::Echo(rest)),
-            word::STATUS => Status::parse(rest.split(FIELD_SEPARATOR)).map(Reply::Status),
+            word::STATUS => status::parse(rest.split(FIELD_SEPARATOR)).map(Reply::Status),
             word::ERROR => {
                 let (code, detail) = rest.split_once(FIELD_SEPARATOR)?;
                 (!detail.contains(FIELD_SEPARATOR)).then_some(Reply::Error { code, detail })
@@ -337,7 +337,9 @@ impl fmt::Display for Reply<'_> {
                     .try_for_each(|last| write!(formatter, "|{}|{}", last.document, last.number))
             }
             Reply::Echo(text) => write!(formatter, "{}|{text}", word::ECHO),
-            Reply::Status(status) => write!(formatter, "{}|{status}", word::STATUS),
+            Reply::Status(summary) => {
+                write!(formatter, "{}|{}", word::STATUS, status::Fields(summary))
+            }
             Reply::Error { code, detail } => write!(formatter, "{}|{code}|{detail}", word::ERROR),
         }
     }

@@ -33,6 +33,24 @@ impl<T: fmt::Display> fmt::Display for LogValue<T> {
     }
 }
 
+/// The first of some items, at most so many, and how many more there are: `a, b and 3 more`.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'i, I>(pub &'i [I], pub usize);
+
+impl<I: fmt::Display> fmt::Display for Listed<'_, I> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (named, more) = self.0.split_at(self.1.min(self.0.len()));
+        for (place, item) in named.iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            write!(formatter, "{separator}{item}")?;
+        }
+        match more.len() {
+            0 => Ok(()),
+            more => write!(formatter, " and {more} more"),
+        }
+    }
+}
+
 /// A log line for each of some items that came together: one record, which is written at once.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLines<'i, I, L>(pub &'i [I], pub L);
@@ -60,12 +78,18 @@ impl fmt::Write for Cleaning<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LogValue, excerpt};
+    use super::{Listed, LogValue, excerpt};
 
     #[test]
     fn an_excerpt_holds_no_delimiter_and_is_short() {
         assert_eq!(excerpt("a|b;\n\u{85}ñ"), "a\\u{7c}b\\u{3b}\\u{a}\\u{85}ñ");
         assert_eq!(excerpt(&"x".repeat(41)), format!("{}…", "x".repeat(40)));
+    }
+
+    #[test]
+    fn a_list_names_some_and_counts_the_rest() {
+        assert_eq!(Listed(&[1, 2, 3], 3).to_string(), "1, 2, 3");
+        assert_eq!(Listed(&[1, 2, 3], 1).to_string(), "1 and 2 more");
     }
 
     #[test]

@@ -4,8 +4,9 @@ use super::conversation::{Broken, Conversation, refused, stream, unexpected};
 use super::dial::dial;
 use super::{Failed, Settings, watched};
 use crate::bet::AGENCIES_MAX;
-use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply, Status};
+use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply};
 use crate::stop::Stop;
+use crate::summary::Summary;
 use log::info;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ const AGENCY_BYTES_MAX: usize = 40;
 /// # Errors
 ///
 /// [`Failed::Stopped`] as soon as `stop` is closed, or why there is no answer.
-pub fn status(settings: &Settings, stop: &Stop) -> Result<Status, Failed> {
+pub fn status(settings: &Settings, stop: &Stop) -> Result<Summary, Failed> {
     watched(stop, |sockets| {
         let address = &settings.server_address;
         let failed = |error| Failed::NoServer(format!("{address}: {error}"));
@@ -38,7 +39,7 @@ pub fn status(settings: &Settings, stop: &Stop) -> Result<Status, Failed> {
     })
 }
 
-fn ask(conversation: &mut Conversation<'_>, settings: &Settings) -> Result<Status, Broken> {
+fn ask(conversation: &mut Conversation<'_>, settings: &Settings) -> Result<Summary, Broken> {
     conversation.send(format!("{}\n", Command::Status).as_bytes())?;
     let bytes_max = MESSAGE_BYTES_MAX + usize::from(AGENCIES_MAX) * AGENCY_BYTES_MAX;
     match conversation.hear_within(settings.reply_timeout, bytes_max)? {

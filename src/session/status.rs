@@ -2,16 +2,16 @@
 
 use crate::draw::{Draw, Fate};
 use crate::ledger::{Access, AgencyCount, DrawResult, Refused};
-use crate::protocol::{AgencyState, AgencyStatus, DrawStatus, Status};
+use crate::summary::{AgencyState, AgencySummary, DrawState, Summary};
 
 /// How the lottery stands.
 ///
 /// # Errors
 ///
 /// [`Refused::Ended`].
-pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, Refused> {
+pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, Refused> {
     let counts = access.count()?;
-    let agency = |(count, waiting): (AgencyCount, bool)| AgencyStatus {
+    let agency = |(count, waiting): (AgencyCount, bool)| AgencySummary {
         bets: count.bets,
         state: match (count.finished, waiting) {
             (false, _) => AgencyState::Open,
@@ -23,9 +23,9 @@ pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, Re
     let draw = match draw.fate() {
         Some(Fate::Held(result)) => {
             let winners = result.agencies.iter().map(|agency| agency.winners.len() as u64);
-            DrawStatus::Held { winners: winners.sum() }
+            DrawState::Held { winners: winners.sum() }
         }
-        _ => DrawStatus::Pending,
+        _ => DrawState::Pending,
     };
-    Ok(Status { draw, agencies })
+    Ok(Summary { draw, agencies })
 }

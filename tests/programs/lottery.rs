@@ -583,3 +583,37 @@ fn the_server_s_board_and_a_client_s_status_say_who_has_more_and_who_waits() {
         server.stops_on("TERM");
     }
 }
+
+#[test]
+fn a_status_as_json_is_one_object_on_one_line() {
+    let scratch = Scratch::new();
+    let server = scratch.server().variable("AGENCIES", "2").start();
+    let address = server.address();
+    let asks = |form: &[&str]| scratch.client(&address).arguments(form).run();
+    let status = asks(&["--status", "--json"]);
+    let agency = |agency: u8, bets: u8, state: &str| {
+        format!(r#"{{"agency":{agency},"bets":{bets},"state":"{state}"}}"#)
+    };
+    let object = |draw: &str, bets: u8, agencies: [String; 2]| {
+        let agencies = agencies.join(",");
+        format!("{{\"draw\":{draw},\"bets\":{bets},\"agencies\":[{agencies}]}}\n")
+    };
+    let [open, finished] = ["open", "finished"];
+    let pending = r#""pending","winners":null"#;
+    assert_eq!(status.stdout, object(pending, 0, [agency(1, 0, open), agency(2, 0, open)]));
+    assert!(status.stderr.is_empty(), "{status}");
+
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 9), Ends::Lf));
+    scratch.write("agencies/agency-2.csv", "Ana,Paz,30000001,2000-02-29,7574\n");
+    let waiting = scratch.client(&address).variable("CLI_ID", "1").start();
+    let waits = object(pending, 9, [agency(1, 9, "waiting"), agency(2, 0, open)]);
+    while asks(&["--status", "--json"]).exits(0).stdout != waits {}
+    scratch.client(&address).variable("CLI_ID", "2").run().succeeds();
+    let winners = waiting.ends().stdout.lines().count() + 1;
+    let held = format!(r#""held","winners":{winners}"#);
+    let status = asks(&["--status", "--json"]);
+    assert_eq!(status.stdout, object(&held, 10, [agency(1, 9, finished), agency(2, 1, finished)]));
+
+    asks(&["--json"]).exits(2).says("--status");
+    server.stops_on("TERM");
+}

@@ -4,9 +4,8 @@
 
 use crate::support::peer::{Lottery, Office};
 use loteria::bet::{Agencies, AgencyId, Bet};
-use loteria::protocol::{
-    AgencyState, AgencyStatus, Command, DrawStatus, ErrorCode, LastBet, Reply, Status,
-};
+use loteria::protocol::{Command, ErrorCode, LastBet, Reply};
+use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -104,9 +103,9 @@ proptest! {
         winners in of(any::<u64>()),
         states in vec((any::<u64>(), 0..3_usize), 0..9),
     ) {
-        let draw = winners.map_or(DrawStatus::Pending, |winners| DrawStatus::Held { winners });
+        let draw = winners.map_or(DrawState::Pending, |winners| DrawState::Held { winners });
         let known = [AgencyState::Open, AgencyState::Finished, AgencyState::Waiting];
-        let agency = |(bets, state): (u64, usize)| AgencyStatus { bets, state: known[state] };
+        let agency = |(bets, state): (u64, usize)| AgencySummary { bets, state: known[state] };
         let agencies = states.into_iter().map(agency).collect();
         let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
         let last = documents.first().map(|document| LastBet { document, number: &number });
@@ -116,7 +115,7 @@ proptest! {
             Reply::Resume { bets: resumed, last },
             Reply::Winners { documents },
             Reply::Echo(&text),
-            Reply::Status(Status { draw, agencies }),
+            Reply::Status(Summary { draw, agencies }),
             Reply::Error { code: code.word(), detail: &text },
         ] {
             let printed = reply.to_string();

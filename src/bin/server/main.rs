@@ -1,7 +1,9 @@
 //! The central office of the lottery.
 
 mod board;
+#[path = "../process.rs"]
 mod process;
+mod verify;
 
 use board::Board;
 use clap::Parser;
@@ -16,7 +18,7 @@ use loteria::session::Office;
 use loteria::stop::Stop;
 use loteria::text::LogValue;
 use process::{Failure, SignalWatch};
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -154,7 +156,7 @@ fn run(
         winning_number: config.winning_number,
     };
     if arguments.verify {
-        verify(&settings, stop)
+        verify::verify(&settings, stop)
     } else {
         serve(config, tls, settings, arguments.new_draw, board, stop)
     }
@@ -278,34 +280,4 @@ fn set_aside(settings: &ledger::Settings) -> Result<(), Failure> {
         info!("action: new_draw | result: success | bets: {bets} | draw: {draw}");
     }
     Ok(())
-}
-
-/// Says on stdout whether the files agree.
-fn verify(settings: &ledger::Settings, stop: &Stop) -> Result<(), Failure> {
-    let verified = match ledger::verify(settings, stop) {
-        Ok(verified) => verified,
-        Err(OpenError::Interrupted) => return Ok(()),
-        Err(error) => return Err(Failure::failed(error)),
-    };
-    let (bets, result) = (settings.bets.display(), settings.result.display());
-    let mut report = match &verified.result {
-        Some(draw) => {
-            let winners: usize = draw.agencies.iter().map(|agency| agency.winners.len()).sum();
-            let (held_at, number) = (draw.held_at, draw.winning_number);
-            format!("{result}: held at {held_at} on {number}, {winners} winners\n")
-        }
-        None => format!("{result}: not there, the draw was not held\n"),
-    };
-    for difference in &verified.differences {
-        report.push_str(&format!("{bets}: {difference}\n"));
-    }
-    if verified.differences.is_empty() {
-        report.push_str(&format!("{bets}: {} bets, all valid\n", verified.bets));
-    }
-    io::stdout().write_all(report.as_bytes()).map_err(Failure::failed)?;
-    match verified.differences.len() {
-        0 => Ok(()),
-        1 => Err(Failure::Failed("1 difference".into())),
-        count => Err(Failure::Failed(format!("{count} differences"))),
-    }
 }

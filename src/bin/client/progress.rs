@@ -5,7 +5,7 @@ use crate::process::AboveBars;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use log::info;
 use loteria::bet::AgencyId;
-use loteria::protocol::{AgencyState, DrawStatus, Status};
+use loteria::summary::{DrawState, Summary};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -113,10 +113,9 @@ impl Progress {
     }
 
     /// The server has said how the lottery stands.
-    pub(crate) fn stands(&self, status: &Status) {
-        let open = |agency: &&loteria::protocol::AgencyStatus| agency.state == AgencyState::Open;
-        let missing = status.agencies.iter().filter(open).count();
-        if status.draw == DrawStatus::Pending {
+    pub(crate) fn stands(&self, summary: &Summary) {
+        let missing = summary.missing().len();
+        if summary.draw == DrawState::Pending {
             for agency in self.agencies().values().filter(|agency| agency.waiting) {
                 if let Some(bar) = &agency.bar {
                     bar.set_message(match missing {

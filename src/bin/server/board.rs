@@ -6,9 +6,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::info;
 use loteria::draw::Draw;
 use loteria::ledger::{Access, DrawResult, Ledger};
-use loteria::protocol::{AgencyState, AgencyStatus};
 use loteria::session;
 use loteria::stop::{Stop, Stopper};
+use loteria::summary::{AgencyState, AgencySummary};
 use loteria::text::LogLines;
 use std::io::{self, IsTerminal};
 use std::thread::{self, Builder};
@@ -105,17 +105,17 @@ impl Board {
 }
 
 /// A line for each agency, or one for all where they are many.
-fn describe_all(agencies: &[AgencyStatus]) -> Vec<String> {
+fn describe_all(agencies: &[AgencySummary]) -> Vec<String> {
     if agencies.len() > LINES_MAX {
         return vec![summary(agencies)];
     }
-    let describe = |(agency, AgencyStatus { bets, state }): (u32, &AgencyStatus)| {
+    let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
         format!("agency {agency:>3}, {bets:>12} bets, {}", state.description())
     };
     (1..).zip(agencies).map(describe).collect()
 }
 
-fn summary(agencies: &[AgencyStatus]) -> String {
+fn summary(agencies: &[AgencySummary]) -> String {
     let bets: u64 = agencies.iter().map(|agency| agency.bets).sum();
     let count = |state| agencies.iter().filter(|agency| agency.state == state).count();
     let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));

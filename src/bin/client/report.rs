@@ -1,0 +1,64 @@
+//! How the lottery stands, as `--status` prints it: a table for people, or one line of JSON.
+
+use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
+use loteria::text::Listed;
+use serde::Serialize;
+
+/// How many agencies are named of those that the draw waits for.
+const AGENCIES_NAMED_MAX: usize = 20;
+
+/// Returns a table of the agencies, and the draw.
+pub(crate) fn table(summary: &Summary) -> String {
+    let mut text = String::from("agency        bets  state\n");
+    for (agency, AgencySummary { bets, state }) in (1_u32..).zip(&summary.agencies) {
+        text.push_str(&format!("{agency:>6}  {bets:>10}  {}\n", state.description()));
+    }
+    let (bets, missing) = (summary.bets(), summary.missing());
+    text.push_str(&match summary.draw {
+        DrawState::Held { winners } => {
+            format!("draw: held over {bets} bets, {winners} of them won\n")
+        }
+        DrawState::Pending if missing.is_empty() => "draw: pending, every agency is done\n".into(),
+        DrawState::Pending => {
+            let agencies = if missing.len() == 1 { "agency" } else { "agencies" };
+            let missing = Listed(&missing, AGENCIES_NAMED_MAX);
+            format!("draw: pending, it waits for {agencies} {missing}\n")
+        }
+    });
+    text
+}
+
+/// The shape of the JSON, which scripts depend on.
+#[derive(Serialize)]
+struct Json {
+    draw: &'static str,
+    winners: Option<u64>,
+    bets: u64,
+    agencies: Vec<JsonAgency>,
+}
+
+#[derive(Serialize)]
+struct JsonAgency {
+    agency: u32,
+    bets: u64,
+    state: &'static str,
+}
+
+/// Returns the same as one line of JSON.
+pub(crate) fn json(summary: &Summary) -> serde_json::Result<String> {
+    let agency = |(agency, &AgencySummary { bets, state }): (u32, &AgencySummary)| {
+        let state = match state {
+            AgencyState::Open => "open",
+            AgencyState::Finished => "finished",
+            AgencyState::Waiting => "waiting",
+        };
+        JsonAgency { agency, bets, state }
+    };
+    let (draw, winners) = match summary.draw {
+        DrawState::Pending => ("pending", None),
+        DrawState::Held { winners } => ("held", Some(winners)),
+    };
+    let agencies = (1..).zip(&summary.agencies).map(agency).collect();
+    let json = Json { draw, winners, bets: summary.bets(), agencies };
+    serde_json::to_string(&json).map(|line| line + "\n")
+}

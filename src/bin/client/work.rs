@@ -1,0 +1,208 @@
+//! What a client is to do, and doing it.
+
+use crate::process::{self, Failure};
+use crate::progress::Progress;
+use crate::report;
+use loteria::bet::{AgencyId, Bet};
+use loteria::client::{self, Failed, Observer, SingleBet};
+use loteria::config::ClientConfig;
+use loteria::stop::{Stop, Stopper};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread::{self, Builder};
+use std::time::Duration;
+
+/// How often the server is asked for whom the draw waits, where there are bars to say so.
+const ASK_PERIOD: Duration = Duration::from_secs(5);
+/// The variables of a single bet, in the order of its fields.
+const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
+
+/// What a client is to do.
+pub(crate) enum Work {
+    Status(Form),
+    Agencies(Vec<(AgencyId, PathBuf)>),
+    Bet(AgencyId, [String; 5]),
+}
+
+/// How `--status` prints the state of the lottery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    Table,
+    Json,
+}
+
+/// Returns the bets to send: that of the variables, or those of files.
+///
+/// # Errors
+///
+/// The bet is incomplete or invalid, or there is no file.
+pub(crate) fn bets(config: &ClientConfig) -> Result<Work, Failure> {
+    Ok(match single_bet(config)? {
+        Some((agency, fields)) => Work::Bet(agency, fields),
+        None => Work::Agencies(agencies(config)?),
+    })
+}
+
+/// The bet of the variables, if they are set.
+fn single_bet(config: &ClientConfig) -> Result<Option<(AgencyId, [String; 5])>, Failure> {
+    let mut fields: [String; 5] = Default::default();
+    let mut missing = Vec::new();
+    for (field, name) in fields.iter_mut().zip(BET_VARIABLES) {
+        match process::variable(name).filter(|value| !value.is_empty()) {
+            None => missing.push(name),
+            Some(value) => {
+                let text = value.into_string();
+                *field = text.map_err(|_| Failure::Usage(format!("{name}: must be UTF-8")))?;
+            }
+        }
+    }
+    if missing.len() == BET_VARIABLES.len() {
+        return Ok(None);
+    }
+    if config.id.is_none() {
+        missing.push("CLI_ID");
+    }
+    let (Some(agency), true) = (config.id, missing.is_empty()) else {
+        let missing = missing.join(", ");
+        return Err(Failure::Usage(format!("a single bet needs these too: {missing}")));
+    };
+    Bet::new(fields.each_ref().map(String::as_str)).map_err(|invalid| {
+        Failure::Usage(format!("the bet of {}: {invalid}", BET_VARIABLES.join(", ")))
+    })?;
+    Ok(Some((agency, fields)))
+}
+
+/// The agency with its file, or all those of the directory.
+fn agencies(config: &ClientConfig) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
+    let directory = &config.agencies_dir;
+    if let Some(id) = config.id {
+        let file = || directory.join(format!("agency-{id}.csv"));
+        return Ok(vec![(id, config.file.clone().unwrap_or_else(file))]);
+    }
+    let failed = |error| {
+        let looked = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+        let (directory, looked) = (directory.display(), looked.display());
+        Failure::Failed(format!(
+            "{directory}: {error}; looked for agency-N.csv in {looked}, and CLI_AGENCIES_DIR or \
+             --agency N --file CSV would name others"
+        ))
+    };
+    let mut agencies = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        agencies.extend(agency_of(&path).map(|id| (id, path)));
+    }
+    if agencies.is_empty() {
+        return Err(failed(io::Error::other("no agency-N.csv in it")));
+    }
+    agencies.sort();
+    Ok(agencies)
+}
+
+/// N, of `agency-N.csv`.
+fn agency_of(path: &Path) -> Option<AgencyId> {
+    let name = path.file_name()?.to_str()?;
+    AgencyId::parse(name.strip_prefix("agency-")?.strip_suffix(".csv")?)
+}
+
+pub(crate) fn run(
+    settings: &client::Settings,
+    work: Work,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    match work_until(settings, work, progress, stop) {
+        Ok(()) | Err(Failed::Stopped) => Ok(()),
+        Err(failed) => Err(Failure::failed(failed)),
+    }
+}
+
+fn work_until(
+    settings: &client::Settings,
+    work: Work,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<(), Failed> {
+    match work {
+        Work::Status(form) => {
+            let summary = client::status(settings, stop)?;
+            let text = match form {
+                Form::Table => report::table(&summary),
+                Form::Json => {
+                    report::json(&summary).map_err(|error| Failed::Output(error.into()))?
+                }
+            };
+            print(&text).map_err(Failed::Output)
+        }
+        Work::Agencies(agencies) if progress.shows_bars() && settings.resume => {
+            run_and_ask(agencies, settings, progress, stop)
+        }
+        Work::Agencies(agencies) => client::run(agencies, settings, &Terminal { progress }, stop),
+        Work::Bet(agency, fields) => {
+            let bet = Bet::new(fields.each_ref().map(String::as_str));
+            let bet = bet.expect("it was checked when it was read");
+            client::place(SingleBet { agency, bet }, settings, stop)
+        }
+    }
+}
+
+/// Runs agencies, and asks now and then for whom the draw waits.
+fn run_and_ask(
+    agencies: Vec<(AgencyId, PathBuf)>,
+    settings: &client::Settings,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<(), Failed> {
+    let (working, done) = Stopper::new();
+    thread::scope(|scope| {
+        let asking = || {
+            while !done.wait_for(ASK_PERIOD) {
+                // A server that does not know the question is no reason for anything.
+                if progress.anyone_waits()
+                    && let Ok(status) = client::status(settings, &done)
+                {
+                    progress.stands(&status);
+                }
+            }
+        };
+        let thread = Builder::new().name("progress".into());
+        thread.spawn_scoped(scope, asking).map_err(Failed::Thread)?;
+        let outcome = client::run(agencies, settings, &Terminal { progress }, stop);
+        drop(working);
+        outcome
+    })
+}
+
+/// Winners to stdout, and nothing else there; the rest to stderr.
+struct Terminal<'p> {
+    progress: &'p Progress,
+}
+
+impl Observer for Terminal<'_> {
+    fn invalid_line(&self, report: &str) {
+        // Where stderr is closed there is nobody to tell.
+        let _closed = self.progress.beside(|| writeln!(io::stderr(), "{report}"));
+    }
+
+    fn confirmed(&self, agency: AgencyId, bets: u64, of: u64) {
+        self.progress.confirmed(agency, bets, of);
+    }
+
+    fn waiting(&self, agency: AgencyId, bets: u64) {
+        self.progress.waiting(agency, bets);
+    }
+
+    fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
+        let lines: String =
+            documents.iter().map(|document| format!("{agency},{document}\n")).collect();
+        self.progress.beside(|| print(&lines))?;
+        self.progress.finished(agency, documents.len());
+        Ok(())
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
