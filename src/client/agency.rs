@@ -2,9 +2,9 @@
 
 use super::attempts::{Attempts, Progress};
 use super::bets_file::{BetsFile, Line};
-use super::conversation::{Broken, Conversation, refused, unexpected};
+use super::conversation::{Broken, Conversation, Standing, unexpected};
 use super::dial::pause;
-use super::{Failed, Observer, Settings};
+use super::{Error, Observer, Settings};
 use crate::connection::OpenSockets;
 use crate::protocol::{BatchWriter, Command, MESSAGE_BYTES_MAX, Reply};
 use crate::text::LogLines;
@@ -13,50 +13,44 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long to wait for the draw on one connection before asking again on another: so a server that
-/// vanished without a word is noticed.
+/// How long one connection waits for the draw before another asks again, so that a server that vanished without
+/// closing it is noticed.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(180);
 /// The bytes of a winner's document in a reply, with its separator.
 const DOCUMENT_BYTES: usize = 9;
 
-/// An agency at work.
+/// One agency's run.
 pub(super) struct Agency<'a> {
     pub(super) file: BetsFile,
     pub(super) attempts: Attempts<'a>,
     pub(super) observer: &'a dyn Observer,
-    /// Shut when there will be no draw.
+    /// The connections that wait for the draw, shut when there will be none.
     pub(super) waiting: &'a OpenSockets,
 }
 
 impl Agency<'_> {
     /// Sends the file and asks for the winners, over as many connections as it takes.
-    pub(super) fn run(&self) -> Result<(), Failed> {
+    pub(super) fn run(&self) -> Result<(), Error> {
         self.attempts.run(|stream, conversation, progress| {
             if self.attempts.settings.resume {
                 self.resume(conversation, progress)?;
             }
             self.send_rest(conversation, progress)?;
-            let waiting = self.waiting.register(Arc::clone(stream)).ok_or(Failed::Abandoned)?;
+            let waiting = self.waiting.register(Arc::clone(stream)).ok_or(Error::Abandoned)?;
             let outcome = self.wait_for_winners(conversation, progress);
             drop(waiting);
             outcome
         })
     }
 
-    /// Learns how many bets are stored, and checks that they are the beginning of this file.
+    /// Asks how many bets are stored, and checks that they are the first ones of this file.
     fn resume(
         &self,
         conversation: &mut Conversation<'_>,
         progress: &mut Progress,
     ) -> Result<(), Broken> {
         let agency = self.attempts.id;
-        conversation.send(format!("{}\n", Command::Resume { agency }).as_bytes())?;
-        let (stored, last) = match conversation.expect()? {
-            Reply::Resume { bets, last } => {
-                (bets, last.map(|last| (last.document.to_owned(), last.number.to_owned())))
-            }
-            other => return Err(unexpected(&other)),
-        };
+        let Standing { bets: stored, last } = conversation.resume(agency)?;
         if let Some((document, number)) = last {
             self.check_last(stored, &document, &number)?;
         }
@@ -70,11 +64,11 @@ impl Agency<'_> {
     }
 
     /// Compares the bet that the server stored last with the one in its place in the file.
-    fn check_last(&self, stored: u64, document: &str, number: &str) -> Result<(), Failed> {
+    fn check_last(&self, stored: u64, document: &str, number: &str) -> Result<(), Error> {
         let of = self.file.bets();
         if stored > of {
             let why = format!("the server has {stored} bets stored and the file has {of}");
-            return Err(Failed::OtherFile(why));
+            return Err(Error::OtherFile(why));
         }
         let mut place = 0;
         self.file.each_line(self.attempts.stop, |line_number, line| {
@@ -88,7 +82,7 @@ impl Agency<'_> {
             if (bet.document(), bet.number()) == (document, number) {
                 return Ok(());
             }
-            Err(Failed::OtherFile(format!(
+            Err(Error::OtherFile(format!(
                 "the server stored document {document} with number {number} as bet {stored}, and \
                  line {line_number} has document {} with number {}",
                 bet.document(),
@@ -97,7 +91,7 @@ impl Agency<'_> {
         })
     }
 
-    /// Sends every bet that is not confirmed, and hears that each is stored.
+    /// Sends every bet that is not confirmed yet, and hears the confirmation of each batch.
     fn send_rest(
         &self,
         conversation: &mut Conversation<'_>,
@@ -135,61 +129,58 @@ impl Agency<'_> {
         window.hear_until(0, conversation, progress)
     }
 
-    /// Says that there are no more bets, and waits for the draw.
+    /// Tells the server that there are no more bets, and waits for the draw.
     fn wait_for_winners(
         &self,
         conversation: &mut Conversation<'_>,
         progress: &mut Progress,
     ) -> Result<(), Broken> {
         let agency = self.attempts.id;
-        conversation.send(format!("{}\n", Command::Winners { agency }).as_bytes())?;
         info!("action: wait_for_draw | result: in_progress | client_id: {agency}");
         self.observer.waiting(agency, self.file.bets());
         let start = Instant::now();
         // Nobody wins more often than there are bets.
         let bets = usize::try_from(self.file.bets()).unwrap_or(usize::MAX);
         let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
-        let heard = conversation.hear_within(ASK_AGAIN_AFTER, bytes_max);
+        let heard =
+            conversation.ask_within(&Command::Winners { agency }, ASK_AGAIN_AFTER, bytes_max);
         progress.retry.waited_since(start);
         let documents: Vec<String> = match heard {
             Ok(Some(Reply::Winners { documents })) => {
                 documents.into_iter().map(str::to_owned).collect()
             }
-            Ok(Some(Reply::Error { code, detail })) => {
-                return Err(refused(code, detail));
-            }
             Ok(Some(other)) => return Err(unexpected(&other)),
             Ok(None) => return Err(Broken::Lost("no draw yet, asking again".into())),
-            Err(_) if self.waiting.is_closed() => return Err(Failed::Abandoned.into()),
+            Err(_) if self.waiting.is_closed() => return Err(Error::Abandoned.into()),
             Err(broken) => return Err(broken),
         };
         info!(
             "action: consulta_ganadores | result: success | cant_ganadores: {} | client_id: {agency}",
             documents.len()
         );
-        self.observer.winners(agency, &documents).map_err(Failed::Output)?;
+        self.observer.winners(agency, &documents).map_err(Error::Output)?;
         Ok(())
     }
 }
 
-/// The batches that are on their way.
+/// The batches in flight: sent, and not confirmed yet.
 struct Window<'w> {
     agency: &'w Agency<'w>,
     /// How many bets each has.
     sent: VecDeque<u32>,
-    /// There is a pause to take before the next batch.
+    /// Whether there is a pause before the next batch.
     paced: bool,
 }
 
 impl Window<'_> {
-    /// How many batches to send with one write: enough for few writes, and few enough that the
-    /// server has others to work on meanwhile.
+    /// Returns how many batches one write sends: enough for few writes, and few enough that the server has others
+    /// to work on meanwhile.
     fn burst(&self) -> usize {
         let settings = self.agency.attempts.settings;
         if settings.batch_period.is_zero() { (settings.window / 4).max(1) } else { 1 }
     }
 
-    /// Sends the closed batches, as soon as the window has room for them.
+    /// Sends the closed batches when the window has room for them.
     fn send(
         &mut self,
         writer: &mut BatchWriter,
@@ -201,7 +192,7 @@ impl Window<'_> {
         }
         let Settings { window, batch_period, .. } = *self.agency.attempts.settings;
         if self.paced && !pause(batch_period, self.agency.attempts.stop) {
-            return Err(Failed::Stopped.into());
+            return Err(Error::Stopped.into());
         }
         self.hear_until(window - writer.closed().len().min(window), conversation, progress)?;
         progress.in_doubt = true;
@@ -209,11 +200,11 @@ impl Window<'_> {
         self.sent.extend(writer.closed());
         writer.clear();
         self.paced = !batch_period.is_zero();
-        // Who takes a pause has the time to hear what became of the batch before.
+        // The pause leaves time to hear the confirmation of the batch before it.
         if self.paced { self.hear_until(0, conversation, progress) } else { Ok(()) }
     }
 
-    /// Hears confirmations until at most `left` batches are without one.
+    /// Hears confirmations until at most `left` batches are in flight.
     fn hear_until(
         &mut self,
         left: usize,
@@ -241,7 +232,7 @@ impl Window<'_> {
         outcome
     }
 
-    /// Hears confirmations until at most `left` batches are without one, and adds the bets of each.
+    /// Hears confirmations until at most `left` batches are in flight, and adds the bets of each.
     fn hear_each(
         &mut self,
         left: usize,
@@ -254,7 +245,7 @@ impl Window<'_> {
                 Reply::Stored { bets } if bets == u64::from(expected) => {}
                 Reply::Stored { bets } => {
                     let what = format!("that {bets} bets are stored of a batch of {expected}");
-                    return Err(Failed::Answer(what).into());
+                    return Err(Error::Answer(what).into());
                 }
                 other => return Err(unexpected(&other)),
             }

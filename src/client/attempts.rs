@@ -1,42 +1,50 @@
-//! Trying over as many connections as it takes, until there is no progress for too long.
+//! Attempts over as many connections as it takes, with exponential back-off, until none made progress for too
+//! long.
 
+use super::Settings;
 use super::conversation::{Broken, Conversation, stream};
 use super::dial::{Dials, pause};
-use super::retry::Retry;
-use super::{Failed, Settings};
+use super::error::{Doubt, Error};
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
 use crate::stop::Stop;
 use crate::text::LogValue;
 use log::{info, warn};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// This process has as many files and sockets open as it may, in the numbers of all systems that have one.
+/// The error number of a process that has as many files open as it may, the same on all systems that have one.
 const EMFILE: i32 = 24;
+/// The pause after the first failure.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Whoever tries, and what ends it.
+/// One agency's way to the server.
 pub(super) struct Attempts<'a> {
     pub(super) id: AgencyId,
     pub(super) settings: &'a Settings,
     pub(super) stop: &'a Stop,
-    /// Shut when the program stops.
+    /// Every open socket, shut when the program stops.
     pub(super) sockets: &'a OpenSockets,
-    /// Shared by all who connect.
+    /// Shared by all agencies that connect.
     pub(super) dials: &'a Dials,
 }
 
-/// What is known to be on the server's disk.
+/// What the attempts achieved so far.
 pub(super) struct Progress {
     pub(super) retry: Retry,
+    /// How many bets of the agency are known to be on the server's disk.
     pub(super) confirmed: u64,
-    /// Batches are on their way, or were when the connection was lost.
+    /// Whether bets are in flight, or were when the connection was lost.
     pub(super) in_doubt: bool,
 }
 
 impl Attempts<'_> {
-    /// Connects and calls `attempt` until it succeeds or trying again would not help.
+    /// Connects and calls `attempt` until it succeeds or another attempt would not help.
     pub(super) fn run(
         &self,
         mut attempt: impl FnMut(
@@ -44,23 +52,23 @@ impl Attempts<'_> {
             &mut Conversation<'_>,
             &mut Progress,
         ) -> Result<(), Broken>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Error> {
         let Settings { retry_for, resume, .. } = *self.settings;
         let retry = Retry::new(retry_for);
         let mut progress = Progress { retry, confirmed: 0, in_doubt: false };
         loop {
-            let outcome = self.connect(|stream, talk| attempt(stream, talk, &mut progress));
+            let outcome = self.connect(|socket, talk| attempt(socket, talk, &mut progress));
             let reason = match outcome {
                 Ok(()) => return Ok(()),
-                Err(_) if self.is_stopping() => return Err(Failed::Stopped),
-                Err(Broken::Final(failed)) => return Err(failed),
+                Err(_) if self.stop.has_come() => return Err(Error::Stopped),
+                Err(Broken::Final(error)) => return Err(error),
                 Err(Broken::Lost(reason)) => reason,
             };
             if progress.in_doubt && !resume {
-                return Err(Failed::Unknown(reason));
+                return Err(Error::InDoubt(reason, Doubt::NotAsked));
             }
             let Some(time) = progress.retry.pause() else {
-                return Err(Failed::GaveUp { after: retry_for, last: reason });
+                return Err(Error::GaveUp { after: retry_for, last: reason });
             };
             warn!(
                 "action: connect | result: in_progress | client_id: {} | error: {} | \
@@ -70,7 +78,7 @@ impl Attempts<'_> {
                 time.as_millis()
             );
             if !pause(time, self.stop) {
-                return Err(Failed::Stopped);
+                return Err(Error::Stopped);
             }
         }
     }
@@ -82,12 +90,12 @@ impl Attempts<'_> {
     ) -> Result<(), Broken> {
         let address = &self.settings.server_address;
         let lost = |error: io::Error| match error.raw_os_error() {
-            Some(EMFILE) => Failed::NoDescriptor(error).into(),
+            Some(EMFILE) => Error::NoDescriptor(error).into(),
             _ => Broken::Lost(format!("{address}: {error}")),
         };
         let socket =
-            Arc::new(self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Failed::Stopped)?);
-        let open = self.sockets.register(Arc::clone(&socket)).ok_or(Failed::Stopped)?;
+            Arc::new(self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?);
+        let open = self.sockets.register(Arc::clone(&socket)).ok_or(Error::Stopped)?;
         let outcome = stream(&open, self.settings).and_then(|stream| {
             let mut conversation = Conversation::new(&stream, self.settings.reply_timeout);
             let outcome = attempt(&socket, &mut conversation);
@@ -97,8 +105,48 @@ impl Attempts<'_> {
         info!("action: close_socket | result: success | client_id: {}", self.id);
         outcome
     }
+}
 
-    fn is_stopping(&self) -> bool {
-        self.stop.has_come()
+/// The pauses between attempts: exponential back-off with jitter, for so long without progress.
+#[derive(Debug)]
+pub(super) struct Retry {
+    retry_for: Duration,
+    last_progress: Instant,
+    failures: u32,
+}
+
+impl Retry {
+    /// Retries for `retry_for` without progress.
+    fn new(retry_for: Duration) -> Retry {
+        Retry { retry_for, last_progress: Instant::now(), failures: 0 }
     }
+
+    /// Notes progress: the time starts again.
+    pub(super) fn progress(&mut self) {
+        self.last_progress = Instant::now();
+        self.failures = 0;
+    }
+
+    /// Leaves the time since `start` out of account, because the client only waited for the draw.
+    pub(super) fn waited_since(&mut self, start: Instant) {
+        self.last_progress += start.elapsed();
+        self.failures = 0;
+    }
+
+    /// Returns the pause before the next attempt; `None` when the time is up.
+    fn pause(&mut self) -> Option<Duration> {
+        let left = self.retry_for.checked_sub(self.last_progress.elapsed())?;
+        let longest = PAUSE_MIN.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX);
+        self.failures += 1;
+        // Between half of it and all, so that agencies that lost one server do not return at once.
+        let pause = longest.mul_f64(0.5 + 0.5 * random_fraction());
+        (!left.is_zero()).then_some(pause.min(left))
+    }
+}
+
+/// Returns a number from 0 to 1, from the seed of the standard library's hashers.
+fn random_fraction() -> f64 {
+    let random = RandomState::new().hash_one(());
+    // The 53 bits that a float holds exactly.
+    (random >> 11) as f64 / (1_u64 << 53) as f64
 }

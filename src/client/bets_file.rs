@@ -1,4 +1,4 @@
-//! An agency's file: checked whole, then read again to be sent.
+//! An agency's file, read twice: once to check every line, once to send them.
 
 use crate::bet::row::{Fields, InvalidRow};
 use crate::bet::{PlainBet, plain_bet};
@@ -6,14 +6,14 @@ use crate::lines::{LineBuffer, LineTooLong};
 use crate::stop::Stop;
 use crate::text::LogValue;
 use log::info;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
+use thiserror::Error;
 
 /// The most bytes of a line, its end included: more than any bet takes, however it is quoted.
 const LINE_BYTES_MAX: usize = 8192;
-/// What some programs put before UTF-8 text.
+/// The byte order mark that some programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A file of valid bets.
@@ -25,14 +25,14 @@ pub(super) struct BetsFile {
 }
 
 impl BetsFile {
-    /// Opens the file at `path` and checks every line of it; `report` hears of each that is no bet.
+    /// Opens the file at `path` and checks every line of it. `report` is called for each invalid one.
     pub(super) fn check(
         path: &Path,
         stop: &Stop,
         mut report: impl FnMut(String),
-    ) -> Result<BetsFile, FileFailed> {
-        let failed = |error| FileFailed::Io { path: path.to_owned(), error };
-        // Before it is opened: opening a pipe would wait for somebody to write to it.
+    ) -> Result<BetsFile, FileError> {
+        let failed = |error| FileError::Io { path: path.to_owned(), error };
+        // Checked before the file is opened, because opening a pipe blocks until somebody writes to it.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(io::Error::other("not a regular file")));
         }
@@ -47,36 +47,36 @@ impl BetsFile {
             };
             let Some(reason) = reason else {
                 bets += 1;
-                return Ok::<(), FileFailed>(());
+                return Ok::<(), FileError>(());
             };
             invalid += 1;
             report(format!("{}:{number}: {reason}", path.display()));
             Ok(())
         })?;
         if invalid > 0 {
-            return Err(FileFailed::Invalid { path: path.to_owned(), lines: invalid });
+            return Err(FileError::Invalid { path: path.to_owned(), lines: invalid });
         }
         file.bets = bets;
         Ok(file)
     }
 
-    /// How many bets it has.
+    /// Returns how many bets it has.
     pub(super) fn bets(&self) -> u64 {
         self.bets
     }
 
-    /// Shows `visit` every line from the first, without its end, by its number from 1; empty ones are
-    /// left out, as CSV readers do.
+    /// Calls `visit` with the number, from 1, and the text of every line. Empty lines are left out, as CSV
+    /// readers do.
     ///
     /// # Errors
     ///
-    /// Those of `visit`; the file cannot be read; `stop` was closed.
-    pub(super) fn each_line<E: From<FileFailed>>(
+    /// Those of `visit`; the file cannot be read; the stop has come.
+    pub(super) fn each_line<E: From<FileError>>(
         &self,
         stop: &Stop,
         mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let failed = |error| FileFailed::Io { path: self.path.clone(), error };
+        let failed = |error| FileError::Io { path: self.path.clone(), error };
         (&self.file).rewind().map_err(failed)?;
         let mut lines = LineBuffer::fixed(LINE_BYTES_MAX);
         let mut number = 0;
@@ -107,20 +107,20 @@ impl BetsFile {
         visit_other(lines.rest(), number + 1, &mut visit)
     }
 
-    /// Reads on; `false` at the end of the file.
-    fn fill(&self, lines: &mut LineBuffer<'_>, stop: &Stop) -> Result<bool, FileFailed> {
+    /// Reads on. Returns `false` at the end of the file.
+    fn fill(&self, lines: &mut LineBuffer<'_>, stop: &Stop) -> Result<bool, FileError> {
         if stop.has_come() {
-            return Err(FileFailed::Stopped);
+            return Err(FileError::Stopped);
         }
         let count = lines.fill(&mut &self.file);
         count
             .map(|count| count > 0)
-            .map_err(|error| FileFailed::Io { path: self.path.clone(), error })
+            .map_err(|error| FileError::Io { path: self.path.clone(), error })
     }
 
-    /// It is not any more what was checked.
-    pub(super) fn changed(&self) -> FileFailed {
-        FileFailed::Changed { path: self.path.clone() }
+    /// Returns the error of a file that is no longer what was checked.
+    pub(super) fn changed(&self) -> FileError {
+        FileError::Changed { path: self.path.clone() }
     }
 }
 
@@ -132,16 +132,16 @@ impl Drop for BetsFile {
 
 /// A line of an agency's file.
 pub(super) enum Line<'l> {
-    /// The text begins with a plain bet, whose line ends after it.
+    /// The text begins with a plain bet, and its line ends behind the bet.
     Plain(&'l [u8], PlainBet),
-    /// Any other line, without its end: a bet written in a less usual way, or none.
+    /// Any other line, without its end: a bet that is written in a less usual way, or no bet.
     Other(&'l [u8]),
     /// A line that is longer than any bet.
     TooLong(LineTooLong),
 }
 
 impl Line<'_> {
-    /// Its fields, if it has any that can be read.
+    /// Returns its fields, unless they cannot be read.
     pub(super) fn fields(&self) -> Option<Fields> {
         match self {
             Line::Plain(text, bet) => Fields::parse(&text[..bet.end()]).ok(),
@@ -151,7 +151,8 @@ impl Line<'_> {
     }
 }
 
-/// The plain bet that `text` begins with, and the bytes of its line, which has to end after it.
+/// Returns the plain bet that `text` begins with and the bytes of its line. Returns `None` if the line does not
+/// end behind it.
 #[inline]
 fn plain_line(text: &[u8]) -> Option<(PlainBet, usize)> {
     let bet = plain_bet(text, b',')?;
@@ -162,7 +163,7 @@ fn plain_line(text: &[u8]) -> Option<(PlainBet, usize)> {
     }
 }
 
-/// Shows `visit` a line without its end, and the first without a byte order mark, unless it is empty.
+/// Calls `visit` with a line without its end, and the first without a byte order mark, unless it is empty.
 fn visit_other<E>(
     line: &[u8],
     number: u64,
@@ -182,52 +183,39 @@ fn check_line(line: &[u8]) -> Result<(), InvalidRow> {
 }
 
 /// Why an agency's file cannot be sent.
-#[derive(Debug)]
-pub enum FileFailed {
+#[derive(Debug, Error)]
+pub enum FileError {
     /// It cannot be read.
+    #[error("{}: {error}{}", .path.display(), if_missing(.error))]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Why.
         error: io::Error,
     },
-    /// Some of its lines are no bets.
+    /// Some of its lines are no valid bets.
+    #[error("{}: {lines} invalid {}; nothing was sent", .path.display(), line_or_lines(*.lines))]
     Invalid {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// How many lines.
         lines: u64,
     },
-    /// It was changed while it was being sent.
+    /// It changed while it was being sent.
+    #[error("{}: changed while it was being sent", .path.display())]
     Changed {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
     /// The program was stopped.
+    #[error("stopped")]
     Stopped,
 }
 
-impl fmt::Display for FileFailed {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FileFailed::Io { path, error } if error.kind() == io::ErrorKind::NotFound => {
-                write!(formatter, "{}: {error}; --file CSV names another", path.display())
-            }
-            FileFailed::Io { path, error } => write!(formatter, "{}: {error}", path.display()),
-            FileFailed::Invalid { path, lines } => {
-                let lines = if *lines == 1 {
-                    "1 line is no bet".into()
-                } else {
-                    format!("{lines} lines are no bets")
-                };
-                write!(formatter, "{}: {lines}, nothing was sent", path.display())
-            }
-            FileFailed::Changed { path } => {
-                write!(formatter, "{}: was changed while it was being sent", path.display())
-            }
-            FileFailed::Stopped => formatter.write_str("stopped"),
-        }
-    }
+fn if_missing(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::NotFound { "; --file CSV names another" } else { "" }
 }
 
-impl std::error::Error for FileFailed {}
+fn line_or_lines(count: u64) -> &'static str {
+    if count == 1 { "line" } else { "lines" }
+}

@@ -1,34 +1,37 @@
 //! The client's side of one connection: messages out, replies in, each within its time.
 
-use super::{Failed, Settings};
+use super::Settings;
+use super::bets_file::FileError;
+use super::error::Error;
+use crate::bet::AgencyId;
 use crate::connection::{OpenSocket, Stream, Timed, is_distrust, is_timeout};
-use crate::protocol::{ErrorCode, MESSAGE_BYTES_MAX, Reply};
+use crate::protocol::{Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
-/// How a try can end before its purpose is reached.
+/// Why an attempt ended before its work was done.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// The connection is gone, or has to be: try again.
+    /// The connection is lost or useless; another may do better.
     Lost(String),
-    /// Trying again would not help.
-    Final(Failed),
+    /// Another attempt would not help.
+    Final(Error),
 }
 
-impl From<Failed> for Broken {
-    fn from(failed: Failed) -> Broken {
-        Broken::Final(failed)
+impl From<Error> for Broken {
+    fn from(error: Error) -> Broken {
+        Broken::Final(error)
     }
 }
 
-impl From<super::FileFailed> for Broken {
-    fn from(failed: super::FileFailed) -> Broken {
-        Broken::Final(failed.into())
+impl From<FileError> for Broken {
+    fn from(error: FileError) -> Broken {
+        Broken::Final(error.into())
     }
 }
 
-/// The stream over a socket, as `settings` say.
+/// Returns the stream over a socket, in TLS if `settings` say so.
 pub(super) fn stream<'s>(
     socket: &'s OpenSocket<'_>,
     settings: &Settings,
@@ -38,7 +41,7 @@ pub(super) fn stream<'s>(
     let limit = settings.reply_timeout;
     Stream::connect(socket, connector, limit).map_err(|error| {
         if is_distrust(&error) {
-            Failed::Distrust(error.to_string()).into()
+            Error::Distrust(error.to_string()).into()
         } else if is_timeout(&error) {
             let limit = limit.as_millis();
             Broken::Lost(format!("no TLS handshake within {limit} ms"))
@@ -56,84 +59,131 @@ pub(super) struct Conversation<'s> {
     line: Vec<u8>,
 }
 
+/// What the server has stored of an agency.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) bets: u64,
+    /// Document and number of the bet stored last.
+    pub(super) last: Option<(String, String)>,
+}
+
 impl<'s> Conversation<'s> {
-    /// A conversation over `stream`, in which a reply may take `reply_timeout`.
+    /// Returns a conversation over `stream` in which a reply may take `reply_timeout`.
     pub(super) fn new(stream: &'s Stream<'s>, reply_timeout: Duration) -> Conversation<'s> {
         let replies = BufReader::new(Timed::new(stream, reply_timeout));
         Conversation { stream, replies, reply_timeout, line: Vec::new() }
     }
 
+    /// Asks `command` and returns its reply.
+    ///
+    /// # Errors
+    ///
+    /// An error of the server is its refusal.
+    pub(super) fn ask(&mut self, command: &Command<'_>) -> Result<Reply<'_>, Broken> {
+        self.send(format!("{command}\n").as_bytes())?;
+        self.expect()
+    }
+
+    /// Asks `command`, whose reply has at most `bytes_max` bytes and may take `time`. Returns `None` if no
+    /// reply comes in time; the connection is then of no more use.
+    ///
+    /// # Errors
+    ///
+    /// An error of the server is its refusal.
+    pub(super) fn ask_within(
+        &mut self,
+        command: &Command<'_>,
+        time: Duration,
+        bytes_max: usize,
+    ) -> Result<Option<Reply<'_>>, Broken> {
+        self.send(format!("{command}\n").as_bytes())?;
+        self.hear(time, bytes_max)?.map(not_refused).transpose()
+    }
+
+    /// Asks how many bets of `agency` are stored.
+    pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Broken> {
+        match self.ask(&Command::Resume { agency })? {
+            Reply::Resume { bets, last } => {
+                let last = last.map(|last| (last.document.to_owned(), last.number.to_owned()));
+                Ok(Standing { bets, last })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Sends whole messages.
     ///
-    /// Where that fails the server may have said why before it closed; then that is the reason.
+    /// # Errors
+    ///
+    /// If the server sent a refusal before it closed the connection, the error is that refusal.
     pub(super) fn send(&mut self, messages: &[u8]) -> Result<(), Broken> {
         let sent = Timed::new(self.stream, self.reply_timeout).write_all(messages);
         sent.or_else(|error| {
             loop {
-                match self.hear() {
-                    Ok(Reply::Error { code, detail }) => return Err(refused(code, detail)),
-                    Ok(_confirmation) => {}
-                    Err(Broken::Final(Failed::Distrust(why))) => {
-                        return Err(Failed::Distrust(why).into());
+                match self.hear(self.reply_timeout, MESSAGE_BYTES_MAX) {
+                    Ok(Some(reply)) => {
+                        let _confirmation = not_refused(reply)?;
                     }
-                    Err(_) => return Err(Broken::Lost(error.to_string())),
+                    Err(Broken::Final(distrust @ Error::Distrust(_))) => {
+                        return Err(distrust.into());
+                    }
+                    Ok(None) | Err(_) => return Err(Broken::Lost(error.to_string())),
                 }
             }
         })
     }
 
-    /// The next reply; an error is the server's refusal.
+    /// Returns the next reply.
+    ///
+    /// # Errors
+    ///
+    /// An error of the server is its refusal.
     pub(super) fn expect(&mut self) -> Result<Reply<'_>, Broken> {
-        match self.hear()? {
-            Reply::Error { code, detail } => Err(refused(code, detail)),
-            reply => Ok(reply),
+        let limit = self.reply_timeout;
+        match self.hear(limit, MESSAGE_BYTES_MAX)? {
+            Some(reply) => not_refused(reply),
+            None => Err(no_reply_within(limit)),
         }
     }
 
-    fn hear(&mut self) -> Result<Reply<'_>, Broken> {
-        let limit = self.reply_timeout.as_millis();
-        self.hear_within(self.reply_timeout, MESSAGE_BYTES_MAX)?
-            .ok_or_else(|| Broken::Lost(format!("no reply within {limit} ms")))
-    }
-
-    /// The reply of at most `bytes_max` bytes that comes within `time`; `None` where none does, and
-    /// then the conversation is over.
-    pub(super) fn hear_within(
-        &mut self,
-        time: Duration,
-        bytes_max: usize,
-    ) -> Result<Option<Reply<'_>>, Broken> {
+    /// Returns the reply of at most `bytes_max` bytes that comes within `time`, or `None`.
+    fn hear(&mut self, time: Duration, bytes_max: usize) -> Result<Option<Reply<'_>>, Broken> {
         self.replies.get_mut().renew(time);
         self.line.clear();
         let mut bounded = (&mut self.replies).take(bytes_max as u64);
         match bounded.read_until(b'\n', &mut self.line) {
             Err(error) if is_timeout(&error) => return Ok(None),
             Err(error) if is_distrust(&error) => {
-                return Err(Failed::Distrust(error.to_string()).into());
+                return Err(Error::Distrust(error.to_string()).into());
             }
             Err(error) => return Err(Broken::Lost(error.to_string())),
             Ok(_) => {}
         }
         let Some(line) = self.line.strip_suffix(b"\n") else {
             return Err(if self.line.len() == bytes_max {
-                Failed::Answer(format!("with a line of more than {bytes_max} bytes")).into()
+                Error::Answer(format!("with a line of more than {bytes_max} bytes")).into()
             } else {
                 Broken::Lost("the server closed the connection".into())
             });
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = String::from_utf8_lossy(line);
-        // What is lossy is no reply, and is told as far as it can be.
         match std::str::from_utf8(line).ok().and_then(|line| Reply::parse(line).ok()) {
             Some(reply) => Ok(Some(reply)),
-            None => Err(Failed::Dialect(excerpt(&text)).into()),
+            None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line))).into()),
         }
     }
 }
 
-/// What a refusal means: some are the connection's fault, and another may do better.
-pub(super) fn refused(code: &str, detail: &str) -> Broken {
-    match ErrorCode::from_word(code) {
+/// A reply that did not come in time.
+pub(super) fn no_reply_within(limit: Duration) -> Broken {
+    Broken::Lost(format!("no reply within {} ms", limit.as_millis()))
+}
+
+/// Returns `reply` unless it is an error of the server. Some are of this connection alone: another may do
+/// better.
+fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
+    let Reply::Error { code, detail } = reply else { return Ok(reply) };
+    Err(match ErrorCode::from_word(code) {
         Some(
             ErrorCode::TakenOver
             | ErrorCode::MessageTorn
@@ -142,11 +192,11 @@ pub(super) fn refused(code: &str, detail: &str) -> Broken {
             | ErrorCode::TooManyConnections
             | ErrorCode::Stopping,
         ) => Broken::Lost(format!("the server ended it: {code}: {detail}")),
-        _ => Broken::Final(Failed::Refused { code: code.into(), detail: detail.into() }),
-    }
+        _ => Broken::Final(Error::Refused { code: code.into(), detail: detail.into() }),
+    })
 }
 
-/// A reply where another was due.
+/// A reply to another command than the one that was asked.
 pub(super) fn unexpected(reply: &Reply<'_>) -> Broken {
-    Failed::Answer(format!("\"{reply}\", which answers another question")).into()
+    Error::Answer(format!("\"{reply}\", which answers another question")).into()
 }

@@ -1,4 +1,4 @@
-//! Reaching the server, and being stopped meanwhile.
+//! Connecting to the server, in a way that a stop interrupts.
 
 use crate::connection::is_timeout;
 use crate::stop::Stop;
@@ -8,15 +8,15 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// How long one address may take to accept, in milliseconds, try by try. A server with too many at its
-/// door ignores who comes, and the system itself would ask again only after a second.
+/// How long one address may take to accept, in milliseconds, attempt by attempt. A full accept backlog drops
+/// SYNs, and the kernel retries only after a second.
 const CONNECT_TIMES_MS: [u64; 4] = [250, 500, 1000, 2000];
 
-/// How many of a program's threads connect at the same time: fewer than a listening socket keeps
-/// waiting, for one more is not refused but ignored for a second.
+/// How many threads of the client connect at the same time: fewer than the accept backlog of a listening socket,
+/// because a full one drops SYNs.
 const DIALS_MAX: usize = 32;
 
-/// A bound on how many connect at the same time.
+/// A limit on how many threads connect at the same time.
 pub(super) struct Dials {
     take: Sender<()>,
     give_back: Receiver<()>,
@@ -28,28 +28,28 @@ impl Dials {
         Dials { take, give_back }
     }
 
-    /// A connection to `address`, `HOST:PORT`, in its turn; `None` where `stop` was closed meanwhile.
+    /// Connects to `address`, `HOST:PORT`, in its turn. Returns `None` if the stop came meanwhile.
     pub(super) fn dial(&self, address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> {
         select! {
             recv(stop.channel()) -> _ => return Ok(None),
             send(self.take, ()) -> _ => {}
         }
         let outcome = dial(address, stop);
-        // It cannot be empty: this thread's own place is in it.
+        // Cannot block, because this thread's own place is in it.
         let _place = self.give_back.recv();
         outcome
     }
 }
 
-/// A connection to `address`, `HOST:PORT`; `None` where `stop` was closed meanwhile.
+/// Connects to `address`, `HOST:PORT`. Returns `None` if the stop came meanwhile.
 ///
-/// Looking a name up cannot be interrupted, so it is done by a thread that is left alone when the
-/// program stops: the only one that is not joined.
+/// A name look-up cannot be interrupted, so a thread of its own does it. When the program stops that thread is not
+/// joined, the only one of all.
 pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> {
     let (connected, outcome) = bounded(1);
     let owned = address.to_owned();
     Builder::new().name("connect".into()).spawn(move || {
-        // Nobody waits for it any more where the program stops.
+        // If the program stops, nobody waits for it any more.
         let _stopped = connected.send(connect(&owned));
     })?;
     select! {
@@ -61,17 +61,17 @@ pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> 
     }
 }
 
-/// The first of the addresses behind `address` that accepts.
+/// Connects to the first of the addresses behind `address` that accepts.
 fn connect(address: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
         match connect_to(&address) {
-            // A port that nobody listens on can be the very one that the system connects from.
+            // A port without a listener can be the very one that the kernel connects from.
             Ok(stream) if stream.local_addr().ok() == stream.peer_addr().ok() => {
                 last = io::ErrorKind::ConnectionRefused.into();
             }
             Ok(stream) => {
-                // A batch is written whole, so there is nothing to wait for.
+                // Batches are written whole, so that delaying small segments gains nothing.
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
@@ -81,7 +81,7 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Asks again and again where nobody answers at all.
+/// Connects to one address, in several attempts if there is no answer at all.
 fn connect_to(address: &SocketAddr) -> io::Result<TcpStream> {
     let mut last = io::ErrorKind::TimedOut.into();
     for time in CONNECT_TIMES_MS.map(Duration::from_millis) {
@@ -93,7 +93,7 @@ fn connect_to(address: &SocketAddr) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Waits for `time`; `false` as soon as `stop` is closed.
+/// Waits for `time`. Returns `false` as soon as the stop comes.
 pub(super) fn pause(time: Duration, stop: &Stop) -> bool {
     !stop.wait_for(time)
 }

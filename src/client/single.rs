@@ -1,33 +1,34 @@
-//! One bet, placed and confirmed, and stored once whatever becomes of the connection.
+//! One bet, placed and confirmed, and stored once even if the connection is lost.
 
 use super::attempts::{Attempts, Progress};
-use super::conversation::{Broken, Conversation, unexpected};
+use super::conversation::{Broken, Conversation, Standing, unexpected};
 use super::dial::Dials;
-use super::{Failed, Settings, watched};
+use super::error::{Doubt, Error};
+use super::{Settings, watched};
 use crate::bet::{AgencyId, Bet};
-use crate::protocol::{BatchWriter, Command, Reply};
+use crate::protocol::{BatchWriter, Reply};
 use crate::stop::Stop;
 use log::info;
 
-/// A bet and where it is placed.
+/// A bet and the agency that places it.
 #[derive(Clone, Copy, Debug)]
 pub struct SingleBet<'a> {
-    /// Where it is placed.
+    /// The agency.
     pub agency: AgencyId,
     /// The bet.
     pub bet: Bet<'a>,
 }
 
-/// Places one bet and hears that it is stored.
+/// Places one bet, and returns when it is confirmed.
 ///
 /// # Errors
 ///
-/// [`Failed::Stopped`] as soon as `stop` is closed, or why it is not known to be stored.
-pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<(), Failed> {
+/// [`Error::Stopped`] as soon as `stop` comes, or why the bet is not known to be stored.
+pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<(), Error> {
     watched(stop, |sockets| {
         let dials = Dials::new();
         let attempts = Attempts { id: single.agency, settings, stop, sockets, dials: &dials };
-        // How many bets of the agency were stored before this one was first sent.
+        // How many bets of the agency were stored before this one was sent first.
         let mut before = None;
         attempts.run(|_, conversation, progress| {
             let stored =
@@ -43,34 +44,28 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
 }
 
 impl SingleBet<'_> {
-    /// Asks how far the agency got: whether this bet was stored by a connection before, whose
-    /// confirmation was lost.
+    /// Asks how many bets of the agency are stored. Returns whether this one is among them, because an earlier
+    /// connection stored it and its confirmation was lost.
     fn is_stored(
         &self,
         conversation: &mut Conversation<'_>,
         before: &mut Option<u64>,
         progress: &mut Progress,
     ) -> Result<bool, Broken> {
-        let agency = self.agency;
-        conversation.send(format!("{}\n", Command::Resume { agency }).as_bytes())?;
-        match conversation.expect()? {
-            Reply::Resume { bets, last } => {
-                let first = *before.get_or_insert(bets);
-                if bets == first {
-                    progress.in_doubt = false;
-                    return Ok(false);
-                }
-                let own = last.is_some_and(|last| {
-                    (last.document, last.number) == (self.bet.document(), self.bet.number())
-                });
-                if bets == first + 1 && own {
-                    return Ok(true);
-                }
-                let why = format!("{} bets of somebody else were stored meanwhile", bets - first);
-                Err(Failed::Unknown(why).into())
-            }
-            other => Err(unexpected(&other)),
+        let Standing { bets, last } = conversation.resume(self.agency)?;
+        let first = *before.get_or_insert(bets);
+        if bets == first {
+            progress.in_doubt = false;
+            return Ok(false);
         }
+        let own = (self.bet.document(), self.bet.number());
+        let is_own =
+            |(document, number): &(String, String)| (document.as_str(), number.as_str()) == own;
+        if bets == first + 1 && last.as_ref().is_some_and(is_own) {
+            return Ok(true);
+        }
+        let why = "another client speaks for the agency".into();
+        Err(Error::InDoubt(why, Doubt::OthersStored(bets - first)).into())
     }
 
     fn send(
@@ -86,7 +81,7 @@ impl SingleBet<'_> {
         match conversation.expect()? {
             Reply::Stored { bets: 1 } => Ok(()),
             Reply::Stored { bets } => {
-                Err(Failed::Answer(format!("that {bets} bets are stored of a batch of 1")).into())
+                Err(Error::Answer(format!("that {bets} bets are stored of a batch of 1")).into())
             }
             other => Err(unexpected(&other)),
         }

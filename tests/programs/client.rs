@@ -83,7 +83,7 @@ mod files {
             for (report, expected) in reports.iter().zip(&expected) {
                 assert!(report.starts_with(expected), "{report} is not {expected}");
             }
-            ended.says("15 lines are no bets");
+            ended.says("15 invalid lines; nothing was sent");
         }
     }
 
@@ -103,7 +103,7 @@ mod files {
         let text = format!("{good}{}\n{good}{}\nx\n", "a".repeat(8192), "b".repeat(100_000));
         let ended = run_unheard(|address| agency_1(&scratch, address, &text), 1);
         ended.says("agency-1.csv:2: line: ").says("agency-1.csv:4: line: ");
-        ended.says("agency-1.csv:5: line: ").says("3 lines are no bets");
+        ended.says("agency-1.csv:5: line: ").says("3 invalid lines; nothing was sent");
     }
 
     /// Lines that end in `\r` alone are either bets, each of them, or reported: none is dropped.

@@ -4,7 +4,7 @@ use crate::process::{self, Failure};
 use crate::progress::Progress;
 use crate::report;
 use loteria::bet::{AgencyId, Bet};
-use loteria::client::{self, Failed, Observer, SingleBet};
+use loteria::client::{self, Error, Observer, SingleBet};
 use loteria::config::ClientConfig;
 use loteria::stop::{Stop, Stopper};
 use std::io::{self, Write};
@@ -112,7 +112,7 @@ pub(crate) fn run(
     stop: &Stop,
 ) -> Result<(), Failure> {
     match work_until(settings, work, progress, stop) {
-        Ok(()) | Err(Failed::Stopped) => Ok(()),
+        Ok(()) | Err(Error::Stopped) => Ok(()),
         Err(failed) => Err(Failure::failed(failed)),
     }
 }
@@ -122,17 +122,17 @@ fn work_until(
     work: Work,
     progress: &Progress,
     stop: &Stop,
-) -> Result<(), Failed> {
+) -> Result<(), Error> {
     match work {
         Work::Status(form) => {
             let summary = client::status(settings, stop)?;
             let text = match form {
                 Form::Table => report::table(&summary),
                 Form::Json => {
-                    report::json(&summary).map_err(|error| Failed::Output(error.into()))?
+                    report::json(&summary).map_err(|error| Error::Output(error.into()))?
                 }
             };
-            print(&text).map_err(Failed::Output)
+            print(&text).map_err(Error::Output)
         }
         Work::Agencies(agencies) if progress.shows_bars() && settings.resume => {
             run_and_ask(agencies, settings, progress, stop)
@@ -152,7 +152,7 @@ fn run_and_ask(
     settings: &client::Settings,
     progress: &Progress,
     stop: &Stop,
-) -> Result<(), Failed> {
+) -> Result<(), Error> {
     let (working, done) = Stopper::new();
     thread::scope(|scope| {
         let asking = || {
@@ -166,7 +166,7 @@ fn run_and_ask(
             }
         };
         let thread = Builder::new().name("progress".into());
-        thread.spawn_scoped(scope, asking).map_err(Failed::Thread)?;
+        thread.spawn_scoped(scope, asking).map_err(Error::Thread)?;
         let outcome = client::run(agencies, settings, &Terminal { progress }, stop);
         drop(working);
         outcome

@@ -1,0 +1,124 @@
+//! Why the client's work ended before it was done.
+
+use super::bets_file::FileError;
+use crate::protocol::ErrorCode;
+use std::io;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why the client's work ended before it was done.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The program was stopped, which is no failure.
+    #[error("stopped")]
+    Stopped,
+    /// Another agency failed, so there is no draw to wait for.
+    #[error("another agency failed")]
+    Abandoned,
+    /// The agency's file cannot be sent.
+    #[error(transparent)]
+    File(FileError),
+    /// The server refused a command.
+    #[error("the server refused: {code}: {detail}{}", remedy(.code))]
+    Refused {
+        /// The code of its error.
+        code: String,
+        /// The detail of its error.
+        detail: String,
+    },
+    /// The server sent a reply that does not fit the command.
+    #[error("the server answered {0}")]
+    Answer(String),
+    /// The server sent a line that is no reply of the protocol.
+    #[error("the server does not speak this protocol, it said \"{0}\"")]
+    Dialect(String),
+    /// The bets stored for the agency are not the first ones of its file.
+    #[error(
+        "not the file that was sent before: {0}; nothing was sent. Restore that file, and append new \
+         bets to it; or start the server with other files"
+    )]
+    OtherFile(String),
+    /// No attempt made progress for the whole time that retries may take.
+    #[error(
+        "no progress for {} ms, last error: {last}; check that the server runs there, or name another \
+         with --server or CLI_SERVER_ADDRESS",
+        .after.as_millis()
+    )]
+    GaveUp {
+        /// The time without progress.
+        after: Duration,
+        /// Why the last connection failed.
+        last: String,
+    },
+    /// One side rejected the other's certificate, or only one of them speaks TLS.
+    #[error("TLS: {0}; [tls] in config.toml names the certificate, its key and the trusted CA")]
+    Distrust(String),
+    /// The process has reached its limit of open files.
+    #[error(
+        "{0}: each agency needs two file descriptors, its file and its connection; raise the limit with \
+         `ulimit -n`"
+    )]
+    NoDescriptor(io::Error),
+    /// No server answers a question that is asked only once.
+    #[error("{0}; check that a server runs there")]
+    NoServer(String),
+    /// The confirmation of bets was lost, and the server cannot tell whether it stored them.
+    #[error(
+        "connection lost ({0}) before a confirmation: the bets in flight may be stored or not. {1}"
+    )]
+    InDoubt(String, Doubt),
+    /// The winners could not be printed.
+    #[error("winners could not be printed: {0}")]
+    Output(io::Error),
+    /// The system does not start another thread.
+    #[error("no thread: {0}")]
+    Thread(io::Error),
+    /// A thread panicked, which is a defect of this program.
+    #[error("a thread panicked")]
+    Panicked,
+}
+
+/// Why it stays unknown whether bets in flight were stored.
+#[derive(Debug, Error)]
+pub enum Doubt {
+    /// The settings forbid to ask.
+    #[error("The server is not asked, because resuming is off")]
+    NotAsked,
+    /// Somebody else stored bets of the same agency meanwhile.
+    #[error("{0} bets of the agency were stored meanwhile by another client")]
+    OthersStored(u64),
+}
+
+impl Error {
+    /// Returns the weight of the failure: of several, the heaviest is reported.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Error::Abandoned => 0,
+            Error::Stopped => 1,
+            _ => 2,
+        }
+    }
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Error {
+        match error {
+            FileError::Stopped => Error::Stopped,
+            other => Error::File(other),
+        }
+    }
+}
+
+/// Returns what a user can do about a refusal, to follow its detail.
+fn remedy(code: &str) -> &'static str {
+    match ErrorCode::from_word(code) {
+        Some(ErrorCode::DrawHeld) => {
+            "; bets that were not stored before the draw are not part of it. `server --new-draw` prepares \
+             another draw"
+        }
+        Some(ErrorCode::TlsRequired) => {
+            "; [tls] in config.toml names the certificate, its key and the trusted CA"
+        }
+        _ => "",
+    }
+}
