@@ -12,7 +12,7 @@
 
 mod whole;
 
-use loteria::connection::{Connector, Stream, Timed, TlsFiles};
+use loteria::connection::{Connector, Stream, TlsFiles};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -99,13 +99,13 @@ fn connections(scratch: &Path, certificates: &Certificates, runs: usize) {
 fn ask(address: &str, connector: Option<&Connector>) {
     let socket = TcpStream::connect(address).unwrap();
     socket.set_nodelay(true).unwrap();
-    let stream = match connector {
+    let mut stream = match connector {
         None => Stream::plain(&socket),
         Some(connector) => Stream::connect(&socket, connector, PATIENCE).unwrap(),
     };
-    Timed::new(&stream, PATIENCE).write_all(b"ECO|a\n").unwrap();
+    stream.within(PATIENCE).write_all(b"ECO|a\n").unwrap();
     let mut line = String::new();
-    BufReader::new(Timed::new(&stream, PATIENCE)).read_line(&mut line).unwrap();
+    BufReader::new(&mut stream).read_line(&mut line).unwrap();
     assert_eq!(line, "ECO|a\n");
     stream.end();
 }

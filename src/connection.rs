@@ -7,36 +7,37 @@ use std::path::PathBuf;
 
 mod open_sockets;
 mod stream;
+mod timed;
 #[cfg_attr(not(feature = "tls"), path = "connection/no_tls.rs")]
 mod tls;
 
 pub use open_sockets::{OpenSocket, OpenSockets};
-pub use stream::{AcceptError, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Stream, Timed};
+pub use stream::{AcceptError, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Stream};
 pub use tls::{Acceptor, Connector};
 
-/// Whether `error` says that the time was up: systems say it in two ways.
+/// Returns whether `error` is a timeout, which systems report in two ways.
 pub fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-/// Whether `error` says that one side does not believe the other, or that only one speaks TLS: another
-/// try would end the same way.
+/// Returns whether the TLS handshake failed because a certificate was rejected or only one side speaks TLS.
+/// Retrying does not help.
 pub fn is_distrust(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Who one is and whom one believes, in PEM.
+/// Paths of the PEM files for mutual TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate that one shows, and those between it and the authority's, if there are any.
+    /// This side's certificate, and the intermediate ones if there are any.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The certificates of the authorities whose peers are believed.
+    /// The trusted CA certificates.
     pub authority: PathBuf,
 }
 
-/// TLS cannot be spoken: which file is not what it has to be, and why.
+/// Why TLS cannot be used: the file at fault and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidTls(String);
 

@@ -232,13 +232,13 @@ impl Reception<'_> {
             warn!("action: refuse_connection | result: success | ip: {ip}");
         }
         let time = if has_place { self.office.message_timeout } else { REFUSAL_TIME_MAX };
-        let Some((stream, authorization)) = self.identify(socket, ip, time) else { return };
+        let Some((mut stream, authorization)) = self.identify(socket, ip, time) else { return };
         if has_place {
-            session::converse(&stream, authorization, access, self.office, &self.stopping);
+            session::converse(&mut stream, authorization, access, self.office, &self.stopping);
         } else {
             let max = self.settings.max_connections;
             let detail = format_args!("{max} connections are open, which is all there may be");
-            session::refuse(&stream, &ErrorCode::TooManyConnections.with(detail));
+            session::refuse(&mut stream, &ErrorCode::TooManyConnections.with(detail));
         }
     }
 
@@ -266,7 +266,7 @@ impl Reception<'_> {
                 );
                 let refusal =
                     ErrorCode::TlsRequired.with("this server speaks TLS and nothing else");
-                session::refuse(&Stream::plain(socket), &refusal);
+                session::refuse(&mut Stream::plain(socket), &refusal);
                 None
             }
             Err(AcceptError::Failed(error)) => {

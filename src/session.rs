@@ -13,7 +13,7 @@ pub use status::status;
 
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
-use crate::connection::{Stream, Timed, is_timeout};
+use crate::connection::{Stream, is_timeout};
 use crate::draw::{Attended, Draw, Fate};
 use crate::ledger::{Access, DrawResult, HoldFailed, Ledger, Standing};
 use crate::lines::{GrowthBudget, LineBuffer};
@@ -25,7 +25,7 @@ use log::{error, info, warn};
 use outcome::{log_bets, log_refused, refusal_of, stopping, stored};
 use std::fmt;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most bytes of an open batch, as lines of `bets.csv`: some five thousand bets.
 pub const BATCH_BYTES_MAX: usize = 256 << 10;
@@ -52,7 +52,7 @@ pub struct Office<'o> {
 /// Talks with one peer until it leaves, is refused, or `stop` is closed and its socket shut for
 /// reading.
 pub fn converse(
-    stream: &Stream<'_>,
+    stream: &mut Stream<'_>,
     authorization: Authorization,
     access: Access<'_>,
     office: &Office<'_>,
@@ -71,15 +71,15 @@ pub fn converse(
     };
     match session.run() {
         // Who says no more may still be listening, and is not to take this end for a cut.
-        Ok(()) => stream.end(),
+        Ok(()) => session.stream.end(),
         Err(End::Refused(refusal)) => {
             info!("action: conversation | result: fail | error: {refusal}");
             refusal.reply().write(&mut session.answers);
             // The peer may be gone, or deaf: then it does not hear why. A server that stops is not
             // read from any more, so a peer that goes on writing is to be woken, by a reset.
             match session.send() {
-                Ok(()) if refusal.code == ErrorCode::Stopping => stream.end(),
-                Ok(()) => stream.drain(),
+                Ok(()) if refusal.code == ErrorCode::Stopping => session.stream.end(),
+                Ok(()) => session.stream.drain(),
                 Err(_deaf) => {}
             }
         }
@@ -95,10 +95,10 @@ pub fn converse(
 }
 
 /// Tells a peer why there is no conversation with it.
-pub fn refuse(stream: &Stream<'_>, refusal: &Refusal) {
+pub fn refuse(stream: &mut Stream<'_>, refusal: &Refusal) {
     let mut line = Vec::new();
     refusal.reply().write(&mut line);
-    if Timed::new(stream, REFUSAL_TIME_MAX).write_all(&line).is_ok() {
+    if stream.within(REFUSAL_TIME_MAX).write_all(&line).is_ok() {
         stream.drain();
     }
 }
@@ -126,8 +126,8 @@ impl From<Refusal> for End {
     }
 }
 
-struct Session<'s> {
-    stream: &'s Stream<'s>,
+struct Session<'s, 'p> {
+    stream: &'s mut Stream<'p>,
     authorization: Authorization,
     access: Access<'s>,
     office: &'s Office<'s>,
@@ -159,11 +159,11 @@ struct OpenBatch {
     bets: u32,
 }
 
-impl Session<'_> {
+impl Session<'_, '_> {
     fn run(&mut self) -> Result<(), End> {
         let mut lines = LineBuffer::growing(MESSAGE_BYTES_MAX, self.office.buffers);
-        let mut reader = Timed::new(self.stream, self.office.message_timeout);
-        while self.receive(&mut lines, &mut reader)? {
+        let mut deadline = Instant::now() + self.office.message_timeout;
+        while self.receive(&mut lines, deadline)? {
             let mut completed = self.gather(&mut lines);
             while let Some(message) = self.next_message(&mut lines)? {
                 completed = true;
@@ -179,15 +179,15 @@ impl Session<'_> {
             self.store_gathered()?;
             self.send()?;
             if completed {
-                reader = Timed::new(self.stream, self.office.message_timeout);
+                deadline = Instant::now() + self.office.message_timeout;
             }
         }
         Ok(())
     }
 
     /// Takes what has arrived, or waits until something does; `false` where the peer has left.
-    fn receive(&self, lines: &mut LineBuffer<'_>, reader: &mut Timed<'_>) -> Result<bool, End> {
-        let count = lines.fill(reader);
+    fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
+        let count = lines.fill(self.stream.until(deadline));
         if self.stop.has_come() {
             return Err(stopping("the server is stopping").into());
         }
@@ -449,7 +449,7 @@ impl Session<'_> {
     /// Sends the answers.
     fn send(&mut self) -> Result<(), End> {
         if !self.answers.is_empty() {
-            Timed::new(self.stream, self.office.message_timeout).write_all(&self.answers)?;
+            self.stream.within(self.office.message_timeout).write_all(&self.answers)?;
             self.answers.clear();
         }
         Ok(())

@@ -97,9 +97,9 @@ impl Attempts<'_> {
             Arc::new(self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?);
         let open = self.sockets.register(Arc::clone(&socket)).ok_or(Error::Stopped)?;
         let outcome = stream(&open, self.settings).and_then(|stream| {
-            let mut conversation = Conversation::new(&stream, self.settings.reply_timeout);
+            let mut conversation = Conversation::new(stream, self.settings.reply_timeout);
             let outcome = attempt(&socket, &mut conversation);
-            stream.end();
+            conversation.end();
             outcome
         });
         info!("action: close_socket | result: success | client_id: {}", self.id);

@@ -4,7 +4,7 @@ use super::Settings;
 use super::bets_file::FileError;
 use super::error::Error;
 use crate::bet::AgencyId;
-use crate::connection::{OpenSocket, Stream, Timed, is_distrust, is_timeout};
+use crate::connection::{OpenSocket, Stream, is_distrust, is_timeout};
 use crate::protocol::{Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -53,8 +53,7 @@ pub(super) fn stream<'s>(
 
 /// One connection.
 pub(super) struct Conversation<'s> {
-    stream: &'s Stream<'s>,
-    replies: BufReader<Timed<'s>>,
+    stream: BufReader<Stream<'s>>,
     reply_timeout: Duration,
     line: Vec<u8>,
 }
@@ -69,9 +68,13 @@ pub(super) struct Standing {
 
 impl<'s> Conversation<'s> {
     /// Returns a conversation over `stream` in which a reply may take `reply_timeout`.
-    pub(super) fn new(stream: &'s Stream<'s>, reply_timeout: Duration) -> Conversation<'s> {
-        let replies = BufReader::new(Timed::new(stream, reply_timeout));
-        Conversation { stream, replies, reply_timeout, line: Vec::new() }
+    pub(super) fn new(stream: Stream<'s>, reply_timeout: Duration) -> Conversation<'s> {
+        Conversation { stream: BufReader::new(stream), reply_timeout, line: Vec::new() }
+    }
+
+    /// Tells the server that nothing more will be sent.
+    pub(super) fn end(mut self) {
+        self.stream.get_mut().end();
     }
 
     /// Asks `command` and returns its reply.
@@ -117,7 +120,7 @@ impl<'s> Conversation<'s> {
     ///
     /// If the server sent a refusal before it closed the connection, the error is that refusal.
     pub(super) fn send(&mut self, messages: &[u8]) -> Result<(), Broken> {
-        let sent = Timed::new(self.stream, self.reply_timeout).write_all(messages);
+        let sent = self.stream.get_mut().within(self.reply_timeout).write_all(messages);
         sent.or_else(|error| {
             loop {
                 match self.hear(self.reply_timeout, MESSAGE_BYTES_MAX) {
@@ -148,9 +151,9 @@ impl<'s> Conversation<'s> {
 
     /// Returns the reply of at most `bytes_max` bytes that comes within `time`, or `None`.
     fn hear(&mut self, time: Duration, bytes_max: usize) -> Result<Option<Reply<'_>>, Broken> {
-        self.replies.get_mut().renew(time);
+        self.stream.get_mut().within(time);
         self.line.clear();
-        let mut bounded = (&mut self.replies).take(bytes_max as u64);
+        let mut bounded = (&mut self.stream).take(bytes_max as u64);
         match bounded.read_until(b'\n', &mut self.line) {
             Err(error) if is_timeout(&error) => return Ok(None),
             Err(error) if is_distrust(&error) => {

@@ -25,9 +25,9 @@ pub fn status(settings: &Settings, stop: &Stop) -> Result<Summary, Error> {
         let socket = Arc::new(dial(address, stop).map_err(failed)?.ok_or(Error::Stopped)?);
         let open = sockets.register(socket).ok_or(Error::Stopped)?;
         let answer = stream(&open, settings).and_then(|stream| {
-            let mut conversation = Conversation::new(&stream, settings.reply_timeout);
+            let mut conversation = Conversation::new(stream, settings.reply_timeout);
             let answer = ask(&mut conversation, settings);
-            stream.end();
+            conversation.end();
             answer
         });
         info!("action: close_socket | result: success");

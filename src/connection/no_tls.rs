@@ -1,7 +1,7 @@
 //! In the place of `tls.rs` where the feature `tls` is off: types of which there can be no value, so that
 //! nothing is left of them in the programs.
 
-use super::stream::TimedSocket;
+use super::timed::TimedSocket;
 use super::{InvalidTls, TlsFiles};
 use std::io;
 

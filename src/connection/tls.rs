@@ -1,7 +1,7 @@
 //! TLS 1.3 over a blocking socket, where both sides show a certificate of one authority. The only place
 //! that knows the packages which do it; `no_tls.rs` stands in for it where they are not built in.
 
-use super::stream::TimedSocket;
+use super::timed::TimedSocket;
 use super::{InvalidTls, TlsFiles};
 use rustls::client::Resumption;
 use rustls::crypto::ring;

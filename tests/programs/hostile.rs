@@ -5,7 +5,7 @@
 use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
 use crate::support::certificates::Certificates;
 use crate::support::program::{Program, Scratch, Start, WITHIN};
-use loteria::connection::{Connector, Stream, Timed};
+use loteria::connection::{Connector, Stream};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
@@ -137,15 +137,14 @@ fn standing_peers(address: &str) -> Vec<Peer> {
 /// The same by agency 1, who has shown that it is it.
 fn standing_in_tls<'p>(sockets: &'p [Peer], connector: &Connector) -> Vec<Stream<'p>> {
     let connect = |(kind, peer): (usize, &'p Peer)| {
-        let stream = Stream::connect(peer.stream(), connector, WITHIN).expect("a handshake");
-        let mut writer = Timed::new(&stream, WITHIN);
+        let mut stream = Stream::connect(peer.stream(), connector, WITHIN).expect("a handshake");
         match kind % 3 {
             0 => {}
-            1 => writer.write_all(b"APUESTA|1|Ana|Pa").expect("it can be sent"),
+            1 => stream.write_all(b"APUESTA|1|Ana|Pa").expect("it can be sent"),
             _ => {
                 // As much as is taken while nobody reads the answers.
-                writer.renew(Duration::from_millis(100));
-                while writer.write_all(&[b'\n'; 4096]).is_ok() {}
+                stream.within(Duration::from_millis(100));
+                while stream.write_all(&[b'\n'; 4096]).is_ok() {}
             }
         }
         stream

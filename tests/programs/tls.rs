@@ -7,7 +7,7 @@
 use crate::sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
 use crate::support::certificates::Certificates;
 use crate::support::program::{Program, Scratch, Start, WITHIN};
-use loteria::connection::{Acceptor, Connector, Stream, Timed};
+use loteria::connection::{Acceptor, Connector, Stream};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -74,42 +74,42 @@ fn socket(address: &str) -> TcpStream {
 fn talk(address: &str, connector: &Connector, conversation: impl FnOnce(&mut Peer<'_>)) {
     let socket = socket(address);
     let stream = Stream::connect(&socket, connector, WITHIN).expect("a handshake");
-    conversation(&mut Peer {
-        stream: &stream,
-        replies: BufReader::new(Timed::new(&stream, WITHIN)),
-    });
+    conversation(&mut Peer { stream: BufReader::new(stream) });
 }
 
 /// One connection in TLS.
 struct Peer<'s> {
-    stream: &'s Stream<'s>,
-    replies: BufReader<Timed<'s>>,
+    stream: BufReader<Stream<'s>>,
 }
 
 impl Peer<'_> {
+    fn tries(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().within(WITHIN).write_all(bytes)
+    }
+
     fn says(&mut self, message: &str) {
         let bytes = format!("{message}\n");
-        Timed::new(self.stream, WITHIN).write_all(bytes.as_bytes()).expect("it can be sent");
+        self.tries(bytes.as_bytes()).expect("it can be sent");
     }
 
     #[track_caller]
     fn hears(&mut self, expected: &str) {
         let mut line = String::new();
-        self.replies.read_line(&mut line).expect("an answer");
+        self.stream.read_line(&mut line).expect("an answer");
         assert_eq!(line, format!("{expected}\n"));
     }
 
     /// What the connection ends with.
     fn rest(&mut self) -> io::Result<String> {
         let mut rest = String::new();
-        self.replies.read_to_string(&mut rest).map(|_| rest)
+        self.stream.read_to_string(&mut rest).map(|_| rest)
     }
 
     /// The server does not believe who this is: nothing is heard but TLS's own word for it.
     #[track_caller]
     fn is_refused(&mut self, alert: &str) {
         // It may be refused before this is sent.
-        let _refused = Timed::new(self.stream, WITHIN).write_all(format!("{BET}\n").as_bytes());
+        let _refused = self.tries(format!("{BET}\n").as_bytes());
         let error = self.rest().expect_err("a refusal");
         assert!(loteria::connection::is_distrust(&error), "{error}");
         assert!(error.to_string().ends_with(&format!("alert {alert}")), "{error}");
@@ -221,7 +221,7 @@ fn no_name_but_its_own_is_an_agency_s() {
         for command in [BET, "REANUDAR|3", "GANADORES|3"] {
             peer.says(command);
             let mut line = String::new();
-            peer.replies.read_line(&mut line).expect("an answer");
+            peer.stream.read_line(&mut line).expect("an answer");
             assert!(line.starts_with("ERROR|wrong_agency|"), "{line}");
         }
     });
@@ -356,8 +356,8 @@ fn a_certificate_out_of_date_or_of_another_kind_is_refused() {
     office.server.logs_while("error: the peer's certificate: certificate expired", || {
         talk(&office.address, &office.connector("agency-3"), |peer| {
             // It ends in either way.
-            let _ended = Timed::new(peer.stream, WITHIN).write_all(b"ECO|a\n");
-            let _ended = peer.replies.read_line(&mut String::new());
+            let _ended = peer.tries(b"ECO|a\n");
+            let _ended = peer.stream.read_line(&mut String::new());
         });
     });
     office.talk("agency-3", |peer| peer.is_refused("CertificateExpired"));
@@ -439,9 +439,8 @@ fn a_client_tries_again_where_only_this_connection_is_broken() {
         let mut socket = next();
         let stream = Stream::accept(&socket, &acceptor, WITHIN).expect("a handshake");
         let mut message = String::new();
-        let heard = BufReader::new(Timed::new(&stream, WITHIN)).read_line(&mut message);
+        let heard = BufReader::new(stream).read_line(&mut message);
         heard.expect("the client's first message");
-        drop(stream);
         socket.write_all(damage).expect("it can be sent");
     }
     client.logs_times("next_try_ms", 3);
@@ -505,7 +504,7 @@ fn an_end_that_is_said_is_told_from_one_that_is_not() {
         // It says no more, and goes on listening.
         peer.says(&BET.replace("|3|", "|1|"));
         peer.says("GANADORES|1");
-        peer.stream.end();
+        peer.stream.get_mut().end();
         peer.hears("CONFIRMARAPUESTA|1");
         peer.hears("GANADORES|30904465");
         assert_eq!(peer.rest().expect("an end that is said"), "");
@@ -556,15 +555,15 @@ fn who_has_sent_much_and_waits_for_the_draw_costs_little() {
     let mut waiting = Vec::new();
     for agency in 1..=AGENCIES {
         let socket = socket(&office.address);
-        let stream = Stream::connect(&socket, &connector, WITHIN).expect("a handshake");
+        let mut stream = Stream::connect(&socket, &connector, WITHIN).expect("a handshake");
         // All at once, so that the server takes as much at a time as it ever does.
         let bet = format!("APUESTA|{agency}|Ana|Paz|30904465|1999-03-17|12;");
         let batches = format!("{}FINAPUESTA\n", bet.repeat(BETS)).repeat(BATCHES);
-        let sending = Timed::new(&stream, WITHIN).write_all(batches.as_bytes());
+        let sending = stream.write_all(batches.as_bytes());
         sending.expect("it can be sent");
         let finish = format!("GANADORES|{agency}\n");
-        Timed::new(&stream, WITHIN).write_all(finish.as_bytes()).expect("it can be sent");
-        let replies = BufReader::new(Timed::new(&stream, WITHIN));
+        stream.write_all(finish.as_bytes()).expect("it can be sent");
+        let replies = BufReader::new(&mut stream);
         assert_eq!(replies.lines().take(BATCHES).filter(Result::is_ok).count(), BATCHES);
         waiting.push(socket);
     }
@@ -574,7 +573,7 @@ fn who_has_sent_much_and_waits_for_the_draw_costs_little() {
         loop {
             asking.says("ESTADO");
             let mut status = String::new();
-            asking.replies.read_line(&mut status).expect("an answer");
+            asking.stream.read_line(&mut status).expect("an answer");
             if status.contains(&waits(AGENCIES)) {
                 break;
             }

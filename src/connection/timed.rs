@@ -1,0 +1,85 @@
+//! A socket with a deadline.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+/// The shortest timeout that a socket takes. Zero would mean none at all.
+const SHORTEST_TIMEOUT: Duration = Duration::from_micros(1);
+
+/// A socket whose reads and writes all end by one deadline, however slowly bytes drip.
+#[derive(Debug)]
+pub(super) struct TimedSocket<'s> {
+    socket: &'s TcpStream,
+    deadline: Instant,
+}
+
+impl<'s> TimedSocket<'s> {
+    /// Returns `socket` with a deadline that has passed: nothing can be read or written before another is
+    /// set.
+    pub(super) fn new(socket: &'s TcpStream) -> TimedSocket<'s> {
+        TimedSocket { socket, deadline: Instant::now() }
+    }
+
+    /// Sets the deadline.
+    pub(super) fn until(&mut self, deadline: Instant) -> &mut Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets the deadline to `time` from now.
+    pub(super) fn within(&mut self, time: Duration) -> &mut Self {
+        self.until(Instant::now() + time)
+    }
+
+    /// Returns the first byte that arrives and leaves it there. Returns `None` at the end.
+    pub(super) fn peek(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        loop {
+            self.socket.set_read_timeout(Some(self.left()?))?;
+            match self.socket.peek(&mut first) {
+                Ok(count) => return Ok((count > 0).then_some(first[0])),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Half-closes the socket and discards up to `bytes_max` bytes that still arrive, so that a reset does
+    /// not destroy what was written last.
+    pub(super) fn drain(&mut self, bytes_max: usize) {
+        // It fails if the peer is gone already: then nobody is left to read anything.
+        if self.socket.shutdown(Shutdown::Write).is_ok() {
+            let _ended_or_bound_reached =
+                io::copy(&mut self.take(bytes_max as u64), &mut io::sink());
+        }
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left < SHORTEST_TIMEOUT { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for TimedSocket<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.left()?))?;
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for TimedSocket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        self.socket.write(bytes)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        self.socket.write_vectored(parts)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
