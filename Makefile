@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build test check check-tls docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth storms model load fuzz deny
+.PHONY: help build test check check-tls check-beside docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth bench-parts storms model load fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -26,12 +26,19 @@ check-tls: ## the same of what is only there with the feature `tls`; needs opens
 	cargo build --locked --features tls --example make_agencies
 	cargo test --locked --features tls --test programs --test project -- tls:: hostile:: readme::
 
+check-beside: ## clippy for the packages beside this one: the benchmark of the parts, the fuzzers
+	cargo clippy --locked --manifest-path benches/parts/Cargo.toml --target-dir target/parts -- -D warnings
+	RUSTC_BOOTSTRAP=1 cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings
+
 bench: ## whole lotteries beside a copy with the csv crate: a minute
 	cargo bench --locked --bench lottery
 
 bench-growth: ## how cost grows, and the picture of it: some minutes, and 10 GB of disk
 	cargo bench --locked --bench growth
 	scripts/plot-performance.py
+
+bench-parts: ## checks, messages and the ledger, each by itself: some minutes
+	cargo run --locked --release --manifest-path benches/parts/Cargo.toml --target-dir target/parts -- --bench
 
 storms: ## server and clients killed at random moments, half of it in TLS: a minute, or LOTERIA_STORM_SECONDS
 	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --features tls --test programs -- storms:: --nocapture

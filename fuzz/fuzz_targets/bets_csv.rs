@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use loteria::bet::{Agencies, Bet};
 use loteria::bet::row::document_and_number;
 use loteria::ledger::{Difference, Settings, verify};
+use loteria::stop::Stop;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -25,7 +26,7 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
 fuzz_target!(|data: &[u8]| {
     let settings = &*SETTINGS;
     std::fs::write(&settings.bets, data).expect("the file can be written");
-    let verified = verify(settings, &crossbeam_channel::never()).expect("the file can be read");
+    let verified = verify(settings, &Stop::never()).expect("the file can be read");
     let complete = data.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     match verified.differences.as_slice() {
         [] => assert_eq!(complete, data.len()),

@@ -2,7 +2,7 @@
 //! ledger on a real disk.
 //!
 //! ```text
-//! cargo bench --bench parts
+//! make bench-parts
 //! ```
 
 #![allow(missing_docs, reason = "the macros of criterion make functions of their own")]
