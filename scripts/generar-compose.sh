@@ -4,7 +4,8 @@
 #
 #   scripts/generar-compose.sh FILE N [tls]
 #
-# With `tls` they talk in TLS, with what `scripts/generar-certificados.sh tls N` makes.
+# With `tls` they talk in TLS, with what `scripts/generar-certificados.sh tls N` makes. CLI_AGENCIES_DIR names the
+# directory with agency-1.csv to agency-N.csv, beside FILE or absolute (agencies).
 set -eu
 
 # 172.25.125.0/24 has 253 addresses for containers; the server takes one, and
@@ -32,14 +33,17 @@ services:
 YAML
     build_arguments
     cat <<'YAML'
-    # Only what has to differ inside a container; the rest is config.toml's to say.
+    # The settings that have to differ inside a container; all others come from config.toml.
     environment:
       - SERVER_ADDRESS=0.0.0.0:12345
       - BETS_FILE=/data/bets.csv
       - DRAW_FILE=/data/sorteo.toml
 YAML
-    # A lottery of no agencies is none: a server alone waits for as many as config.toml says.
-    [ "$1" -eq 0 ] || echo "      - AGENCIES=$1"
+    # A lottery needs an agency: a server alone waits for as many as config.toml says.
+    [ "$1" -eq 0 ] || cat <<YAML
+      # As many as there are clients below. It takes precedence over lottery.agencies in config.toml.
+      - AGENCIES=$1
+YAML
     identity server
     cat <<'YAML'
     volumes:
@@ -91,10 +95,10 @@ x-client: &client
   # client1 builds it for all: each building its own would leave behind as many images without a name.
   pull_policy: never
 YAML
-    [ -n "$tls" ] || cat <<'YAML'
+    [ -n "$tls" ] || cat <<YAML
   volumes:
     - ./config.toml:/app/config.toml:ro
-    - ./agencies:/app/agencies:ro
+    - $directory:/app/agencies:ro
 YAML
     cat <<'YAML'
   networks:
@@ -124,10 +128,10 @@ client() {
 YAML
     if [ -n "$tls" ]; then
         identity "agency-$1"
-        cat <<'YAML'
+        cat <<YAML
     volumes:
       - ./config.toml:/app/config.toml:ro
-      - ./agencies:/app/agencies:ro
+      - $directory:/app/agencies:ro
 YAML
         identity_files "agency-$1"
     fi
@@ -185,6 +189,13 @@ agencies=${agencies:-0}
 if [ ${#agencies} -gt 3 ] || [ "$agencies" -gt "$AGENCIES_MAX" ]; then
     refuse "$2 agencies are more than the network 172.25.125.0/24 has room for"
 fi
+directory=${CLI_AGENCIES_DIR:-agencies}
+case $directory in
+    *[!A-Za-z0-9._/-]*) refuse "CLI_AGENCIES_DIR is '$directory'; only letters, digits and . _ - / may be in it here" ;;
+    # Compose takes a name without a slash for a volume.
+    /* | ./* | ../*) ;;
+    *) directory=./$directory ;;
+esac
 
 text=$(compose "$agencies")
 { printf '%s\n' "$text" >"$1"; } || exit 1

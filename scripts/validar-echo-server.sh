@@ -1,66 +1,60 @@
 #!/bin/sh
-# Does the server echo? Sends one line, `ECO|MESSAGE`, and wants the same line back.
+# Checks that a server answers: sends one line, `ECO|MESSAGE`, and expects the same line back.
 #
 #   scripts/validar-echo-server.sh [MESSAGE]
 #
-# With a container `server` up, the question comes from a container of its
-# network: no port has to be published, and nothing to be installed here.
-# With none it comes from this machine, to SERVER_ADDRESS, and takes bash alone.
+# With SERVER_ADDRESS set it asks that address, from this machine; this needs bash alone. Otherwise, if Docker has a
+# container `server`, it asks that one, from a container of its network, so that no port has to be published;
+# a container that is stopped is a failure, whatever else listens on this machine. Without such a container it asks
+# 127.0.0.1:12345. ECHO_SECONDS says how long an answer may take, the connection included (5).
 #
-# Exit code 0 and `result: success`, or 1 and `result: fail`.
+# Prints `result: success` and exits with 0, or prints `result: fail` and exits with 1.
 set -eu
 
-# How long an answer may take, the connection included.
-SECONDS_MAX=5
+seconds=${ECHO_SECONDS:-5}
 
 say() { echo "validar-echo-server: $*" >&2; }
 
 usage() {
-    echo "usage: $0 [MESSAGE]    (one line; asks SERVER_ADDRESS where no container 'server' is up)" >&2
+    echo "usage: $0 [MESSAGE]    (one line without ; and |)" >&2
     exit 2
 }
 
 [ $# -le 1 ] || usage
 message=${1-hola}
+message=${message#'ECO|'}
 case $message in
-    *"
+    *[\;\|]* | *"
 "*) usage ;;
-    'ECO|'*) line=$message ;;
-    *) line="ECO|$message" ;;
 esac
+line="ECO|$message"
 
-# server_is_up: whether there is a running container `server`; Docker says itself what it misses.
-server_is_up() {
-    command -v docker >/dev/null 2>&1 || return 1
-    running=$(docker inspect --type container --format '{{.State.Running}}' server) || return 1
-    [ "$running" = true ] || { say "the container 'server' is not running"; return 1; }
-}
+inspect() { docker inspect --type container --format "$1" server; }
 
-# Asks from within the server's network.
+# Asks from a container in the server's network.
 ask_in_docker() {
-    network=$(docker inspect --type container \
-        --format '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' server | head -n 1)
+    state=$(inspect '{{.State.Status}}') || return 1
+    [ "$state" = running ] || { say "the container 'server' is not running but $state"; return 1; }
+    # shellcheck disable=SC2016 # expanded by Docker
+    network=$(inspect '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' | head -n 1)
     [ -n "$network" ] || { say "the container 'server' is on no network"; return 1; }
-    # By address, since names are not looked up on Docker's default network.
-    host=$(docker inspect --type container \
-        --format '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' server | head -n 1)
-    port=$(docker inspect --type container \
-        --format '{{range .Config.Env}}{{println .}}{{end}}' server | sed -n 's/^SERVER_ADDRESS=.*://p')
-    # The outer limit is for a peer that keeps nc busy with an endless answer.
+    # By address, because Docker's default network resolves no names.
+    host=$(inspect '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' | head -n 1)
+    port=$(inspect '{{range .Config.Env}}{{println .}}{{end}}' | sed -n 's/^SERVER_ADDRESS=.*://p')
+    # The outer limit ends nc when a peer keeps it busy with an endless answer.
     # shellcheck disable=SC2016 # expanded by the shell in the container
     docker run --rm --network "$network" busybox:latest sh -c '
         printf "%s\n" "$1" | timeout "$4" nc -w "$4" "$2" "$3" | {
             IFS= read -r answer || { echo "no line came back" >&2; exit 1; }
             [ "$answer" = "$1" ] || { echo "came back: $answer" >&2; exit 1; }
-        }' sh "$line" "$host" "${port:-12345}" "$SECONDS_MAX"
+        }' sh "$line" "$host" "${port:-12345}" "$seconds"
 }
 
-# Asks from here. bash alone can open a connection, but not give up on one: so
-# that happens in a process of its own, whose answer is waited for with a limit.
+# Asks from this machine. bash can open a connection but cannot give up on one, so a process of its own opens it
+# and is ended when its time is over; `wait` keeps bash from reporting that end on the terminal.
 ask_directly() {
-    address=${SERVER_ADDRESS:-127.0.0.1:12345}
-    say "asking $address directly"
-    host=${address%:*}
+    say "asking $1 directly"
+    host=${1%:*}
     host=${host#[}
     # shellcheck disable=SC2016 # expanded by bash
     bash -c '
@@ -73,14 +67,20 @@ ask_directly() {
         asker=$!
         IFS= read -r -t "$4" answer <&4
         heard=$?
-        kill "$asker" 2>/dev/null
+        { kill "$asker" && wait "$asker"; } 2>/dev/null
         [ "$heard" -eq 0 ] || { echo "no line came back" >&2; exit 1; }
         [ "$answer" = "$1" ] || { echo "came back: $answer" >&2; exit 1; }
-    ' bash "$line" "${host%]}" "${address##*:}" "$SECONDS_MAX"
+    ' bash "$line" "${host%]}" "${1##*:}" "$seconds"
 }
 
-if server_is_up; then ask=ask_in_docker; else ask=ask_directly; fi
-if "$ask"; then
+# Docker's answer is empty when there is no such container, and an error when Docker itself does not answer.
+container=
+if [ -z "${SERVER_ADDRESS-}" ] && command -v docker >/dev/null 2>&1; then
+    container=$(docker ps --all --quiet --filter 'name=^/server$') \
+        || say "Docker does not answer, so its containers are not asked"
+fi
+if [ -n "$container" ]; then ask=ask_in_docker; else ask=ask_directly; fi
+if "$ask" "${SERVER_ADDRESS:-127.0.0.1:12345}"; then
     echo "action: test_echo_server | result: success"
 else
     echo "action: test_echo_server | result: fail"

@@ -204,7 +204,9 @@ not_all_bets_are_stored() {
 
 one_draw() { equal "draws" "$(logs server | grep -c 'action: sorteo | result: success')" 1; }
 
-healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' server)" = healthy ]; }
+health_status() { docker inspect --format '{{.State.Health.Status}}' server; }
+healthy() { equal health "$(health_status)" healthy; }
+unhealthy() { equal health "$(health_status)" unhealthy; }
 
 # set_key TABLE KEY VALUE: in the copied config.toml.
 set_key() {
@@ -234,6 +236,8 @@ whole_lottery() {
     check "$name: its root file system is read-only" root_is_read_only
     check "$name: no port is published" equal ports "$(docker port server)" ""
     check "$name: it becomes healthy" within "$STEP_SECONDS_MAX" healthy
+    check "$name: the health check leaves nothing in its log" equal lines "$(logs server | grep -F 127.0.0.1)" ""
+    check "$name: the status, and nothing else on stdout" status_is_told
     check "$name: its network is 172.25.125.0/24" subnet_is_as_promised
 
     check "$name: down" compose down
@@ -245,9 +249,29 @@ whole_lottery() {
     check "$name: every line is still stored once" every_line_is_stored_once
     check "$name: docker stop of the server" docker stop server
     check "$name: ends it with exit code 0" exits_with_0 server
+    check "$name: the stored bets can be copied out" bets_are_copied
+    check "$name: and verified" files_are_verified
 
     check "$name: down -v" compose down -v
     check "$name: leaves nothing behind" nothing_is_left
+}
+
+# By way of client2, since client1 would have its image built anew, which is told on stdout.
+status_is_told() {
+    local told
+    told=$(compose run --rm --no-deps client2 --status 2>/dev/null)
+    equal "first line" "$(head -n 1 <<<"$told")" "agency        bets  state" \
+        && equal "last line" "$(tail -n 1 <<<"$told")" "draw: held over 7000 bets, 9 of them won"
+}
+
+bets_are_copied() {
+    docker cp server:/data/bets.csv . && equal lines "$(wc -l <bets.csv)" "$(bets_sold)" && rm bets.csv
+}
+
+files_are_verified() {
+    local told
+    told=$(docker run --rm --volumes-from server -e BETS_FILE=/data/bets.csv -e DRAW_FILE=/data/sorteo.toml server --verify) \
+        && grep -F "/data/bets.csv: 7000 bets" <<<"$told" && grep -F "/data/sorteo.toml: held " <<<"$told"
 }
 
 exits_with_0() { equal "exit code of $1" "$(exit_code "$1")" 0; }
@@ -376,6 +400,12 @@ echo_says() {
     return 1
 }
 
+# Whoever listens on this machine or does not, nothing is said of Docker.
+this_machine_is_asked() {
+    scripts/validar-echo-server.sh >/dev/null 2>echo.err
+    equal "first line on stderr" "$(head -n 1 echo.err)" "validar-echo-server: asking 127.0.0.1:12345 directly"
+}
+
 stood_in() {
     docker network create "$COMPOSE_PROJECT_NAME-echo" >/dev/null
     check "echo script: a server that $1 is there" stand_in "${@:3}"
@@ -388,16 +418,33 @@ echo_script() {
     remember_images_built
     check "echo script: success" within "$STEP_SECONDS_MAX" echo_says success 0
     check "echo script: nothing of it is left" equal containers "$(docker ps -aq --filter ancestor=busybox:latest --filter "network=$(network)")" ""
+    check "one bet is stored" compose run --rm --no-deps -e NOMBRE='Santiago Lionel' -e APELLIDO=Lorca -e DOCUMENTO=30904465 \
+        -e NACIMIENTO=1999-03-17 -e NUMERO=7574 client2
+    check "one bet is stored: the server says so" logged server "action: apuesta_almacenada | result: success | dni: 30904465 | numero: 7574"
     check "echo script: the server is off its network" docker network disconnect "$(network)" server
     check "echo script: fail, and why" echo_says fail 1 "on no network"
     check "echo script: the server is stopped" docker stop server
-    SERVER_ADDRESS=127.0.0.1:1 check "echo script: fail, and why" echo_says fail 1 "not running"
+    check "echo script: fail, and why" echo_says fail 1 "is not running but exited"
+    SERVER_ADDRESS=127.0.0.1:1 check "echo script: an address that is given is asked instead" echo_says fail 1 "asking 127.0.0.1:1 directly"
     check "echo script: the server is removed" compose down -v
-    SERVER_ADDRESS=127.0.0.1:1 check "echo script: fail, in Docker's words" echo_says fail 1 "No such"
+    check "echo script: this machine is asked instead" this_machine_is_asked
     stood_in "echoes" success head -n 1
     stood_in "alters the line" fail tr O 0
-    stood_in "stays silent" fail sleep 60
+    ECHO_SECONDS=1 stood_in "stays silent" fail sleep 60
     stood_in "closes at once" fail true
+}
+
+# health: what becomes of a server that accepts nobody any more.
+health() {
+    check "health: a server is looked at every second" docker run -d --name server --label loteria.stand-in \
+        --health-interval 1s --health-retries 1 server:latest --address 0.0.0.0:12345 --bets /data/bets.csv
+    check "health: it is healthy" within "$STEP_SECONDS_MAX" healthy
+    check "health: it is stopped in its tracks" docker kill -s STOP server
+    check "health: somebody connects" docker exec -d server bash -c 'exec 3<>/dev/tcp/127.0.0.1/12345; sleep 60'
+    check "health: it is not healthy" within "$STEP_SECONDS_MAX" unhealthy
+    check "health: it goes on" docker kill -s CONT server
+    check "health: it is healthy again" within "$STEP_SECONDS_MAX" healthy
+    stop_stand_in
 }
 
 # server_alone: what generar-compose.sh writes for none.
@@ -423,6 +470,7 @@ in_tls() {
     check "TLS: every line is stored once" every_line_is_stored_once
     check "TLS: the server knew who was who" logged server "| agencies: 3"
     check "TLS: it becomes healthy" within "$STEP_SECONDS_MAX" healthy
+    check "TLS: the health check leaves nothing in its log" equal lines "$(logs server | grep -F 127.0.0.1)" ""
     check "TLS: a client with another agency's certificate is refused" refused wrong_agency -e CLI_ID=3
     check "TLS: the log says so" logged server "action: authorize | result: fail | agency: 3 | authorized: 2"
     check "TLS: a client without a certificate is refused" refused tls_required -e TLS_CERTIFICATE= -e TLS_KEY= -e TLS_AUTHORITY=
@@ -486,6 +534,7 @@ done
 # The rest is the engine's doing, whichever Compose started it.
 read -ra compose <<<"${generations[0]}"
 echo_script
+health
 server_alone
 in_tls
 slowly

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -36,7 +36,8 @@ mod generar_compose {
 
     fn generate(arguments: &[&str]) -> Output {
         let script = root().join("scripts/generar-compose.sh");
-        Command::new(script).args(arguments).output().expect("the script starts")
+        let mut command = Command::new(script);
+        command.env_remove("CLI_AGENCIES_DIR").args(arguments).output().expect("the script starts")
     }
 
     fn generated(agencies: &str) -> String {
@@ -111,6 +112,39 @@ mod generar_compose {
         assert!(text.contains("container_name: server\n"));
         assert!(!text.contains("client"), "{text}");
         assert!(!text.contains("AGENCIES"), "{text}");
+    }
+
+    fn with_agencies_in(directory: &str, file: &Path, tls: &[&str]) -> Output {
+        let script = root().join("scripts/generar-compose.sh");
+        let mut command = Command::new(script);
+        command.env("CLI_AGENCIES_DIR", directory).arg(file).arg("2").args(tls);
+        command.output().expect("the script starts")
+    }
+
+    #[test]
+    fn the_agencies_may_be_in_another_directory() {
+        let scratch = scratch();
+        let file = scratch.path().join("compose.yaml");
+        for (directory, mounted) in [
+            ("", "./agencies"),
+            ("agencies-10", "./agencies-10"),
+            ("./agencies-10", "./agencies-10"),
+            ("../agencies", "../agencies"),
+            ("/srv/agencies", "/srv/agencies"),
+        ] {
+            for (tls, times) in [(&[][..], 1), (&["tls"], 2)] {
+                let output = with_agencies_in(directory, &file, tls);
+                assert!(output.status.success(), "{}", stderr_of(&output));
+                let text = fs::read_to_string(&file).expect("the file was written");
+                let line = format!("- {mounted}:/app/agencies:ro\n");
+                assert_eq!(text.matches(&line).count(), times, "{directory}: {text}");
+            }
+        }
+        fs::write(&file, "mine").expect("a file that can be written");
+        for directory in ["a b", "a:b", "$HOME", "a\nb"] {
+            assert_eq!(with_agencies_in(directory, &file, &[]).status.code(), Some(2));
+            assert_eq!(fs::read_to_string(&file).expect("the file is still there"), "mine");
+        }
     }
 
     #[test]
@@ -209,23 +243,53 @@ mod validar_echo_server {
     const SUCCESS: &str = "action: test_echo_server | result: success\n";
     const FAIL: &str = "action: test_echo_server | result: fail\n";
 
-    /// Asks the server at `address`, once under each shell that people start the script with, on a PATH that
-    /// holds bash alone: no Docker, and none of the tools that it might lean on elsewhere.
+    /// The script under each shell that people start it with, on a PATH that holds bash alone and, where it is
+    /// given, a `docker` that runs these commands of a shell.
+    fn scripts(docker: Option<&str>, arguments: &[&str]) -> (tempfile::TempDir, [Command; 2]) {
+        let bin = scratch();
+        symlink(tool("bash"), bin.path().join("bash")).expect("a link to bash");
+        if let Some(commands) = docker {
+            let docker = bin.path().join("docker");
+            fs::write(&docker, format!("#!/bin/sh\n{commands}\n")).expect("a new file");
+            fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).expect("our file");
+        }
+        let commands = ["bash", "sh"].map(|shell| {
+            let mut command = Command::new(tool(shell));
+            command.arg(root().join("scripts/validar-echo-server.sh")).args(arguments);
+            command.env("PATH", bin.path()).env_remove("SERVER_ADDRESS");
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command
+        });
+        (bin, commands)
+    }
+
+    /// Runs both at once, since some of them end only with their time.
+    fn outputs(commands: [Command; 2]) -> [Output; 2] {
+        let begin = Instant::now();
+        let started = commands.map(|mut command| command.spawn().expect("the shell starts"));
+        let outputs = started.map(|child| child.wait_with_output().expect("it ends"));
+        assert!(begin.elapsed() < WITHIN_SECONDS, "it took {:?}", begin.elapsed());
+        for output in &outputs {
+            assert!(!stderr_of(output).contains("Terminated"), "{}", stderr_of(output));
+        }
+        outputs
+    }
+
     fn ask(address: SocketAddr, arguments: &[&str]) -> [Output; 2] {
-        ["bash", "sh"].map(|shell| {
-            let bin = scratch();
-            symlink(tool("bash"), bin.path().join("bash")).expect("a link to bash");
-            let begin = Instant::now();
-            let output = Command::new(tool(shell))
-                .arg(root().join("scripts/validar-echo-server.sh"))
-                .args(arguments)
-                .env("PATH", bin.path())
-                .env("SERVER_ADDRESS", address.to_string())
-                .output()
-                .expect("the shell starts");
-            assert!(begin.elapsed() < WITHIN_SECONDS, "{shell} took {:?}", begin.elapsed());
-            output
-        })
+        let (_bin, commands) = scripts(None, arguments);
+        outputs(commands.map(|mut command| {
+            command.env("SERVER_ADDRESS", address.to_string());
+            command
+        }))
+    }
+
+    /// Asks a server of which nothing is expected, however long it is waited for.
+    fn ask_in_vain(address: SocketAddr) -> [Output; 2] {
+        let (_bin, commands) = scripts(None, &[]);
+        outputs(commands.map(|mut command| {
+            command.env("SERVER_ADDRESS", address.to_string()).env("ECHO_SECONDS", "0.5");
+            command
+        }))
     }
 
     fn tool(name: &str) -> PathBuf {
@@ -322,14 +386,14 @@ mod validar_echo_server {
             // Whatever is said, until the script has gone.
             let _ = peer.read_to_end(&mut Vec::new());
         });
-        assert_all(ask(address, &[]), FAIL, 1);
+        assert_all(ask_in_vain(address), FAIL, 1);
     }
 
     #[test]
     fn a_server_that_accepts_no_connection_any_more_fails_within_seconds() {
         // The system accepts for a listener that does not, so this is silence of another kind.
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        assert_all(ask(listener.local_addr().expect("an address"), &[]), FAIL, 1);
+        assert_all(ask_in_vain(listener.local_addr().expect("an address")), FAIL, 1);
     }
 
     #[test]
@@ -343,8 +407,55 @@ mod validar_echo_server {
     }
 
     #[test]
-    fn two_messages_or_two_lines_are_refused_with_2() {
-        for arguments in [&["a", "b"][..], &["a\nb"]] {
+    fn a_container_that_is_stopped_fails_and_nobody_else_is_asked() {
+        let docker = "case $1 in ps) echo 7574 ;; inspect) echo exited ;; *) exit 1 ;; esac";
+        let (_bin, commands) = scripts(Some(docker), &[]);
+        for output in outputs(commands) {
+            assert_eq!(stdout_of(&output), FAIL);
+            assert_eq!(output.status.code(), Some(1));
+            let why = "validar-echo-server: the container 'server' is not running but exited\n";
+            assert_eq!(stderr_of(&output), why);
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_given_is_asked_whatever_docker_has() {
+        let docker = "echo 'docker was asked' >&2; exit 1";
+        let address = answering(|line| line).to_string();
+        let (_bin, commands) = scripts(Some(docker), &[]);
+        let outputs = outputs(commands.map(|mut command| {
+            command.env("SERVER_ADDRESS", &address);
+            command
+        }));
+        for output in outputs {
+            assert_eq!(stdout_of(&output), SUCCESS);
+            let told = format!("validar-echo-server: asking {address} directly\n");
+            assert_eq!(stderr_of(&output), told);
+        }
+    }
+
+    /// The first line on stderr, since the second is about a port that may be anybody's.
+    fn first_words_beside(docker: &str) -> [String; 2] {
+        let (_bin, commands) = scripts(Some(docker), &[]);
+        let limited = commands.map(|mut command| {
+            command.env("ECHO_SECONDS", "0.5");
+            command
+        });
+        outputs(limited)
+            .map(|output| stderr_of(&output).lines().next().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn without_such_a_container_this_machine_is_asked() {
+        let asking = "validar-echo-server: asking 127.0.0.1:12345 directly";
+        assert_eq!(first_words_beside("exit 0"), [asking, asking]);
+        let silent = "validar-echo-server: Docker does not answer, so its containers are not asked";
+        assert_eq!(first_words_beside("exit 1"), [silent, silent]);
+    }
+
+    #[test]
+    fn what_is_not_one_message_is_refused_with_2() {
+        for arguments in [&["a", "b"][..], &["a\nb"], &["a;b"], &["a|b"], &["ECO|a|b"]] {
             for output in ask(nobody(), arguments) {
                 assert_eq!(output.status.code(), Some(2));
                 assert_eq!(stdout_of(&output), "");
