@@ -62,7 +62,7 @@ impl Attempts<'_> {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.has_come() => return Err(Error::Stopped),
                 Err(Broken::Final(error)) => return Err(error),
-                Err(Broken::Lost(reason)) => reason,
+                Err(Broken::Lost(reason) | Broken::Replaced(reason)) => reason,
             };
             if progress.in_doubt && !resume {
                 return Err(Error::InDoubt(reason, Doubt::NotAsked));

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(super) enum Broken {
     /// The connection is lost or useless; another may do better.
     Lost(String),
+    /// A newer connection of the agency, perhaps of another client, has the place of this one.
+    Replaced(String),
     /// Another attempt would not help.
     Final(Error),
 }
@@ -83,24 +85,13 @@ impl<'s> Conversation<'s> {
     ///
     /// An error of the server is its refusal.
     pub(super) fn ask(&mut self, command: &Command<'_>) -> Result<Reply<'_>, Broken> {
-        self.send(format!("{command}\n").as_bytes())?;
+        self.tell(command)?;
         self.expect()
     }
 
-    /// Asks `command`, whose reply has at most `bytes_max` bytes and may take `time`. Returns `None` if no
-    /// reply comes in time; the connection is then of no more use.
-    ///
-    /// # Errors
-    ///
-    /// An error of the server is its refusal.
-    pub(super) fn ask_within(
-        &mut self,
-        command: &Command<'_>,
-        time: Duration,
-        bytes_max: usize,
-    ) -> Result<Option<Reply<'_>>, Broken> {
-        self.send(format!("{command}\n").as_bytes())?;
-        self.hear(time, bytes_max)?.map(not_refused).transpose()
+    /// Sends a message of one command.
+    pub(super) fn tell(&mut self, command: &Command<'_>) -> Result<(), Broken> {
+        self.send(format!("{command}\n").as_bytes())
     }
 
     /// Asks how many bets of `agency` are stored.
@@ -143,10 +134,21 @@ impl<'s> Conversation<'s> {
     /// An error of the server is its refusal.
     pub(super) fn expect(&mut self) -> Result<Reply<'_>, Broken> {
         let limit = self.reply_timeout;
-        match self.hear(limit, MESSAGE_BYTES_MAX)? {
-            Some(reply) => not_refused(reply),
-            None => Err(no_reply_within(limit)),
-        }
+        self.expect_within(limit, MESSAGE_BYTES_MAX)?.ok_or_else(|| no_reply_within(limit))
+    }
+
+    /// Returns the next reply, which has at most `bytes_max` bytes and may take `time`. Returns `None` if none comes
+    /// in time; the connection is then of no more use.
+    ///
+    /// # Errors
+    ///
+    /// An error of the server is its refusal.
+    pub(super) fn expect_within(
+        &mut self,
+        time: Duration,
+        bytes_max: usize,
+    ) -> Result<Option<Reply<'_>>, Broken> {
+        self.hear(time, bytes_max)?.map(not_refused).transpose()
     }
 
     /// Returns the reply of at most `bytes_max` bytes that comes within `time`, or `None`.
@@ -186,15 +188,15 @@ pub(super) fn no_reply_within(limit: Duration) -> Broken {
 /// better.
 fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
     let Reply::Error { code, detail } = reply else { return Ok(reply) };
+    let reason = || format!("the server ended it: {code}: {detail}");
     Err(match ErrorCode::from_word(code) {
+        Some(ErrorCode::TakenOver | ErrorCode::Superseded) => Broken::Replaced(reason()),
         Some(
-            ErrorCode::TakenOver
-            | ErrorCode::MessageTorn
+            ErrorCode::MessageTorn
             | ErrorCode::TimedOut
-            | ErrorCode::Superseded
             | ErrorCode::TooManyConnections
             | ErrorCode::Stopping,
-        ) => Broken::Lost(format!("the server ended it: {code}: {detail}")),
+        ) => Broken::Lost(reason()),
         _ => Broken::Final(Error::Refused { code: code.into(), detail: detail.into() }),
     })
 }

@@ -1,6 +1,7 @@
 //! Why the client's work ended before it was done.
 
 use super::bets_file::FileError;
+use crate::bet::AgencyId;
 use crate::protocol::ErrorCode;
 use std::io;
 use std::time::Duration;
@@ -38,6 +39,20 @@ pub enum Error {
          bets to it; or start the server with other files"
     )]
     OtherFile(String),
+    /// The server has fewer bets of the agency than it told this client before.
+    #[error(
+        "the server confirmed {confirmed} bets of agency {agency} to this client and has {stored} now: it has \
+         lost bets, or it holds another draw; nothing more was sent. Running the client again sends the file to \
+         the server as it is now"
+    )]
+    BetsGone {
+        /// The agency.
+        agency: AgencyId,
+        /// How many bets the server had stored.
+        confirmed: u64,
+        /// How many it has.
+        stored: u64,
+    },
     /// No attempt made progress for the whole time that retries may take.
     #[error(
         "no progress for {} ms, last error: {last}; check that the server runs there, or name another \

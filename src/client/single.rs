@@ -54,18 +54,23 @@ impl SingleBet<'_> {
     ) -> Result<bool, Broken> {
         let Standing { bets, last } = conversation.resume(self.agency)?;
         let first = *before.get_or_insert(bets);
-        if bets == first {
+        let since = bets.checked_sub(first).ok_or(Error::BetsGone {
+            agency: self.agency,
+            confirmed: first,
+            stored: bets,
+        })?;
+        if since == 0 {
             progress.in_doubt = false;
             return Ok(false);
         }
         let own = (self.bet.document(), self.bet.number());
         let is_own =
             |(document, number): &(String, String)| (document.as_str(), number.as_str()) == own;
-        if bets == first + 1 && last.as_ref().is_some_and(is_own) {
+        if since == 1 && last.as_ref().is_some_and(is_own) {
             return Ok(true);
         }
         let why = "another client speaks for the agency".into();
-        Err(Error::InDoubt(why, Doubt::OthersStored(bets - first)).into())
+        Err(Error::InDoubt(why, Doubt::OthersStored(since)).into())
     }
 
     fn send(

@@ -33,7 +33,9 @@ pub fn status(settings: &Settings, stop: &Stop) -> Result<Summary, Error> {
         info!("action: close_socket | result: success");
         answer.map_err(|broken| match broken {
             _ if sockets.is_closed() => Error::Stopped,
-            Broken::Lost(reason) => Error::NoServer(format!("{address}: {reason}")),
+            Broken::Lost(reason) | Broken::Replaced(reason) => {
+                Error::NoServer(format!("{address}: {reason}"))
+            }
             Broken::Final(error) => error,
         })
     })
@@ -42,7 +44,8 @@ pub fn status(settings: &Settings, stop: &Stop) -> Result<Summary, Error> {
 fn ask(conversation: &mut Conversation<'_>, settings: &Settings) -> Result<Summary, Broken> {
     let limit = settings.reply_timeout;
     let bytes_max = MESSAGE_BYTES_MAX + usize::from(AGENCIES_MAX) * AGENCY_BYTES_MAX;
-    match conversation.ask_within(&Command::Status, limit, bytes_max)? {
+    conversation.tell(&Command::Status)?;
+    match conversation.expect_within(limit, bytes_max)? {
         Some(Reply::Status(status)) => Ok(status),
         Some(other) => Err(unexpected(&other)),
         None => Err(no_reply_within(limit)),

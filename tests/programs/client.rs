@@ -336,6 +336,49 @@ mod single_bets {
         }
     }
 
+    /// Places a bet where two are stored. Its confirmation is lost, and then the server has these.
+    fn lost_with(stored: &'static [&'static str]) -> Ended {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        locked(&office).stored = vec![SINGLE_SENT.into(); 2];
+        let server = FakeServer::start({
+            let office = Arc::clone(&office);
+            move |peer| {
+                while let Some(message) = peer.hears() {
+                    let mut office = locked(&office);
+                    if message.starts_with("APUESTA") {
+                        office.stored = stored.iter().map(|bet| String::from(*bet)).collect();
+                        return;
+                    }
+                    let answer = office.answer(&message);
+                    peer.says(&answer);
+                }
+            }
+        });
+        let ended = scratch.client(&server.address).variables(&SINGLE).run();
+        ended.exits(1).never_says(SINGLE_LOG).never_says("resuming is off");
+        assert_eq!(locked(&office).stored, stored);
+        assert_eq!(server.connections(), 2);
+        ended
+    }
+
+    #[test]
+    fn one_is_not_sent_again_to_a_server_that_lost_those_before_it() {
+        for stored in [&[][..], &[SINGLE_SENT]] {
+            let ended = lost_with(stored);
+            let now = format!("has {} now", stored.len());
+            ended.says("the server confirmed 2 bets of agency 1 to this client").says(&now);
+        }
+    }
+
+    #[test]
+    fn one_is_in_doubt_where_another_client_stored_bets_meanwhile() {
+        const OTHER: &str = "1|Ana|Paz|30904466|1999-03-17|1";
+        for stored in [&[SINGLE_SENT, SINGLE_SENT, OTHER][..], &[SINGLE_SENT; 4]] {
+            lost_with(stored).says("may be stored or not").says("by another client");
+        }
+    }
+
     #[test]
     fn one_whose_confirmation_was_lost_is_in_doubt_where_the_server_is_not_to_be_asked() {
         let scratch = Scratch::new();
@@ -970,26 +1013,65 @@ mod bad_servers {
     }
 
     #[test]
-    fn a_server_that_forgot_what_it_had_confirmed_gets_it_again() {
+    fn a_server_that_forgot_what_it_had_confirmed_gets_nothing_more() {
+        // It has all bets when the connection is lost, or some of them; it keeps a part, or none.
+        for (lost_at, kept) in [("GANADORES", 5), ("GANADORES", 0), ("APUESTA", 2), ("APUESTA", 0)]
+        {
+            let scratch = Scratch::new();
+            let bets = bets(1, 12);
+            let office: Arc<Mutex<Office>> = Office::shared(true);
+            let server = FakeServer::start({
+                let office = Arc::clone(&office);
+                move |peer| {
+                    while let Some(message) = peer.hears() {
+                        let mut office = locked(&office);
+                        let has_some = office.stored.len() >= 4;
+                        if message.starts_with(lost_at) && has_some && peer.number == 1 {
+                            // As after the restore of an older copy, or at the beginning of another draw.
+                            office.stored.truncate(kept);
+                            return;
+                        }
+                        let answer = office.answer(&message);
+                        peer.says(&answer);
+                    }
+                }
+            });
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+            let settings = [("CLI_BATCH_MAX_AMOUNT", "4"), ("CLI_WINDOW", "1")];
+            let ended = client.variables(&settings).run();
+            let confirmed = if lost_at == "GANADORES" { 12 } else { 4 };
+            ended.exits(1).says(&format!("confirmed {confirmed} bets of agency 1 to this client"));
+            ended.says(&format!("has {kept} now")).says("nothing more was sent");
+            assert_eq!(ended.stdout, "");
+            assert_eq!(locked(&office).stored, all_sent(1, &bets[..kept]));
+            assert_eq!(server.connections(), 2);
+        }
+    }
+
+    #[test]
+    fn a_client_whose_place_is_taken_again_and_again_gives_up() {
         let scratch = Scratch::new();
-        let bets = bets(1, 12);
-        let office: Arc<Mutex<Office>> = Office::shared(true);
+        let office = Office::shared(true);
         let server = FakeServer::start({
             let office = Arc::clone(&office);
             move |peer| {
                 while let Some(message) = peer.hears() {
-                    let mut office = locked(&office);
-                    if message.starts_with("GANADORES") && peer.number == 1 {
-                        // As after the restore of an older copy.
-                        office.stored.truncate(5);
+                    if message.starts_with("GANADORES") {
+                        // Another client of the agency comes a moment later, every time.
+                        peer.is_silent_for(Duration::from_millis(100));
+                        peer.says("ERROR|superseded|agency 1 waits on a newer connection\n");
                         return;
                     }
-                    let answer = office.answer(&message);
+                    let answer = locked(&office).answer(&message);
                     peer.says(&answer);
                 }
             }
         });
-        agency_1(&scratch, &server.address, csv(&bets, Ends::Lf)).run().succeeds();
-        assert_eq!(locked(&office).stored, all_sent(1, &bets));
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
+        let start = Instant::now();
+        let ended = client.variable("CLI_RETRY_FOR_MS", "1000").run();
+        ended.exits(1).says("no progress for 1000 ms").says("superseded");
+        assert!(start.elapsed() < Duration::from_secs(5), "{ended}");
+        assert!(server.connections() <= 8, "{ended}");
     }
 }

@@ -4,6 +4,7 @@
 //! Each test has a scratch directory that is also the working directory of its programs, and writes
 //! nothing outside it. A server takes port 0 unless it has to come back at the same address.
 
+mod cable;
 mod client;
 mod fake_server;
 mod hostile;
@@ -18,3 +19,4 @@ mod storms;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod two_draws;
