@@ -1,14 +1,16 @@
 //! The listening side: accepts connections, gives each a thread of its own, and at the end stops and
 //! joins them all. Knows not what a command is.
 
-use crate::bet::AgencyId;
+use crate::bet::{AgencyId, PerAgency};
 use crate::connection::{AcceptError, Acceptor, OpenSockets, Stream, is_timeout};
-use crate::ledger::Access;
+use crate::draw::Draw;
+use crate::ledger::{Access, DrawResult, Ledger};
+use crate::lines::GrowthBudget;
 use crate::protocol::ErrorCode;
 use crate::session::{self, Authorization, Office, REFUSAL_TIME_MAX};
 use crate::stop::{Stop, Stopper};
 use crate::text::LogValue;
-use crossbeam_channel::select;
+use crossbeam_channel::{Receiver, after, bounded, never, select};
 use log::{error, info, warn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,6 +19,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
+/// What the buffers of all connections may grow by together, in bytes.
+const BUFFER_BYTES_MAX: usize = 6 << 20;
+/// How many agencies that have been told may wait to be counted before their sessions wait.
+const TOLD_MAX: usize = 256;
 /// How many connections more than are allowed may be hearing so at the same time.
 pub const REFUSALS_MAX: usize = 64;
 /// How many file descriptors are kept from peers: for the draw's result, its directory, and the
@@ -37,8 +43,10 @@ const AGENCY_NAME: &str = "agency-";
 pub struct Settings {
     /// How many conversations there may be at a time, from 1.
     pub max_connections: usize,
+    /// How long a peer may take to complete a message, or to take an answer.
+    pub message_timeout: Duration,
     /// Whether to stop when every agency has been told the draw's result, or has had
-    /// [`Office::message_timeout`] to ask for it.
+    /// [`Settings::message_timeout`] to ask for it.
     pub exit_after_draw: bool,
     /// Where it is there, conversations are in TLS, and a peer speaks for the agencies in its
     /// certificate: `agency-3`.
@@ -53,18 +61,23 @@ pub struct Settings {
 /// The system gives no thread to accept connections with, or no address.
 pub fn run(
     listener: &TcpListener,
-    office: &Office<'_>,
+    ledger: &Ledger,
+    draw: &Draw<DrawResult>,
     settings: &Settings,
     stop: &Stop,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
+    let (told, tidings) = bounded(TOLD_MAX);
+    let buffers = GrowthBudget::new(BUFFER_BYTES_MAX);
+    let message_timeout = settings.message_timeout;
+    let office = Office { ledger, draw, told, message_timeout, buffers: &buffers };
     let sockets = OpenSockets::new();
     let (stopper, stopping) = Stopper::new();
     let (running, ended) = Stopper::new();
     let reception = Reception {
         listener,
         address,
-        office,
+        office: &office,
         settings,
         sockets: &sockets,
         taken: AtomicUsize::new(0),
@@ -81,9 +94,9 @@ pub fn run(
             drop(accepts);
         })?;
 
-        wait_for_the_end(office, settings, stop);
+        wait_for_the_end(&office, tidings, settings, stop);
         stopper.stop();
-        office.draw.cancel();
+        draw.cancel();
         sockets.close(Shutdown::Read);
         knock(address, &accept_ended);
         if !ended.wait_for(STOP_GRACE) {
@@ -95,21 +108,36 @@ pub fn run(
 }
 
 /// Blocks until there is a reason to stop.
-fn wait_for_the_end(office: &Office<'_>, settings: &Settings, stop: &Stop) {
-    let never = Stop::never();
-    let decided = if settings.exit_after_draw { office.draw.decided() } else { &never };
+fn wait_for_the_end(
+    office: &Office<'_>,
+    tidings: Receiver<AgencyId>,
+    settings: &Settings,
+    stop: &Stop,
+) {
     let ledger = office.ledger.ended();
-    select! {
-        recv(stop.channel()) -> _ => return,
-        recv(ledger.channel()) -> _ => return,
-        recv(decided.channel()) -> _ => {}
+    if !settings.exit_after_draw {
+        drop(tidings);
+        select! {
+            recv(stop.channel()) -> _ => {}
+            recv(ledger.channel()) -> _ => {}
+        }
+        return;
     }
-    select! {
-        recv(stop.channel()) -> _ => {}
-        recv(ledger.channel()) -> _ => {}
-        recv(office.draw.everyone_told().channel()) -> _ => {}
-        default(office.message_timeout) => {
-            warn!("action: exit_after_draw | result: success | told: not every agency");
+    let mut untold = PerAgency::new(office.draw.agencies(), |_| true);
+    let mut deadline = never();
+    let mut decided = office.draw.decided().clone();
+    while untold.values().any(|untold| *untold) {
+        select! {
+            recv(stop.channel()) -> _ => return,
+            recv(ledger.channel()) -> _ => return,
+            recv(tidings) -> agency => untold[agency.expect("the office holds a sender")] = false,
+            recv(decided.channel()) -> _ => {
+                (decided, deadline) = (Stop::never(), after(settings.message_timeout));
+            }
+            recv(deadline) -> _ => {
+                warn!("action: exit_after_draw | result: success | told: not every agency");
+                return;
+            }
         }
     }
 }
@@ -197,10 +225,7 @@ impl Reception<'_> {
         // Answers are written whole, so there is nothing to wait for. It fails where the peer is gone
         // already, which its conversation finds out.
         let _gone = socket.set_nodelay(true);
-        // Who is seated for the draw cannot leave before it, so it takes no place from others: where many
-        // ask again, or die and come back, the last agency still gets in.
-        let place =
-            Place::take(&self.taken, self.settings.max_connections + self.office.draw.seated());
+        let place = Place::take(&self.taken, self.settings.max_connections);
         let refusal =
             if place.is_some() { None } else { Place::take(&self.refusals, REFUSALS_MAX) };
         if place.is_none() && refusal.is_none() {

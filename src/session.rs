@@ -12,15 +12,16 @@ pub use authorization::Authorization;
 pub use status::status;
 
 use crate::bet::row::write_row;
-use crate::bet::{Agencies, AgencyId, Bet};
+use crate::bet::{AgencyId, Bet};
 use crate::connection::{Stream, is_timeout};
-use crate::draw::{Attended, Draw, Fate};
+use crate::draw::{Draw, Fate};
 use crate::ledger::{Access, DrawResult, HoldFailed, Ledger, Standing};
 use crate::lines::{GrowthBudget, LineBuffer};
 use crate::protocol::{
     BatchReader, Command, Effect, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Refusal, Reply,
 };
 use crate::stop::Stop;
+use crossbeam_channel::Sender;
 use log::{error, info, warn};
 use outcome::{log_bets, log_refused, refusal_of, stopping, stored};
 use std::fmt;
@@ -41,8 +42,8 @@ pub struct Office<'o> {
     pub ledger: &'o Ledger,
     /// Where the agencies meet.
     pub draw: &'o Draw<DrawResult>,
-    /// The lottery's agencies.
-    pub agencies: Agencies,
+    /// Where each agency goes that has been told the draw's result.
+    pub told: Sender<AgencyId>,
     /// How long a peer may take to complete a message, or to take an answer.
     pub message_timeout: Duration,
     /// What the buffers of all conversations may grow by.
@@ -288,7 +289,7 @@ impl Session<'_, '_> {
     }
 
     fn execute_command(&mut self, text: &str, lines: &mut LineBuffer<'_>) -> Result<(), End> {
-        let parsed = Command::parse(text, self.office.agencies);
+        let parsed = Command::parse(text, self.office.draw.agencies());
         match parsed {
             Ok(Command::Bet { agency, bet }) => self.add(agency, &bet)?,
             Ok(Command::CloseBatch) => self.store_open()?,
@@ -363,20 +364,19 @@ impl Session<'_, '_> {
             }
         };
         match self.office.draw.attend(agency, hold) {
-            Attended::Fate(Fate::Held(result)) => {
+            Some(Fate::Held(result)) => {
                 let documents = result.winners(agency).iter().map(String::as_str).collect();
                 Reply::Winners { documents }.write(&mut self.answers);
                 self.send()?;
-                self.office.draw.told(agency);
+                // The server may not listen any more, or never have.
+                let _unheard = self.office.told.send(agency);
                 Ok(())
             }
-            Attended::Fate(Fate::Cancelled) => {
-                Err(stopping("no draw yet: the server stops").into())
-            }
-            Attended::Fate(Fate::Failed) => {
+            Some(Fate::Cancelled) => Err(stopping("no draw yet: the server stops").into()),
+            Some(Fate::Failed) => {
                 Err(stopping("the draw could not be held, and the server stops").into())
             }
-            Attended::Superseded => {
+            None => {
                 let detail = format_args!("agency {agency} waits on a newer connection");
                 Err(ErrorCode::Superseded.with(detail).into())
             }
@@ -418,7 +418,7 @@ impl Session<'_, '_> {
             let detail = format!("agency: this connection may not speak for agency {agency}");
             return Err(ErrorCode::WrongAgency.with(detail));
         }
-        let agencies = self.office.agencies;
+        let agencies = self.office.draw.agencies();
         let speaker = self
             .speaker
             .get_or_insert_with(|| Speaker { agency, batches: BatchReader::new(agency, agencies) });

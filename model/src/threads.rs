@@ -44,31 +44,5 @@ impl<T> OnceLock<T> {
 }
 
 pub mod thread {
-    pub use shuttle::thread::{Scope, ScopedJoinHandle, scope, sleep};
-    use std::io;
-
-    /// Threads that always can be had.
-    pub struct Builder;
-
-    impl Builder {
-        pub fn new() -> Builder {
-            Builder
-        }
-
-        pub fn name(self, _name: String) -> Builder {
-            self
-        }
-
-        pub fn stack_size(self, _bytes: usize) -> Builder {
-            self
-        }
-
-        pub fn spawn_scoped<'scope, T: Send + 'scope>(
-            self,
-            scope: &'scope Scope<'scope, '_>,
-            work: impl FnOnce() -> T + Send + 'scope,
-        ) -> io::Result<ScopedJoinHandle<'scope, T>> {
-            Ok(scope.spawn(work))
-        }
-    }
+    pub use shuttle::thread::scope;
 }

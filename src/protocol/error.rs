@@ -71,7 +71,7 @@ error_codes! {
     InvalidUtf8, "invalid_utf8", Closes;
     /// A message was not complete in time.
     TimedOut, "timed_out", Closes;
-    /// Another connection of the agency waits for the draw in this one's place.
+    /// A newer connection of the agency waits for the draw in this one's place.
     Superseded, "superseded", Closes;
     /// The server speaks TLS, and the peer does not.
     TlsRequired, "tls_required", Closes;

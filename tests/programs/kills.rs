@@ -166,7 +166,7 @@ fn killing_clients_that_wait_for_the_draw_does_not_keep_it_from_being_held() {
     let address = server.address();
     let mut moments = moments();
     for agency in [1, 2, 3, 4] {
-        // Twice, so that one is killed in its seat at the barrier and one beside it, or before.
+        // Twice, so that one is killed while it waits and one that takes its place, or before.
         for _ in 0..2 {
             let client = client(&scratch, &address, agency);
             client.logs("action: config | result: success");

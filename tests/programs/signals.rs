@@ -130,12 +130,8 @@ mod of_the_server {
                     say(peer, &format!("ECO|here;GANADORES|{agency}\n"));
                     assert_eq!(hear(peer), "ECO|here\n");
                 }
-                // And one more beside the barrier, for the first agency.
-                let beside = connect(&address);
-                say(&beside, "ECO|beside;GANADORES|1\n");
-                assert_eq!(hear(&beside), "ECO|beside\n");
                 stop(server, signal, &address).never_says("action: sorteo");
-                for peer in peers.iter().chain([&beside]) {
+                for peer in &peers {
                     assert!(rest(peer).starts_with("ERROR|stopping|"), "they are told");
                 }
                 assert_eq!(scratch.names(), ["bets.csv"]);

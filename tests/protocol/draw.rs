@@ -1,29 +1,19 @@
 //! At stake: that the draw is held once, after every agency has asked, and that an agency hears its
 //! own winners only.
 
-use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
-use crate::{asks_for_winners, bet, bet_on, is_attended, row, row_on, store};
+use crate::support::peer::{Agency, Lottery, Office};
+use crate::{asks_for_winners, bet, bet_on, is_attended, row, row_on, store, waits_for_the_draw};
 use loteria::protocol::{ErrorCode, MESSAGE_BYTES_MAX};
 
 #[test]
-fn who_waits_for_it_is_told_from_who_has_more() {
+fn the_status_tells_an_agency_that_waits_from_one_that_may_store_more() {
     let office = Office::start(Lottery::of(2));
-    let (mut waiting, mut asking) = (office.agency(), office.agency());
+    let mut waiting = office.agency();
     store(&mut waiting, 1, 30_000_001);
-    waiting.says("GANADORES|1");
-    // Until it has taken its seat it is done, and does not wait.
-    let (done, waits) =
-        ("ESTADO|PENDIENTE|1,1,TERMINADA|2,0,ABIERTA", "ESTADO|PENDIENTE|1,1,ESPERA|2,0,ABIERTA");
-    let start = std::time::Instant::now();
-    let last = loop {
-        asking.says("ESTADO");
-        let status = asking.hears_a_line();
-        if status == waits || start.elapsed() > PATIENCE {
-            break status;
-        }
-        assert!(status == done || status == done.replace("TERMINADA", "ABIERTA"), "{status}");
-    };
-    assert_eq!(last, waits);
+    waits_for_the_draw(&office, &mut waiting, 1);
+    let mut asking = office.agency();
+    asking.says("ESTADO");
+    asking.hears("ESTADO|PENDIENTE|1,1,ESPERA|2,0,ABIERTA");
 }
 
 #[test]
@@ -151,10 +141,10 @@ fn after_the_draw_no_bet_is_taken_and_everything_else_is() {
 #[test]
 fn who_asks_again_takes_no_second_place_and_hears_the_same() {
     let office = Office::start(Lottery::of(3));
-    let mut asked: Vec<Agency> = (0..2).map(|_| office.agency()).collect();
-    for agency in &mut asked {
-        asks_for_winners(agency, 1);
-    }
+    let [mut one, mut again] = [1, 1].map(|_| office.agency());
+    waits_for_the_draw(&office, &mut one, 1);
+    asks_for_winners(&mut again, 1);
+    one.hears_error(ErrorCode::Superseded);
     let mut two = office.agency();
     asks_for_winners(&mut two, 2);
     // Were the second a place of its own, three would have met, and this would be refused.
@@ -164,7 +154,7 @@ fn who_asks_again_takes_no_second_place_and_hears_the_same() {
     three.says("GANADORES|3;GANADORES|3");
     three.hears("GANADORES|30904461");
     three.hears("GANADORES|30904461");
-    for agency in asked.iter_mut().chain([&mut two]) {
+    for agency in [&mut again, &mut two] {
         agency.hears("GANADORES|");
         is_attended(agency);
     }
@@ -174,34 +164,20 @@ fn who_asks_again_takes_no_second_place_and_hears_the_same() {
 }
 
 #[test]
-fn of_an_agencys_waiting_connections_two_wait_and_each_other_hears_that_it_is_superseded() {
-    const WAITING: usize = 7;
+fn of_an_agencys_waiting_connections_the_newest_waits_and_the_one_before_hears_that_it_is_superseded()
+ {
     let office = Office::start(Lottery::of(2));
-    let (heard, hears) = crossbeam_channel::unbounded();
-    std::thread::scope(|scope| {
-        for _ in 0..WAITING {
-            let mut agency = office.agency();
-            asks_for_winners(&mut agency, 1);
-            let heard = heard.clone();
-            scope.spawn(move || {
-                let line = agency.hears_a_line();
-                if line.starts_with("ERROR|") {
-                    agency.hears_the_end();
-                }
-                heard.send(line).expect("the test listens");
-            });
-        }
-        // Which of them is not said anywhere: they come over different connections.
-        for _ in 2..WAITING {
-            let line = hears.recv_timeout(PATIENCE).expect("somebody is superseded");
-            assert_eq!(line, "ERROR|superseded|agency 1 waits on a newer connection");
-        }
-        office.agency().says("GANADORES|2");
-        for _ in 0..2 {
-            let line = hears.recv_timeout(PATIENCE).expect("the draw is held");
-            assert_eq!(line, "GANADORES|");
-        }
-    });
+    let mut waiting = office.agency();
+    waits_for_the_draw(&office, &mut waiting, 1);
+    for _ in 0..5 {
+        let mut newer = office.agency();
+        newer.says("GANADORES|1");
+        waiting.hears("ERROR|superseded|agency 1 waits on a newer connection");
+        waiting.hears_the_end();
+        waiting = newer;
+    }
+    office.agency().says("GANADORES|2");
+    waiting.hears("GANADORES|");
 }
 
 #[test]

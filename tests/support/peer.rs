@@ -6,10 +6,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use loteria::bet::Agencies;
 use loteria::draw::Draw;
 use loteria::ledger::{self, Ledger, OpenError};
-use loteria::lines::GrowthBudget;
 use loteria::protocol::ErrorCode;
+use loteria::server;
 use loteria::stop::{Stop, Stopper};
-use loteria::{server, session};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -21,8 +20,6 @@ use tempfile::TempDir;
 
 /// How long anything may take that has to happen: far longer than it does, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-static BUFFERS: GrowthBudget = GrowthBudget::new(12 << 20);
 
 /// What an office is opened with.
 #[derive(Clone, Copy, Debug)]
@@ -244,19 +241,13 @@ fn serve(
         Some(result) => Draw::held(agencies, result),
         None => Draw::pending(agencies),
     };
-    let office = session::Office {
-        ledger: &ledger,
-        draw: &draw,
-        agencies,
-        message_timeout: lottery.message_timeout,
-        buffers: &BUFFERS,
-    };
     let settings = server::Settings {
         max_connections: lottery.max_connections,
+        message_timeout: lottery.message_timeout,
         exit_after_draw: lottery.exit_after_draw,
         tls: None,
     };
-    let served = server::run(listener, &office, &settings, stop);
+    let served = server::run(listener, &ledger, &draw, &settings, stop);
     let closed = ledger.close();
     served.map_err(|error| error.to_string()).and(closed.map_err(|error| error.to_string()))
 }

@@ -12,9 +12,7 @@ use loteria::config::{Flags, ServerConfig, Sources};
 use loteria::connection::Acceptor;
 use loteria::draw::Draw;
 use loteria::ledger::{self, Found, Ledger, OpenError};
-use loteria::lines::GrowthBudget;
 use loteria::server;
-use loteria::session::Office;
 use loteria::stop::Stop;
 use loteria::text::LogValue;
 use process::{Failure, SignalWatch};
@@ -22,9 +20,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// What the buffers of all connections may grow by together, in bytes.
-static BUFFERS: GrowthBudget = GrowthBudget::new(6 << 20);
 
 const HELP_AFTER: &str = "\
 Settings without a flag (variable, default):
@@ -134,7 +129,7 @@ fn configure(
     if config.max_connections < u32::from(config.agencies.count()) {
         warn!(
             "action: config | result: in_progress | error: {} connections at a time may be too few for \
-             {} agencies, each of which may hold one beside its seat while it waits for the draw",
+             {} agencies, each of which holds one while it waits for the draw",
             config.max_connections,
             config.agencies.count()
         );
@@ -208,19 +203,14 @@ fn serve(
         Some(result) => Draw::held(config.agencies, result),
         None => Draw::pending(config.agencies),
     };
-    let office = Office {
-        ledger: &ledger,
-        draw: &draw,
-        agencies: config.agencies,
-        message_timeout: config.message_timeout,
-        buffers: &BUFFERS,
-    };
     let settings = server::Settings {
         max_connections: config.max_connections as usize,
+        message_timeout: config.message_timeout,
         exit_after_draw: config.exit_after_draw,
         tls,
     };
-    let served = board.beside(&ledger, &draw, || server::run(&listener, &office, &settings, stop));
+    let served =
+        board.beside(&ledger, &draw, || server::run(&listener, &ledger, &draw, &settings, stop));
     close_listener(listener, address);
     let closed = ledger.close();
     info!("action: close_thread | result: success | thread: ledger");
