@@ -2,60 +2,66 @@
 //! cannot be stored says so.
 
 use crate::support::peer::{Lottery, Office};
-use crate::{bet, bet_on, is_attended, row, store};
+use crate::support::transcript::plays;
+use crate::{bet, row};
 use loteria::protocol::ErrorCode;
 use loteria::session::BATCH_BYTES_MAX;
 use std::io::Write;
 
 #[test]
 fn a_batch_may_span_messages_and_is_stored_in_its_order() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.says(&format!("{};{}", bet(1, 30_904_461), bet(1, 30_904_462)));
-    agency.says(&bet(1, 30_904_463));
-    agency.says(&format!("{};FINAPUESTA", bet(1, 30_904_464)));
-    agency.hears("CONFIRMARAPUESTA|4");
-    agency.says(&bet(1, 30_904_465));
-    agency.says("FINAPUESTA");
-    agency.hears("CONFIRMARAPUESTA|1");
-    office.has_stored(&(30_904_461..=30_904_465).map(|bet| row(1, bet)).collect::<String>());
+    plays(
+        r"
+        1> [1 30904461];[1 30904462]
+        1> [1 30904463]
+        1> [1 30904464];FINAPUESTA
+        1< CONFIRMARAPUESTA|4
+        1> [1 30904465]
+        1> FINAPUESTA
+        1< CONFIRMARAPUESTA|1
+        stored documents: 30904461 30904462 30904463 30904464 30904465
+        ",
+    );
 }
 
 #[test]
 fn a_message_may_hold_several_batches_and_more() {
-    let office = Office::start(Lottery::of(1));
-    let mut agency = office.agency();
-    agency.says(&format!(
-        "ECO|a;{};FINAPUESTA;{};{};FINAPUESTA;ECO|b;REANUDAR|1;FINAPUESTA;{};FINAPUESTA;GANADORES|1;ECO|c",
-        bet(1, 30_904_461), bet(1, 30_904_462), bet(1, 30_904_463), bet_on(1, 30_904_464, "7574"),
-    ));
-    agency.hears("ECO|a");
-    agency.hears("CONFIRMARAPUESTA|1");
-    agency.hears("CONFIRMARAPUESTA|2");
-    agency.hears("ECO|b");
-    agency.hears("REANUDAR|3|30904463|1234");
-    agency.hears("CONFIRMARAPUESTA|0");
-    agency.hears("CONFIRMARAPUESTA|1");
-    agency.hears("GANADORES|30904464");
-    agency.hears("ECO|c");
-    office.has_stored_count(4);
+    plays(
+        r"
+        lottery: 1 agency, winning number 7574
+        1> ECO|a;[1 30904461];FINAPUESTA;[1 30904462];[1 30904463];FINAPUESTA;ECO|b;REANUDAR|1;FINAPUESTA;[1 30904464 7574];FINAPUESTA;GANADORES|1;ECO|c
+        1< ECO|a
+        1< CONFIRMARAPUESTA|1
+        1< CONFIRMARAPUESTA|2
+        1< ECO|b
+        1< REANUDAR|3|30904463|1234
+        1< CONFIRMARAPUESTA|0
+        1< CONFIRMARAPUESTA|1
+        1< GANADORES|30904464
+        1< ECO|c
+        stored: 4
+        ",
+    );
 }
 
 #[test]
 fn closing_a_batch_of_nothing_confirms_nothing_at_any_time() {
-    let mut office = Office::start(Lottery::of(1));
-    let mut agency = office.agency();
-    agency.says("FINAPUESTA");
-    agency.hears("CONFIRMARAPUESTA|0");
-    store(&mut agency, 1, 30_904_465);
-    agency.says("FINAPUESTA;FINAPUESTA");
-    agency.hears("CONFIRMARAPUESTA|0");
-    agency.hears("CONFIRMARAPUESTA|0");
-    agency.says("GANADORES|1;FINAPUESTA");
-    agency.hears("GANADORES|");
-    agency.hears("CONFIRMARAPUESTA|0");
-    office.has_stored(&row(1, 30_904_465));
-    office.stop();
+    plays(
+        r"
+        lottery: 1 agency, winning number 7574
+        1> FINAPUESTA
+        1< CONFIRMARAPUESTA|0
+        1> [1 30904461];FINAPUESTA
+        1< CONFIRMARAPUESTA|1
+        1> FINAPUESTA;FINAPUESTA
+        1< CONFIRMARAPUESTA|0
+        1< CONFIRMARAPUESTA|0
+        1> GANADORES|1;FINAPUESTA
+        1< GANADORES|
+        1< CONFIRMARAPUESTA|0
+        stored documents: 30904461
+        ",
+    );
 }
 
 #[test]
@@ -101,122 +107,77 @@ fn hundreds_of_batches_on_their_way_are_answered_in_their_order() {
 }
 
 #[test]
-fn a_batch_with_one_bad_bet_stores_none_of_it_and_says_which() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    let bad = bet_on(1, 30_904_463, "10000");
-    agency.says(&format!(
-        "{};{};{bad};{};FINAPUESTA",
-        bet(1, 30_904_461),
-        bet(1, 30_904_462),
-        bet(1, 30_904_464)
-    ));
-    // One error for all of it: the rest of the message is not executed.
-    let detail = agency.hears_error(ErrorCode::InvalidBet);
-    assert!(detail.starts_with("bet 3: number: "), "{detail}");
-    agency.says("FINAPUESTA");
-    agency.hears("CONFIRMARAPUESTA|0");
-    store(&mut agency, 1, 30_904_465);
-    office.has_stored(&row(1, 30_904_465));
-}
-
-#[test]
 fn a_bets_place_is_counted_over_the_messages_of_its_batch() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.says(&format!("{};{}", bet(1, 30_904_461), bet(1, 30_904_462)));
-    agency.says(&format!("{};{}", bet(1, 30_904_463), bet_on(1, 30_904_464, "x")));
-    assert!(agency.hears_error(ErrorCode::InvalidBet).starts_with("bet 4: number: "));
-    agency.says(&bet_on(1, 30_904_465, "x"));
-    assert!(agency.hears_error(ErrorCode::InvalidBet).starts_with("bet 1: number: "));
-    office.has_stored("");
+    plays(
+        r"
+        1> [1 30904461];[1 30904462]
+        1> [1 30904463];[1 30904464 x]
+        1< ERROR|invalid_bet|bet 4: number: …
+        1> [1 30904465 x]
+        1< ERROR|invalid_bet|bet 1: number: …
+        stored: 0
+        ",
+    );
 }
 
 #[test]
 fn any_error_ends_the_open_batch_and_the_next_message_begins_another() {
-    let office = Office::start(Lottery::of(5));
     for wrong in ["", "HOLA", "ECO", "ECO|\u{7f}", "GANADORES|1", "REANUDAR|1", "GANADORES|9"] {
-        let mut agency = office.agency();
-        agency.says(&bet(1, 30_904_461));
-        agency.says(wrong);
-        assert!(agency.hears_a_line().starts_with("ERROR|"));
-        agency.says("FINAPUESTA");
-        agency.hears("CONFIRMARAPUESTA|0");
+        plays(&format!(
+            "1> [1 30904461]
+            1> {wrong}
+            1< ERROR|…
+            1> FINAPUESTA
+            1< CONFIRMARAPUESTA|0
+            stored: 0"
+        ));
     }
-    office.has_stored("");
-
-    // What whoever sends on without waiting has to know: the part after the error is stored.
-    let mut agency = office.agency();
-    let bad = bet_on(1, 30_904_462, "x");
-    agency.sends(
-        format!("{}\n{bad}\n{};FINAPUESTA\n", bet(1, 30_904_461), bet(1, 30_904_463)).as_bytes(),
-    );
-    agency.hears_error(ErrorCode::InvalidBet);
-    agency.hears("CONFIRMARAPUESTA|1");
-    office.has_stored(&row(1, 30_904_463));
 }
 
 #[test]
 fn an_error_between_pipelined_batches_costs_its_own_batch_and_no_other() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    store(&mut agency, 1, 30_904_460);
-    let mut messages = String::new();
-    for document in 30_904_461..=30_904_469 {
-        let number = if document % 3 == 0 { "x" } else { "1234" };
-        messages += &format!("{};{};FINAPUESTA\n", bet(1, document), bet_on(1, document, number));
-    }
-    agency.sends(messages.as_bytes());
-    let mut rows = row(1, 30_904_460);
-    for document in 30_904_461..=30_904_469 {
-        if document % 3 == 0 {
-            assert!(agency.hears_error(ErrorCode::InvalidBet).starts_with("bet 2: "));
-        } else {
-            agency.hears("CONFIRMARAPUESTA|2");
-            rows += &row(1, document).repeat(2);
-        }
-    }
-    office.has_stored(&rows);
-}
-
-#[test]
-fn what_was_confirmed_before_an_error_in_the_same_message_stays_stored() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.says(&format!("{0};FINAPUESTA;{0};HOLA;{0};FINAPUESTA", bet(1, 30_904_461)));
-    agency.hears("CONFIRMARAPUESTA|1");
-    agency.hears_error(ErrorCode::UnknownCommand);
-    is_attended(&mut agency);
-    office.has_stored(&row(1, 30_904_461));
+    plays(
+        r"
+        1> [1 30904461];FINAPUESTA
+        1< CONFIRMARAPUESTA|1
+        1> [1 30904462];[1 30904463 x];FINAPUESTA
+        1> [1 30904464];[1 30904465];FINAPUESTA
+        1> [1 30904466];[1 30904467];[1 30904468 x];FINAPUESTA
+        1> [1 30904469 x];[1 30904470];FINAPUESTA
+        1> [1 30904471];FINAPUESTA
+        1< ERROR|invalid_bet|bet 2: …
+        1< CONFIRMARAPUESTA|2
+        1< ERROR|invalid_bet|bet 3: …
+        1< ERROR|invalid_bet|bet 1: …
+        1< CONFIRMARAPUESTA|1
+        stored documents: 30904461 30904464 30904465 30904471
+        ",
+    );
 }
 
 #[test]
 fn asking_for_winners_or_resuming_over_an_open_batch_is_refused_and_does_neither() {
-    let office = Office::start(Lottery::of(1));
-    let (mut older, mut agency) = (office.agency(), office.agency());
-    is_attended(&mut older);
-    for question in ["GANADORES|1", "REANUDAR|1"] {
-        agency.says(&format!("{};{};{question};ECO|a", bet(1, 30_904_461), bet(1, 30_904_462)));
-        let detail = agency.hears_error(ErrorCode::OpenBatch);
-        assert_eq!(detail, "a batch of 2 bets is open, and is gone");
-        agency.says("FINAPUESTA");
-        agency.hears("CONFIRMARAPUESTA|0");
-        // The agency is neither finished nor taken over.
-        store(&mut older, 1, 30_904_463);
-    }
-    office.has_stored(&row(1, 30_904_463).repeat(2));
-    assert!(!office.draw_is_on_disk());
-}
-
-#[test]
-fn an_echo_leaves_the_open_batch_open() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.says(&format!("{};ECO|a;{}", bet(1, 30_904_461), bet(1, 30_904_462)));
-    agency.hears("ECO|a");
-    agency.says("ECO|b;FINAPUESTA");
-    agency.hears("ECO|b");
-    agency.hears("CONFIRMARAPUESTA|2");
+    plays(
+        r"
+        lottery: 1 agency, winning number 7574
+        1> ECO|accepted first
+        1< ECO|accepted first
+        2> [1 30904461];[1 30904462];GANADORES|1;ECO|a
+        2< ERROR|open_batch|a batch of 2 bets is open, and is gone
+        2> FINAPUESTA
+        2< CONFIRMARAPUESTA|0
+        1> [1 30904463];FINAPUESTA
+        1< CONFIRMARAPUESTA|1
+        2> [1 30904461];REANUDAR|1;ECO|a
+        2< ERROR|open_batch|a batch of 1 bets is open, and is gone
+        2> FINAPUESTA
+        2< CONFIRMARAPUESTA|0
+        1> [1 30904464];FINAPUESTA
+        1< CONFIRMARAPUESTA|1
+        stored documents: 30904463 30904464
+        the draw is not held
+        ",
+    );
 }
 
 #[test]
@@ -241,19 +202,6 @@ fn an_open_batch_has_a_bound_and_going_over_it_costs_the_connection() {
     );
     agency.hears_the_end();
     office.has_stored_count(fitting as usize);
-}
-
-#[test]
-fn a_batch_that_is_open_when_its_connection_ends_is_not_stored() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.says(&bet(1, 30_904_461));
-    agency.leaves();
-    let mut agency = office.agency();
-    agency.says("REANUDAR|1;FINAPUESTA");
-    agency.hears("REANUDAR|0");
-    agency.hears("CONFIRMARAPUESTA|0");
-    office.has_stored("");
 }
 
 #[test]

@@ -1,45 +1,53 @@
 //! At stake: that a connection speaks for one agency.
 
-use crate::support::peer::{Lottery, Office};
-use crate::{bet, bet_on, row, store};
-use loteria::protocol::ErrorCode;
+use crate::support::transcript::plays;
 
 #[test]
 fn a_connection_speaks_for_the_first_agency_that_it_names() {
-    let office = Office::start(Lottery::of(5));
-    for first in [&bet(2, 30_904_461) as &str, "REANUDAR|2"] {
-        let mut agency = office.agency();
-        agency.says(&format!("{first};ECO|named"));
-        agency.hears_a_line();
-        if first.starts_with("REANUDAR") {
-            agency.hears("ECO|named");
-        }
-        agency.says("FINAPUESTA");
-        agency.hears_a_line();
-        let stored = office.bets();
-        agency.says(&format!("{};{};FINAPUESTA", bet(2, 30_904_462), bet(3, 30_904_463)));
-        let detail = agency.hears_error(ErrorCode::WrongAgency);
-        assert_eq!(detail, "bet 2: agency: this connection speaks for agency 2, not 3");
-        for question in ["GANADORES|3", "REANUDAR|3"] {
-            agency.says(question);
-            let detail = agency.hears_error(ErrorCode::WrongAgency);
-            assert_eq!(detail, "agency: this connection speaks for agency 2, not 3");
-        }
-        assert_eq!(office.bets(), stored);
-        store(&mut agency, 2, 30_904_464);
+    for first in ["[2 30904461];FINAPUESTA\n1< CONFIRMARAPUESTA|1", "REANUDAR|2\n1< REANUDAR|0"] {
+        plays(&format!(
+            "1> {first}
+            1> [2 30904462];[3 30904463];FINAPUESTA
+            1< ERROR|wrong_agency|bet 2: agency: this connection speaks for agency 2, not 3
+            1> GANADORES|3
+            1< ERROR|wrong_agency|agency: this connection speaks for agency 2, not 3
+            1> REANUDAR|3
+            1< ERROR|wrong_agency|agency: this connection speaks for agency 2, not 3
+            1> [2 30904464];FINAPUESTA
+            1< CONFIRMARAPUESTA|1"
+        ));
     }
-    // Agency 3 was neither finished nor taken over by that.
-    store(&mut office.agency(), 3, 30_904_465);
+}
+
+#[test]
+fn an_agency_that_another_one_names_is_neither_finished_nor_taken_over() {
+    plays(
+        r"
+        1 connects
+        2> ECO|both are accepted;REANUDAR|2
+        2< ECO|both are accepted
+        2< REANUDAR|0
+        2> GANADORES|3
+        2< ERROR|wrong_agency|…
+        2> REANUDAR|3
+        2< ERROR|wrong_agency|…
+        1> [3 30904461];FINAPUESTA
+        1< CONFIRMARAPUESTA|1
+        ",
+    );
 }
 
 #[test]
 fn a_command_that_is_refused_as_such_names_nobody() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.says(&bet_on(1, 30_904_461, "x"));
-    agency.hears_error(ErrorCode::InvalidBet);
-    agency.says("GANADORES|1|1");
-    agency.hears_error(ErrorCode::FieldCount);
-    store(&mut agency, 2, 30_904_462);
-    office.has_stored(&row(2, 30_904_462));
+    plays(
+        r"
+        1> [1 30904461 x];FINAPUESTA
+        1< ERROR|invalid_bet|…
+        1> GANADORES|1|1
+        1< ERROR|field_count|…
+        1> [2 30904462];FINAPUESTA
+        1< CONFIRMARAPUESTA|1
+        stored documents: 30904462
+        ",
+    );
 }

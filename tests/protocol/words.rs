@@ -2,7 +2,8 @@
 //! its error and its effect on the connection.
 
 use crate::support::peer::{Lottery, Office};
-use crate::{bet, is_attended, row, store};
+use crate::support::transcript::plays;
+use crate::{bet, is_attended};
 use loteria::protocol::{ErrorCode, MESSAGE_BYTES_MAX};
 
 #[test]
@@ -70,26 +71,9 @@ fn every_malformed_command_is_told_what_is_wrong_and_keeps_its_connection() {
 }
 
 #[test]
-fn a_command_after_the_last_semicolon_is_an_empty_one() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.says(&format!("{};FINAPUESTA;", bet(1, 30_904_465)));
-    agency.hears("CONFIRMARAPUESTA|1");
-    agency.hears("ERROR|empty_command|a command must not be empty");
-    agency.says("ECO|a;");
-    agency.hears("ECO|a");
-    agency.hears_error(ErrorCode::EmptyCommand);
-    office.has_stored(&row(1, 30_904_465));
-}
-
-#[test]
 fn an_echo_says_the_same_line_whatever_is_in_it() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
     for text in ["", " ", "hola", "ñandú, \"ü\" 漢字 🦙", "\u{a0}", "APUESTA", "\u{2028}"] {
-        let line = format!("ECO|{text}");
-        agency.says(&line);
-        agency.hears(&line);
+        plays(&format!("1> ECO|{text}\n1< ECO|{text}"));
     }
 }
 
@@ -145,18 +129,20 @@ fn a_batch_of_8192_bytes_is_taken_and_one_byte_more_is_not() {
 
 #[test]
 fn what_came_before_a_message_that_is_too_long_is_answered_first() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    store(&mut agency, 1, 30_904_460);
-    let batch = format!("{};FINAPUESTA\n", bet(1, 30_904_461));
-    let message = format!("{batch}ECO|a\n{batch}{}\n", "x".repeat(MESSAGE_BYTES_MAX));
-    agency.sends(message.as_bytes());
-    agency.hears("CONFIRMARAPUESTA|1");
-    agency.hears("ECO|a");
-    agency.hears("CONFIRMARAPUESTA|1");
-    agency.hears_error(ErrorCode::MessageTooLong);
-    agency.hears_the_end();
-    office.has_stored_count(3);
+    plays(
+        r"
+        1> [1 30904461];FINAPUESTA
+        1> ECO|a
+        1> [1 30904462];FINAPUESTA
+        1> (x*8192)
+        1< CONFIRMARAPUESTA|1
+        1< ECO|a
+        1< CONFIRMARAPUESTA|1
+        1< ERROR|message_too_long|…
+        1 ends
+        stored: 2
+        ",
+    );
 }
 
 #[test]
@@ -171,76 +157,55 @@ fn a_flood_without_a_line_end_hears_its_error_and_then_the_end_and_no_reset() {
 
 #[test]
 fn a_message_that_is_not_utf_8_hears_where_and_loses_its_connection() {
-    let office = Office::start(Lottery::of(5));
     for (bytes, place) in [
-        (&b"\xff\n"[..], "byte 1 "),
-        (b"ECO|\xc3\x28\n", "byte 5 "),
+        (r"\xff", 1),
+        (r"ECO|\xc3\x28", 5),
         // Half a letter at the end of the message, an overlong form, a surrogate.
-        (b"ECO|\xc3\n", "byte 5 "),
-        (b"ECO|\xc0\xaf\n", "byte 5 "),
-        (b"ECO|\xed\xa0\x80\n", "byte 5 "),
+        (r"ECO|\xc3", 5),
+        (r"ECO|\xc0\xaf", 5),
+        (r"ECO|\xed\xa0\x80", 5),
         // Nothing of the message is done, not even what comes before.
-        (b"ECO|a;ECO|\xff\n", "byte 11 "),
-        (b"APUESTA|1|A\xffa|Paz|30904465|1999-03-17|1234;FINAPUESTA\n", "byte 12 "),
+        (r"ECO|a;ECO|\xff", 11),
+        (r"APUESTA|1|A\xffa|Paz|30904465|1999-03-17|1234;FINAPUESTA", 12),
     ] {
-        let mut agency = office.agency();
-        store(&mut agency, 1, 30_904_465);
-        agency.sends(bytes);
-        let detail = agency.hears_error(ErrorCode::InvalidUtf8);
-        assert!(detail.starts_with(place), "{detail:?} should begin with {place:?}");
-        agency.hears_the_end();
+        plays(&format!(
+            "1> [1 30904461];FINAPUESTA
+            1< CONFIRMARAPUESTA|1
+            1> {bytes}
+            1< ERROR|invalid_utf8|byte {place} of the message is not UTF-8
+            1 ends
+            stored: 1"
+        ));
     }
-    office.has_stored_count(7);
 }
 
 #[test]
 fn a_carriage_return_before_the_line_end_is_accepted_and_none_elsewhere() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.says("ECO|a\r");
-    agency.hears("ECO|a");
-    agency.says(&format!("{};FINAPUESTA\r", bet(1, 30_904_465)));
-    agency.hears("CONFIRMARAPUESTA|1");
-    agency.says(&format!("{}\r", bet(1, 30_904_466)));
-    agency.says("FINAPUESTA\r");
-    agency.hears("CONFIRMARAPUESTA|1");
-
-    agency.says("\r");
-    agency.hears_error(ErrorCode::EmptyCommand);
-    agency.says("ECO|a\r\r");
-    agency.hears_error(ErrorCode::InvalidField);
-    agency.says("FINAPUESTA\r\r");
-    agency.hears_error(ErrorCode::UnknownCommand);
-    agency.says("ECO|a\r;ECO|b");
-    agency.hears_error(ErrorCode::InvalidField);
-    agency.says(&format!("{}\r;FINAPUESTA", bet(1, 30_904_467)));
-    let detail = agency.hears_error(ErrorCode::InvalidBet);
-    assert_eq!(
-        detail,
-        "bet 1: number: must be 0 to 9999 in one to four digits, not \"1234\\u{d}\""
+    plays(
+        r#"
+        1> [1 30904461];FINAPUESTA\r
+        1< CONFIRMARAPUESTA|1
+        1> [1 30904462]\r
+        1> FINAPUESTA\r
+        1< CONFIRMARAPUESTA|1
+        1> \r
+        1< ERROR|empty_command|…
+        1> ECO|a\r\r
+        1< ERROR|invalid_field|…
+        1> FINAPUESTA\r\r
+        1< ERROR|unknown_command|…
+        1> ECO|a\r;ECO|b
+        1< ERROR|invalid_field|…
+        1> [1 30904463]\r;FINAPUESTA
+        1< ERROR|invalid_bet|bet 1: number: must be 0 to 9999 in one to four digits, not "1234\u{d}"
+        1> APUESTA|1|A\rna|Paz|30904465|1999-03-17|1234;FINAPUESTA
+        1< ERROR|invalid_bet|bet 1: first_name: …
+        stored documents: 30904461 30904462
+        "#,
     );
-    agency.says("APUESTA|1|A\rna|Paz|30904465|1999-03-17|1234;FINAPUESTA");
-    agency.hears_error(ErrorCode::InvalidBet);
-    office.has_stored(&(row(1, 30_904_465) + &row(1, 30_904_466)));
-}
-
-#[test]
-fn a_connection_that_ends_within_a_message_hears_so() {
-    let office = Office::start(Lottery::of(5));
-    let mut agency = office.agency();
-    agency.sends(
-        format!("{};FINAPUESTA\n{};FINAPUESTA", bet(1, 30_904_465), bet(1, 30_904_466)).as_bytes(),
-    );
-    agency.says_no_more();
-    agency.hears("CONFIRMARAPUESTA|1");
-    let detail = agency.hears_error(ErrorCode::MessageTorn);
-    assert_eq!(detail, "the connection ended 53 bytes into a message");
-    agency.hears_the_end();
-    office.has_stored(&row(1, 30_904_465));
 }
 
 #[test]
 fn who_says_nothing_and_leaves_hears_nothing() {
-    let office = Office::start(Lottery::of(5));
-    office.agency().leaves();
+    plays("1 connects\n1 leaves");
 }

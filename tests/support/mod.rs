@@ -7,3 +7,4 @@ pub(crate) mod certificates;
 pub(crate) mod peer;
 pub(crate) mod program;
 pub(crate) mod random;
+pub(crate) mod transcript;

@@ -172,6 +172,26 @@ impl Office {
         }
     }
 
+    /// `bets.csv` has these documents, in this order.
+    #[track_caller]
+    pub(crate) fn has_stored_documents(&self, documents: &[String]) {
+        let stored = self.bets();
+        if !stored
+            .lines()
+            .map(|line| line.split(',').nth(3))
+            .eq(documents.iter().map(|text| Some(text.as_str())))
+        {
+            self.transcript.fail(format_args!("bets.csv should have {documents:?}:\n{stored}"));
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn draw_is_on_disk_or_not(&self, held: bool) {
+        if self.draw_is_on_disk() != held {
+            self.transcript.fail(format_args!("whether the draw is held should be {held}"));
+        }
+    }
+
     /// Stops the server and waits until it has ended, which fails where it does not.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
@@ -282,6 +302,14 @@ impl Agency {
         let heard = self.hears_a_line();
         if heard != expected {
             self.fail(format_args!("connection {} should hear {expected}", self.number));
+        }
+    }
+
+    /// Hears a line that begins so.
+    #[track_caller]
+    pub(crate) fn hears_a_line_of(&mut self, beginning: &str) {
+        if !self.hears_a_line().starts_with(beginning) {
+            self.fail(format_args!("connection {} should hear {beginning}…", self.number));
         }
     }
 
