@@ -356,3 +356,31 @@ fn the_result_is_written_before_anyone_is_told() {
     let text = was_left.recv().expect("it was dropped").result.expect("it was written");
     assert_eq!(toml::from_str::<super::DrawResult>(&text).expect("it is TOML"), result);
 }
+
+#[test]
+fn a_question_between_batches_does_not_end_their_group_and_is_answered_after_it() {
+    let (mut writer, _was_left) = writer_with(ROW, 0);
+    let agency = AgencyId::new(1).expect("1 is an agency");
+    let store = |writer: &mut Writer<SimulatedDisk>| {
+        let (reply, answer) = bounded(1);
+        let rows = ROW.as_bytes().to_vec();
+        let store = StoreRequest { ticket: 1, agency, bets: 1, rows, reply };
+        writer.take(Request::Store(store)).expect("the disk is good");
+        answer
+    };
+    let (count, counted) = bounded(1);
+    let (resume, resumed) = bounded(1);
+    let first = store(&mut writer);
+    writer.take(Request::Count { reply: count }).expect("the disk is good");
+    let second = store(&mut writer);
+    writer.take(Request::Resume { agency, reply: resume }).expect("the disk is good");
+    let third = store(&mut writer);
+    assert!(first.is_empty() && counted.is_empty() && second.is_empty() && resumed.is_empty());
+    assert_eq!(third.try_recv().expect("it is refused at once").1, Err(Refused::TakenOver));
+    writer.commit().expect("the disk is good");
+    for stored in [first, second] {
+        assert_eq!(stored.try_recv().expect("it is answered").1, Ok(()));
+    }
+    assert_eq!(counted.try_recv().expect("it is answered")[0].bets, 3);
+    assert_eq!(resumed.try_recv().expect("it is answered").1.bets, 3);
+}

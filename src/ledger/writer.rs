@@ -7,10 +7,10 @@ use super::winners;
 use super::{
     AgencyCount, HoldFailed, Refused, Request, Standing, StoreRequest, WriterFailed, next_ticket,
 };
-use crate::bet::Agencies;
 use crate::bet::row::document_and_number;
+use crate::bet::{Agencies, AgencyId};
 use crate::stop::Stop;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -45,6 +45,16 @@ pub(super) struct Writer<D> {
 struct Group {
     requests: Vec<StoreRequest>,
     rows: Vec<u8>,
+    /// What is answered after it, so that a question does not end the group of everybody else.
+    questions: Vec<Question>,
+}
+
+/// A request that stores nothing.
+#[derive(Debug)]
+enum Question {
+    Resume { agency: AgencyId, ticket: u64, reply: Sender<(u64, Standing)> },
+    Finish { outcome: Result<(), Refused>, reply: Sender<Result<(), Refused>> },
+    Count { reply: Sender<Vec<AgencyCount>> },
 }
 
 impl<D: Disk> Writer<D> {
@@ -88,36 +98,28 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    /// Adds a batch to the group, or does anything else that is asked, after the batches before it.
+    /// Adds a request to the group, or holds the draw after it. What a request changes for those behind it
+    /// is changed at once; its answer comes after the group is stored.
     pub(super) fn take(&mut self, request: Request) -> Result<(), WriterFailed> {
-        // Whoever asked may be gone when it is answered: then there is nobody to tell.
         match request {
             Request::Store(store) => self.gather(store),
             Request::Resume { agency, reply } => {
-                self.commit()?;
                 let ticket = next_ticket(&self.tickets);
-                let account = &mut self.accounts[agency.index()];
-                account.fence = ticket;
-                let _gone = reply.send((ticket, account.counted.standing()));
+                self.accounts[agency.index()].fence = ticket;
+                self.group.questions.push(Question::Resume { agency, ticket, reply });
             }
             Request::Finish { ticket, agency, reply } => {
-                self.commit()?;
                 let account = &mut self.accounts[agency.index()];
                 let taken_over = ticket < account.fence && !account.finished && !self.draw_held;
                 account.finished |= !taken_over;
-                let _gone = reply.send(if taken_over { Err(Refused::TakenOver) } else { Ok(()) });
+                let outcome = if taken_over { Err(Refused::TakenOver) } else { Ok(()) };
+                self.group.questions.push(Question::Finish { outcome, reply });
             }
-            Request::Count { reply } => {
-                self.commit()?;
-                let count = |account: &Account| AgencyCount {
-                    bets: account.counted.bets,
-                    finished: account.finished || self.draw_held,
-                };
-                let _gone = reply.send(self.accounts.iter().map(count).collect());
-            }
+            Request::Count { reply } => self.group.questions.push(Question::Count { reply }),
             Request::Hold { reply } => {
                 self.commit()?;
                 let held = self.hold_draw();
+                // A closed reply channel means that the session has ended.
                 let _gone = reply.send(match &held {
                     Ok(Some(result)) => Ok(result.clone()),
                     Ok(None) => Err(HoldFailed::Interrupted),
@@ -150,8 +152,36 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Stores the group: one write, one sync, then everyone in it hears of it.
+    /// Stores the group, and then answers everything in it.
     pub(super) fn commit(&mut self) -> Result<(), WriterFailed> {
+        self.store_group()?;
+        for question in std::mem::take(&mut self.group.questions) {
+            self.answer(question);
+        }
+        Ok(())
+    }
+
+    fn answer(&self, question: Question) {
+        // A closed reply channel means that the session has ended.
+        match question {
+            Question::Resume { agency, ticket, reply } => {
+                let _gone = reply.send((ticket, self.accounts[agency.index()].counted.standing()));
+            }
+            Question::Finish { outcome, reply } => {
+                let _gone = reply.send(outcome);
+            }
+            Question::Count { reply } => {
+                let count = |account: &Account| AgencyCount {
+                    bets: account.counted.bets,
+                    finished: account.finished || self.draw_held,
+                };
+                let _gone = reply.send(self.accounts.iter().map(count).collect());
+            }
+        }
+    }
+
+    /// Stores the batches of the group: one write, one sync, then each is answered.
+    fn store_group(&mut self) -> Result<(), WriterFailed> {
         if self.group.requests.is_empty() {
             return Ok(());
         }
@@ -193,7 +223,7 @@ impl<D: Disk> Writer<D> {
             return Ok(None);
         };
         let agency = |((agency, account), winners): ((_, &Account), _)| {
-            let agency: crate::bet::AgencyId = agency;
+            let agency: AgencyId = agency;
             AgencyResult { id: agency.get(), bets: account.counted.bets, winners }
         };
         let result = DrawResult {
@@ -214,7 +244,7 @@ fn now() -> toml::value::Datetime {
 }
 
 impl Group {
-    /// Answers everyone in the group and empties it.
+    /// Answers every batch of the group and removes them.
     fn answer(&mut self, mut outcome: impl FnMut(&StoreRequest) -> Result<(), Refused>) {
         for store in self.requests.drain(..) {
             let outcome = outcome(&store);
