@@ -5,6 +5,7 @@
 
 use crate::text::excerpt;
 use std::fmt;
+use thiserror::Error;
 
 mod agency;
 mod plain;
@@ -22,6 +23,9 @@ pub const NUMBER_MAX: u16 = 9999;
 /// The fields of a bet.
 pub const BET_FIELDS: usize = 5;
 
+/// The characters that delimit bets and their fields in messages. So no name holds them.
+pub const DELIMITERS: [char; 2] = ['|', ';'];
+
 /// A valid bet. Its fields are kept as they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bet<'a> {
@@ -38,7 +42,7 @@ impl<'a> Bet<'a> {
     ///
     /// # Errors
     ///
-    /// The first field that is not as it has to be, and why.
+    /// Returns the first invalid field and the rule it breaks.
     pub fn new(fields: [&'a str; BET_FIELDS]) -> Result<Bet<'a>, InvalidBet> {
         let [first_name, last_name, document, birthdate, number] = fields;
         check(Field::FirstName, first_name, check_name)?;
@@ -70,7 +74,7 @@ fn check(field: Field, text: &str, rule: fn(&str) -> Result<(), Reason>) -> Resu
 }
 
 fn check_name(text: &str) -> Result<(), Reason> {
-    if text.chars().any(|c| c.is_control() || matches!(c, '|' | ';')) {
+    if text.chars().any(|c| c.is_control() || DELIMITERS.contains(&c)) {
         return Err(Reason::NameCharacter);
     }
     if text.chars().all(char::is_whitespace) {
@@ -135,41 +139,29 @@ impl fmt::Display for Field {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 enum Reason {
+    #[error("must be a number from 1 to {0}")]
     Agency(u16),
+    #[error("must not hold a bar, a semicolon or a control character")]
     NameCharacter,
+    #[error("must not be blank")]
     NameBlank,
+    #[error("must have at most {NAME_CHARS_MAX} characters")]
     NameLength,
+    #[error("must be 7 or 8 digits")]
     Document,
+    #[error("must be a day of the years 1900 to 2099 written YYYY-MM-DD")]
     Birthdate,
+    #[error("must be 0 to 9999 in one to four digits")]
     Number,
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Agency(count) => write!(formatter, "must be a number from 1 to {count}"),
-            Reason::NameCharacter => {
-                formatter.write_str("must not hold a bar, a semicolon or a control character")
-            }
-            Reason::NameBlank => formatter.write_str("must not be blank"),
-            Reason::NameLength => {
-                write!(formatter, "must have at most {NAME_CHARS_MAX} characters")
-            }
-            Reason::Document => formatter.write_str("must be 7 or 8 digits"),
-            Reason::Birthdate => {
-                formatter.write_str("must be a day of the years 1900 to 2099 written YYYY-MM-DD")
-            }
-            Reason::Number => formatter.write_str("must be 0 to 9999 in one to four digits"),
-        }
-    }
-}
-
-/// Which field of a bet is not as it has to be, why, and what stands there.
+/// An invalid field of a bet, the rule that it breaks, and its text.
 ///
-/// Its text is one line with no `|` and no `;`, whatever was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Its message is one line, whatever the field holds.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {reason}, not \"{excerpt}\"")]
 pub struct InvalidBet {
     field: Field,
     reason: Reason,
@@ -181,11 +173,3 @@ impl InvalidBet {
         InvalidBet { field, reason, excerpt: excerpt(text) }
     }
 }
-
-impl fmt::Display for InvalidBet {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}, not \"{}\"", self.field, self.reason, self.excerpt)
-    }
-}
-
-impl std::error::Error for InvalidBet {}

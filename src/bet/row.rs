@@ -2,7 +2,7 @@
 //! quotes and all. The home of the `csv` crate.
 
 use super::{AgencyId, BET_FIELDS, Bet, InvalidBet};
-use std::fmt;
+use thiserror::Error;
 
 const QUOTE: u8 = b'"';
 
@@ -93,42 +93,23 @@ pub fn document_and_number(row: &[u8]) -> Option<(String, String)> {
 /// What is wrong with a line of CSV.
 ///
 /// Its text begins with the field at fault, or with `line`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidRow {
     /// It is not UTF-8.
+    #[error("line: must be UTF-8")]
     NotUtf8,
     /// It has too few or too many fields.
+    #[error("line: must have {expected} fields, not {found}")]
     FieldCount {
         /// How many it must have.
         expected: usize,
         /// How many it has.
         found: usize,
     },
-    /// A field is against the rules.
-    Bet(InvalidBet),
-    /// The same fields are written in another way in `bets.csv`: with other quotes.
+    /// A field is invalid.
+    #[error(transparent)]
+    Bet(#[from] InvalidBet),
+    /// Its fields are quoted otherwise than `bets.csv` quotes them.
+    #[error("line: must have quotes only where they are needed")]
     OtherQuotes,
-}
-
-impl fmt::Display for InvalidRow {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            InvalidRow::NotUtf8 => formatter.write_str("line: must be UTF-8"),
-            InvalidRow::FieldCount { expected, found } => {
-                write!(formatter, "line: must have {expected} fields, not {found}")
-            }
-            InvalidRow::Bet(invalid) => invalid.fmt(formatter),
-            InvalidRow::OtherQuotes => {
-                formatter.write_str("line: must have quotes only where they are needed")
-            }
-        }
-    }
-}
-
-impl std::error::Error for InvalidRow {}
-
-impl From<InvalidBet> for InvalidRow {
-    fn from(invalid: InvalidBet) -> InvalidRow {
-        InvalidRow::Bet(invalid)
-    }
 }

@@ -1,7 +1,9 @@
 //! The errors that a server answers: one table of codes, each with its effect on the connection.
 
-use super::Reply;
+use super::is_excluded;
+use super::reply::Reply;
 use std::fmt;
+use thiserror::Error;
 
 /// What becomes of the connection after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,19 +84,28 @@ error_codes! {
 }
 
 impl ErrorCode {
-    /// The code whose word is `word`.
+    /// Returns the code whose word is `word`.
     pub fn from_word(word: &str) -> Option<ErrorCode> {
         ErrorCode::ALL.iter().copied().find(|code| code.word() == word)
     }
 
-    /// An error of this code.
+    /// Returns an error of this code. What no field can hold is escaped in its detail.
     pub fn with(self, detail: impl fmt::Display) -> Refusal {
-        Refusal { code: self, detail: detail.to_string() }
+        let mut detail = detail.to_string();
+        if detail.contains(is_excluded) {
+            let escape = |c: char| match c {
+                c if is_excluded(c) => c.escape_unicode().to_string(),
+                c => c.to_string(),
+            };
+            detail = detail.chars().map(escape).collect();
+        }
+        Refusal { code: self, detail }
     }
 }
 
 /// An error that a server answers: its code and what happened, where and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{}: {detail}", code.word())]
 pub struct Refusal {
     /// Why.
     pub code: ErrorCode,
@@ -103,16 +114,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The reply that says so.
+    /// Returns the reply that tells it.
     pub fn reply(&self) -> Reply<'_> {
         Reply::Error { code: self.code.word(), detail: &self.detail }
     }
 }
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.code.word(), self.detail)
-    }
-}
-
-impl std::error::Error for Refusal {}

@@ -1,6 +1,6 @@
 //! The summary of a lottery in words, as `ESTADO` tells it.
 
-use super::word;
+use super::{FIELD_SEPARATOR, parse_count, word};
 use crate::bet::AgencyId;
 use crate::summary::{AgencyState, AgencySummary, DrawState, Summary};
 use std::fmt;
@@ -20,14 +20,14 @@ pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Sum
     let draw = fields.next()?;
     let draw = match draw.split_once(SEPARATOR) {
         None if draw == word::PENDING => DrawState::Pending,
-        Some((word::HELD, winners)) => DrawState::Held { winners: super::parse_count(winners)? },
+        Some((word::HELD, winners)) => DrawState::Held { winners: parse_count(winners)? },
         _ => return None,
     };
     let mut agencies = Vec::new();
     for (place, field) in (1..).zip(fields) {
         let mut parts = field.split(SEPARATOR);
         let agency = AgencyId::parse(parts.next()?)?;
-        let bets = super::parse_count(parts.next()?)?;
+        let bets = parse_count(parts.next()?)?;
         let state = parts.next()?;
         let (state, _) = STATES.into_iter().find(|(_, word)| *word == state)?;
         if agency.get() != place || parts.next().is_some() {
@@ -52,7 +52,7 @@ impl fmt::Display for Fields<'_> {
         for (agency, AgencySummary { bets, state }) in (1..).zip(&self.0.agencies) {
             let agency: u32 = agency;
             let word = STATES.iter().find(|(known, _)| known == state).map_or("", |(_, word)| word);
-            write!(formatter, "|{agency}{SEPARATOR}{bets}{SEPARATOR}{word}")?;
+            write!(formatter, "{FIELD_SEPARATOR}{agency}{SEPARATOR}{bets}{SEPARATOR}{word}")?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Whole batches read quickly are what the commands, one by one, say; and what the client writes
 //! is within its bounds and loses nothing.
 
-use super::{BatchReader, BatchWriter, Command, MESSAGE_BYTES_MAX};
+use super::{BatchReader, BatchWriter, Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet, plain_bet};
 use proptest::prelude::*;
@@ -142,4 +142,13 @@ fn a_batch_longer_than_a_message_is_not_read_quickly() {
         assert_eq!(batch.is_some(), read, "{bets} bets in {} bytes", message.len());
         assert_eq!(rows.is_empty(), !read);
     }
+}
+
+#[test]
+fn an_error_is_a_reply_of_three_fields_whatever_its_detail_holds() {
+    let refusal = ErrorCode::StorageFailed.with("a|b;\n\u{85}ñ");
+    let detail = "a\\u{7c}b\\u{3b}\\u{a}\\u{85}ñ";
+    assert_eq!(refusal.reply(), Reply::Error { code: "storage_failed", detail });
+    let line = refusal.reply().to_string();
+    assert_eq!(Reply::parse(&line), Ok(refusal.reply()));
 }

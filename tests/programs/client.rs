@@ -49,13 +49,16 @@ fn run_unheard(start: impl FnOnce(&str) -> Start, code: i32) -> Ended {
 mod files {
     use super::*;
 
+    const BAR_IN_LAST_NAME: &str =
+        "last_name: must not hold a bar, a semicolon or a control character, not \"Pe|rez\"";
+
     #[test]
     fn each_bad_line_is_reported_with_its_place_and_field_and_nothing_is_sent() {
         let lines: [(&[u8], Option<&str>); 16] = [
             (b"Ana,Perez,30000001,2000-02-29,1", None),
             (b",Perez de la Torre,30000001,2000-02-29,1", Some("first_name: must not be blank")),
             (b"Ana,  ,30000001,2000-02-29,1", Some("last_name: must not be blank")),
-            (b"Ana,Pe|rez,30000001,2000-02-29,1", Some("last_name: must not hold a bar")),
+            (b"Ana,Pe|rez,30000001,2000-02-29,1", Some(BAR_IN_LAST_NAME)),
             (b"An;a,Perez,30000001,2000-02-29,1", Some("first_name: must not hold a bar")),
             (b"An\ta,Perez,30000001,2000-02-29,1", Some("first_name: must not hold")),
             (b"Ana,Perez,3000000x,2000-02-29,1", Some("document: must be 7 or 8 digits")),
@@ -279,7 +282,9 @@ mod single_bets {
         let cases = [
             ("NOMBRE", " ", "first_name: must not be blank"),
             ("NOMBRE", "An|a", "first_name: must not hold a bar"),
+            ("NOMBRE", "An|a", "not \"An¦a\""),
             ("APELLIDO", "Lor;ca", "last_name: must not hold a bar"),
+            ("APELLIDO", "Lor;ca", "not \"Lor;ca\""),
             ("APELLIDO", "Lor\nca", "last_name: must not hold a bar"),
             ("DOCUMENTO", "309044655", "document: must be 7 or 8 digits"),
             ("NACIMIENTO", "1999-3-17", "birthdate: must be a day"),

@@ -1,7 +1,8 @@
-//! The message that nearly all messages are, a whole batch, written and read without a value between: the
-//! bytes of a plain bet's fields are copied and their separators exchanged.
+//! Reads and writes messages that are a whole batch, as nearly all are, without a value between: copies
+//! the bytes of a plain bet's fields and exchanges their separators.
 
-use super::{COMMAND_SEPARATOR, Command, FIELD_SEPARATOR, MESSAGE_BYTES_MAX, word};
+use super::command::Command;
+use super::{COMMAND_SEPARATOR, FIELD_SEPARATOR, MESSAGE_BYTES_MAX, MESSAGE_END, word};
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet, PlainBet, plain_bet};
 
@@ -11,10 +12,15 @@ const COMMA: u8 = b',';
 const BAR: u8 = FIELD_SEPARATOR as u8;
 /// Between commands; ASCII too.
 const SEMICOLON: u8 = COMMAND_SEPARATOR as u8;
-/// Ends a line of CSV, and a message.
-const LINE_END: u8 = b'\n';
-/// What ends a batch in the message of its last bet.
-const BATCH_END: &[u8] = b"FINAPUESTA\n";
+/// Ends a message, and a line of CSV.
+const LINE_END: u8 = MESSAGE_END as u8;
+/// The bytes that close a batch at the end of its message.
+const BATCH_END_BYTES: usize = word::CLOSE_BATCH.len() + 1;
+
+/// Returns what every bet of `agency` begins with.
+fn bet_start(agency: AgencyId) -> Vec<u8> {
+    format!("{}{FIELD_SEPARATOR}{agency}{FIELD_SEPARATOR}", word::BET).into_bytes()
+}
 
 /// Reads whole batches of one agency straight into lines of `bets.csv`.
 ///
@@ -31,7 +37,7 @@ pub struct BatchReader {
 impl BatchReader {
     /// A reader of the batches of `agency`, one of `agencies`.
     pub fn new(agency: AgencyId, agencies: Agencies) -> BatchReader {
-        let command = format!("{}|{agency}|", word::BET).into_bytes();
+        let command = bet_start(agency);
         BatchReader { agency, agencies, command, agency_start: word::BET.len() + 1 }
     }
 
@@ -64,7 +70,8 @@ impl BatchReader {
             bets += 1;
             rest = &rest[end + 1..];
         }
-        let after = rest.strip_prefix(BATCH_END).filter(|_| bets > 0)?;
+        let after = rest.strip_prefix(word::CLOSE_BATCH.as_bytes()).filter(|_| bets > 0)?;
+        let after = after.strip_prefix(&[LINE_END])?;
         Some(BatchRead { bets, message_bytes: text.len() - after.len() })
     }
 
@@ -125,7 +132,7 @@ impl BatchWriter {
     /// A writer of batches of `agency` of at most `bets_max` bets, from 1.
     pub fn new(agency: AgencyId, bets_max: u32) -> BatchWriter {
         BatchWriter {
-            command: format!("{}|{agency}|", word::BET).into_bytes(),
+            command: bet_start(agency),
             bets_max,
             messages: Vec::new(),
             closed: Vec::new(),
@@ -156,7 +163,7 @@ impl BatchWriter {
 
     /// Closes the open batch first where a command of `bytes` bytes does not fit into it.
     fn make_room(&mut self, bytes: usize) {
-        let message = self.messages.len() - self.open_start + bytes + 1 + BATCH_END.len();
+        let message = self.messages.len() - self.open_start + bytes + 1 + BATCH_END_BYTES;
         if self.open_bets == self.bets_max || message > MESSAGE_BYTES_MAX {
             self.close();
         }
@@ -170,7 +177,8 @@ impl BatchWriter {
     /// Closes the open batch, if there is one.
     pub fn close(&mut self) {
         if self.open_bets > 0 {
-            self.messages.extend_from_slice(BATCH_END);
+            self.messages.extend_from_slice(word::CLOSE_BATCH.as_bytes());
+            self.messages.push(LINE_END);
             self.closed.push(self.open_bets);
             self.open_start = self.messages.len();
             self.open_bets = 0;

@@ -1,0 +1,169 @@
+//! What a client can ask.
+
+use super::error::ErrorCode;
+use super::{COMMAND_SEPARATOR, FIELD_SEPARATOR, word, write_fields};
+use crate::bet::{Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet};
+use crate::text::excerpt;
+use std::fmt;
+use thiserror::Error;
+
+/// A command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Adds a bet to the open batch.
+    Bet {
+        /// The agency where it was placed.
+        agency: AgencyId,
+        /// The bet.
+        bet: Bet<'a>,
+    },
+    /// Closes the open batch, which is then stored.
+    CloseBatch,
+    /// Says that the agency has no more bets, and asks for its winners.
+    Winners {
+        /// The agency.
+        agency: AgencyId,
+    },
+    /// Asks how many bets of the agency are stored. Its older connections store no more.
+    Resume {
+        /// The agency.
+        agency: AgencyId,
+    },
+    /// Asks for the text back.
+    Echo(&'a str),
+    /// Asks for the state of the lottery.
+    Status,
+}
+
+impl<'a> Command<'a> {
+    /// Splits a message, given without its line end, into its commands. They may be empty.
+    pub fn split(message: &str) -> impl Iterator<Item = &str> {
+        message.split(COMMAND_SEPARATOR)
+    }
+
+    /// Parses `text` as one command. A valid command has no second spelling.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong first.
+    pub fn parse(text: &'a str, agencies: Agencies) -> Result<Command<'a>, InvalidCommand> {
+        let mut fields = text.split(FIELD_SEPARATOR);
+        match fields.next().unwrap_or_default() {
+            word::BET => {
+                let [agency, bet @ ..] = exactly::<{ 1 + BET_FIELDS }>(word::BET, fields)?;
+                let agency = agencies.parse(agency).map_err(InvalidCommand::Bet)?;
+                let bet = Bet::new(bet).map_err(InvalidCommand::Bet)?;
+                Ok(Command::Bet { agency, bet })
+            }
+            word::CLOSE_BATCH => {
+                exactly::<0>(word::CLOSE_BATCH, fields).map(|[]| Command::CloseBatch)
+            }
+            word::WINNERS => {
+                let [agency] = exactly(word::WINNERS, fields)?;
+                let agency = agencies.parse(agency).map_err(InvalidCommand::Agency)?;
+                Ok(Command::Winners { agency })
+            }
+            word::RESUME => {
+                let [agency] = exactly(word::RESUME, fields)?;
+                let agency = agencies.parse(agency).map_err(InvalidCommand::Agency)?;
+                Ok(Command::Resume { agency })
+            }
+            word::ECHO => {
+                let [text] = exactly(word::ECHO, fields)?;
+                if text.chars().any(char::is_control) {
+                    return Err(InvalidCommand::EchoCharacter);
+                }
+                Ok(Command::Echo(text))
+            }
+            word::STATUS => exactly::<0>(word::STATUS, fields).map(|[]| Command::Status),
+            "" if text.is_empty() => Err(InvalidCommand::Empty),
+            other => Err(InvalidCommand::Unknown(excerpt(other))),
+        }
+    }
+
+    /// Returns whether `text`, valid or not, has the word of a bet.
+    pub fn is_bet(text: &str) -> bool {
+        text.split(FIELD_SEPARATOR).next() == Some(word::BET)
+    }
+}
+
+impl fmt::Display for Command<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Bet { agency, bet } => {
+                let [first_name, last_name, document, birthdate, number] = &bet.fields();
+                let fields: [&dyn fmt::Display; 2 + BET_FIELDS] =
+                    [&word::BET, agency, first_name, last_name, document, birthdate, number];
+                write_fields(formatter, &fields)
+            }
+            Command::CloseBatch => formatter.write_str(word::CLOSE_BATCH),
+            Command::Winners { agency } => write_fields(formatter, &[&word::WINNERS, agency]),
+            Command::Resume { agency } => write_fields(formatter, &[&word::RESUME, agency]),
+            Command::Echo(text) => write_fields(formatter, &[&word::ECHO, text]),
+            Command::Status => formatter.write_str(word::STATUS),
+        }
+    }
+}
+
+/// Returns the fields that are left, if there are exactly `N`.
+fn exactly<'a, const N: usize>(
+    word: &'static str,
+    fields: impl Iterator<Item = &'a str>,
+) -> Result<[&'a str; N], InvalidCommand> {
+    let mut found = 0;
+    let mut taken = [""; N];
+    for field in fields {
+        if let Some(place) = taken.get_mut(found) {
+            *place = field;
+        }
+        found += 1;
+    }
+    if found == N {
+        Ok(taken)
+    } else {
+        Err(InvalidCommand::FieldCount { word, expected: N, found })
+    }
+}
+
+/// Why a text is no command.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidCommand {
+    /// It is empty.
+    #[error("a command must not be empty")]
+    Empty,
+    /// Its first field is no word of the protocol.
+    #[error("no command is called \"{0}\"")]
+    Unknown(String),
+    /// A field is missing, or there is one too many.
+    #[error("{word} must have {expected} fields after its name, not {found}")]
+    FieldCount {
+        /// The command's word.
+        word: &'static str,
+        /// How many fields follow the word.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// The lottery has no such agency.
+    #[error(transparent)]
+    Agency(InvalidBet),
+    /// The text of an echo holds a control character.
+    #[error("text: must not hold a control character")]
+    EchoCharacter,
+    /// A field of a bet is invalid.
+    #[error(transparent)]
+    Bet(InvalidBet),
+}
+
+impl InvalidCommand {
+    /// Returns the code that answers it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            InvalidCommand::Empty => ErrorCode::EmptyCommand,
+            InvalidCommand::Unknown(_) => ErrorCode::UnknownCommand,
+            InvalidCommand::FieldCount { .. } => ErrorCode::FieldCount,
+            InvalidCommand::Agency(_) | InvalidCommand::EchoCharacter => ErrorCode::InvalidField,
+            InvalidCommand::Bet(_) => ErrorCode::InvalidBet,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a server can answer.
+
+use super::{
+    COMMAND_SEPARATOR, FIELD_SEPARATOR, MESSAGE_END, parse_count, status, word, write_fields,
+};
+use crate::bet::{is_document, is_number};
+use crate::summary::Summary;
+use crate::text::excerpt;
+use std::fmt;
+use thiserror::Error;
+
+/// A reply: one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// The batch is on disk.
+    Stored {
+        /// How many bets it has.
+        bets: u64,
+    },
+    /// The draw was held.
+    Winners {
+        /// The documents of the agency's winning bets, in the order in which these were stored.
+        documents: Vec<&'a str>,
+    },
+    /// How far the agency got.
+    Resume {
+        /// How many of its bets are stored.
+        bets: u64,
+        /// The bet stored last. `None` if none is.
+        last: Option<LastBet<'a>>,
+    },
+    /// The text of an echo.
+    Echo(&'a str),
+    /// The state of the lottery.
+    Status(Summary),
+    /// An error.
+    Error {
+        /// A word of [`ErrorCode`](super::ErrorCode), or of a later version of it.
+        code: &'a str,
+        /// What, where and why, for people.
+        detail: &'a str,
+    },
+}
+
+/// The bet of an agency that was stored last, as far as `REANUDAR` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBet<'a> {
+    /// Its document.
+    pub document: &'a str,
+    /// Its number, as it was written.
+    pub number: &'a str,
+}
+
+impl<'a> Reply<'a> {
+    /// Parses `line`, given without its line end.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidReply`] if it is no reply.
+    pub fn parse(line: &'a str) -> Result<Reply<'a>, InvalidReply> {
+        Reply::parse_known(line).ok_or_else(|| InvalidReply(excerpt(line)))
+    }
+
+    fn parse_known(line: &'a str) -> Option<Reply<'a>> {
+        let (word, rest) = line.split_once(FIELD_SEPARATOR)?;
+        if line.chars().any(char::is_control) || line.contains(COMMAND_SEPARATOR) {
+            return None;
+        }
+        match word {
+            word::STORED => Some(Reply::Stored { bets: parse_count(rest)? }),
+            word::WINNERS if rest.is_empty() => Some(Reply::Winners { documents: Vec::new() }),
+            word::WINNERS => {
+                let documents: Vec<&str> = rest.split(FIELD_SEPARATOR).collect();
+                let valid = documents.iter().all(|document| is_document(document));
+                valid.then_some(Reply::Winners { documents })
+            }
+            word::RESUME => {
+                let Some((bets, last)) = rest.split_once(FIELD_SEPARATOR) else {
+                    return (rest == "0").then_some(Reply::Resume { bets: 0, last: None });
+                };
+                let bets = parse_count(bets).filter(|bets| *bets > 0)?;
+                let (document, number) = last.split_once(FIELD_SEPARATOR)?;
+                let valid = is_document(document) && is_number(number);
+                let last = Some(LastBet { document, number });
+                valid.then_some(Reply::Resume { bets, last })
+            }
+            word::ECHO => (!rest.contains(FIELD_SEPARATOR)).then_some(Reply::Echo(rest)),
+            word::STATUS => status::parse(rest.split(FIELD_SEPARATOR)).map(Reply::Status),
+            word::ERROR => {
+                let (code, detail) = rest.split_once(FIELD_SEPARATOR)?;
+                (!detail.contains(FIELD_SEPARATOR)).then_some(Reply::Error { code, detail })
+            }
+            _ => None,
+        }
+    }
+
+    /// Appends the reply and its line end to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        write!(out, "{self}{MESSAGE_END}").expect("a vector takes all that is written to it");
+    }
+}
+
+impl fmt::Display for Reply<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reply::Stored { bets } => write_fields(formatter, &[&word::STORED, bets]),
+            Reply::Winners { documents } if documents.is_empty() => {
+                write_fields(formatter, &[&word::WINNERS, &""])
+            }
+            Reply::Winners { documents } => {
+                formatter.write_str(word::WINNERS)?;
+                documents
+                    .iter()
+                    .try_for_each(|document| write!(formatter, "{FIELD_SEPARATOR}{document}"))
+            }
+            Reply::Resume { bets, last: None } => write_fields(formatter, &[&word::RESUME, bets]),
+            Reply::Resume { bets, last: Some(LastBet { document, number }) } => {
+                write_fields(formatter, &[&word::RESUME, bets, document, number])
+            }
+            Reply::Echo(text) => write_fields(formatter, &[&word::ECHO, text]),
+            Reply::Status(summary) => {
+                write_fields(formatter, &[&word::STATUS, &status::Fields(summary)])
+            }
+            Reply::Error { code, detail } => write_fields(formatter, &[&word::ERROR, code, detail]),
+        }
+    }
+}
+
+/// A line that is no reply of the protocol: the server speaks another.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("not a reply of the protocol: \"{0}\"")]
+pub struct InvalidReply(String);
