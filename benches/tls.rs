@@ -80,6 +80,7 @@ fn connections(scratch: &Path, certificates: &Certificates, runs: usize) {
         certificate: certificates.path("agency-1.pem"),
         key: certificates.path("agency-1.key"),
         authority: certificates.path("authority.pem"),
+        revoked: None,
     };
     let connector = Connector::open(&files, &secure.address).unwrap();
     let micros = |server: &Server, connector: Option<&Connector>| {

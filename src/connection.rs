@@ -35,6 +35,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The trusted CA certificates.
     pub authority: PathBuf,
+    /// The list of certificates that are not accepted any more, if there is one.
+    pub revoked: Option<PathBuf>,
 }
 
 /// Why TLS cannot be used: the file at fault and what is wrong with it.

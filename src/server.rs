@@ -45,6 +45,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long a peer may take to complete a message, or to take an answer.
     pub message_timeout: Duration,
+    /// How long a connection may take to name its agency.
+    pub newcomer_timeout: Duration,
     /// Whether to stop when every agency has been told the draw's result, or has had
     /// [`Settings::message_timeout`] to ask for it.
     pub exit_after_draw: bool,

@@ -1,9 +1,8 @@
 //! What both programs do as processes: the logger, the signals, the exit code.
 
 use indicatif::MultiProgress;
-use log::{Level, error, info, log_enabled};
-use loteria::config::{InvalidConfig, Sources};
-use loteria::connection::InvalidTls;
+use log::{Level, error, info, log_enabled, warn};
+use loteria::config::{self, InvalidConfig, Program, Sources};
 use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
@@ -44,12 +43,6 @@ impl From<InvalidConfig> for Failure {
     }
 }
 
-impl From<InvalidTls> for Failure {
-    fn from(invalid: InvalidTls) -> Failure {
-        Failure::Usage(invalid.to_string())
-    }
-}
-
 /// Logs how a program ended, and what its exit code is.
 pub(crate) fn exit(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
@@ -77,14 +70,29 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// Logs to `target` from here on, as the settings say, or what is wrong with them.
-pub(crate) fn start_logger(
-    sources: Result<Sources<'_>, InvalidConfig>,
+/// Logs to `target` from here on, as the settings say unless there is another filter, or what is wrong with
+/// the settings.
+pub(crate) fn start_logger<'s>(
+    sources: Result<Sources<'s>, InvalidConfig>,
+    other_filter: Option<&str>,
     target: env_logger::Target,
-) -> Result<Sources<'_>, InvalidConfig> {
-    let filter = sources.as_ref().map_or(Ok(DEFAULT_FILTER.into()), Sources::log_level);
-    log_to(target, filter.as_deref().unwrap_or(DEFAULT_FILTER));
-    filter.and(sources)
+) -> Result<Sources<'s>, InvalidConfig> {
+    let read = sources.and_then(|sources| Ok((sources.log_filter()?, sources)));
+    let filter = read.as_ref().map_or(DEFAULT_FILTER, |(log, _)| &log.filter);
+    log_to(target, other_filter.unwrap_or(filter));
+    read.map(|(_, sources)| sources)
+}
+
+/// Warns of variables that look like settings and are none.
+pub(crate) fn warn_of_misspelled(program: Program) {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for (name, variable) in config::misspelled(program, names) {
+        let name = LogValue(name);
+        let hint = variable.map_or(String::new(), |variable| format!("; is it {variable}?"));
+        warn!(
+            "action: config | result: in_progress | error: {name}: no setting has this variable{hint}"
+        );
+    }
 }
 
 fn log_to(target: env_logger::Target, filter: &str) {

@@ -1,82 +1,83 @@
-//! What can stand in `config.toml`.
+//! What stands in `config.toml`.
 
-use serde::Deserialize;
-use std::path::PathBuf;
+use super::table::{Kind, SETTINGS, Setting};
+use std::ffi::OsString;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-/// The whole file; everything in it may be missing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct File {
-    pub(super) lottery: Lottery,
-    pub(super) server: Server,
-    pub(super) storage: Storage,
-    pub(super) client: Client,
-    pub(super) tls: Tls,
-    pub(super) log: Log,
-}
+/// The settings of the file that are given, by their keys.
+#[derive(Debug, Default)]
+pub(super) struct File(Vec<(&'static str, String)>);
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Lottery {
-    pub(super) agencies: Option<i64>,
-    pub(super) winning_number: Option<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Server {
-    pub(super) address: Option<String>,
-    pub(super) max_connections: Option<i64>,
-    pub(super) message_timeout_ms: Option<i64>,
-    pub(super) exit_after_draw: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Storage {
-    pub(super) bets: Option<PathBuf>,
-    pub(super) draw: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Client {
-    pub(super) server_address: Option<String>,
-    pub(super) id: Option<i64>,
-    pub(super) agencies_dir: Option<PathBuf>,
-    pub(super) batch_max_amount: Option<i64>,
-    pub(super) batch_period_ms: Option<i64>,
-    pub(super) window: Option<i64>,
-    pub(super) resume: Option<bool>,
-    pub(super) reply_timeout_ms: Option<i64>,
-    pub(super) retry_for_ms: Option<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Tls {
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
-    pub(super) authority: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Log {
-    pub(super) level: Option<String>,
-}
+/// What is wrong with a file: where in its text, and why.
+type Wrong = (usize, String);
 
 impl File {
-    /// The settings in `text`.
+    /// Reads the settings in `text`.
     ///
     /// # Errors
     ///
     /// The line, from 1, at which it is not what it should be, and why.
     pub(super) fn parse(text: &str) -> Result<File, (usize, String)> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
-            let line = before.matches('\n').count() + 1;
-            (line, error.message().replace('\n', " "))
-        })
+        let in_line = |(offset, reason): Wrong| {
+            let before = text.get(..offset).unwrap_or("");
+            (before.matches('\n').count() + 1, reason)
+        };
+        let table = DeTable::parse(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            in_line((offset, error.message().replace('\n', " ")))
+        })?;
+        let (mut given, mut wrong) = (Vec::new(), Vec::new());
+        for (section, content) in table.get_ref() {
+            let name = section.get_ref();
+            if !SETTINGS.iter().any(|setting| setting.key.split('.').next() == Some(name)) {
+                wrong.push((section.span().start, format!("unknown section {name}")));
+            } else if let DeValue::Table(settings) = content.get_ref() {
+                for (key, value) in settings {
+                    match setting(&format!("{name}.{}", key.get_ref()), key, value) {
+                        Ok(setting) => given.push(setting),
+                        Err(one) => wrong.push(one),
+                    }
+                }
+            } else {
+                wrong.push((content.span().start, format!("{name}: must be a section")));
+            }
+        }
+        wrong.into_iter().min().map_or(Ok(File(given)), |first| Err(in_line(first)))
     }
+
+    /// Returns the text that is given for a setting.
+    pub(super) fn get(&self, setting: &Setting) -> Option<OsString> {
+        let given = self.0.iter().find(|(key, _)| *key == setting.key);
+        given.map(|(_, text)| text.into())
+    }
+}
+
+/// Returns a setting of the file with its text, if it has the type of its kind.
+fn setting(
+    name: &str,
+    key: &Spanned<toml::de::DeString<'_>>,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(&'static str, String), Wrong> {
+    let known = SETTINGS.iter().find(|setting| setting.key == name);
+    let Setting { key, kind, .. } =
+        known.ok_or_else(|| (key.span().start, format!("unknown key {name}")))?;
+    let text = match (kind, value.get_ref()) {
+        (Kind::Number(..), DeValue::Integer(number)) => {
+            match i128::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Some(number.to_string()),
+                Err(_) => Some(number.as_str().to_owned()),
+            }
+        }
+        (Kind::Switch, DeValue::Boolean(switch)) => Some(switch.to_string()),
+        (Kind::Path | Kind::Address | Kind::Level, DeValue::String(text)) => Some(text.to_string()),
+        _ => None,
+    };
+    text.map(|text| (*key, text)).ok_or_else(|| {
+        let given = match value.get_ref() {
+            DeValue::String(text) => format!("\"{text}\""),
+            other => format!("a value of the type {}", other.type_str()),
+        };
+        (value.span().start, format!("{key}: {}, not {given}", kind.rule()))
+    })
 }

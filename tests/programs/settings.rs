@@ -3,27 +3,13 @@
 
 use crate::sample::five_agencies;
 use crate::support::program::{Ended, Program, Scratch, Start};
+use loteria::config::{self, Fallback, Kind, SETTINGS, Setting};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Which {
-    Server,
-    Client,
-}
-use Which::{Client, Server};
-
-/// A setting, by its three names.
-struct Setting {
-    which: Which,
-    section: &'static str,
+/// Values of a setting of the table.
+struct Case {
     key: &'static str,
-    variable: &'static str,
-    /// Empty where there is none.
-    flag: &'static str,
-    /// As the `config` line shows it.
-    shown: &'static str,
-    default: &'static str,
     /// Three that are not the default, as they stand in `config.toml`.
     valid: [&'static str; 3],
     /// Texts that are refused from everywhere, as they stand in a variable.
@@ -34,201 +20,64 @@ const TEXTS: &[&str] = &["abc", "1.5", "1e3", "-", "0x10", " 7", "99999999999999
 const SWITCHES: &[&str] = &["yes", "1", "TRUE", "abc", " true"];
 const ADDRESSES: &[&str] =
     &["localhost", "127.0.0.1", "127.0.0.1:", ":12345", "127.0.0.1:65536", "127.0.0.1:-1", "x:y"];
+const TIMES: &[&str] = &["0", "-1", "86400001"];
 
-const SETTINGS: [Setting; 15] = [
-    Setting {
-        which: Server,
-        section: "lottery",
-        key: "agencies",
-        variable: "AGENCIES",
-        flag: "--agencies",
-        shown: "agencies",
-        default: "5",
-        valid: ["1", "10000", "7"],
-        invalid: &["0", "-1", "10001", "65536", "65541"],
-    },
-    Setting {
-        which: Server,
-        section: "lottery",
-        key: "winning_number",
-        variable: "WINNING_NUMBER",
-        flag: "--winning-number",
-        shown: "winning_number",
-        default: "7574",
-        valid: ["0", "9999", "1"],
-        invalid: &["-1", "10000", "65536"],
-    },
-    Setting {
-        which: Server,
-        section: "server",
-        key: "address",
-        variable: "SERVER_ADDRESS",
-        flag: "--address",
-        shown: "address",
-        default: "127.0.0.1:12345",
-        valid: ["\"127.0.0.1:0\"", "\"localhost:0\"", "\"0.0.0.0:0\""],
-        invalid: ADDRESSES,
-    },
-    Setting {
-        which: Server,
-        section: "server",
-        key: "max_connections",
-        variable: "SERVER_MAX_CONNECTIONS",
-        flag: "",
-        shown: "max_connections",
-        default: "1024",
-        valid: ["1", "65535", "7"],
-        invalid: &["0", "-1", "65536"],
-    },
-    Setting {
-        which: Server,
-        section: "server",
-        key: "message_timeout_ms",
-        variable: "SERVER_MESSAGE_TIMEOUT_MS",
-        flag: "",
-        shown: "message_timeout_ms",
-        default: "60000",
-        valid: ["1", "86400000", "7"],
-        invalid: &["0", "-1", "86400001"],
-    },
-    Setting {
-        which: Server,
-        section: "server",
-        key: "exit_after_draw",
-        variable: "SERVER_EXIT_AFTER_DRAW",
-        flag: "",
-        shown: "exit_after_draw",
-        default: "false",
-        valid: ["true", "true", "true"],
-        invalid: SWITCHES,
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "server_address",
-        variable: "CLI_SERVER_ADDRESS",
-        flag: "--server",
-        shown: "server_address",
-        default: "127.0.0.1:12345",
-        valid: ["\"127.0.0.1:1\"", "\"localhost:1\"", "\"[::1]:1\""],
-        invalid: ADDRESSES,
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "id",
-        variable: "CLI_ID",
-        flag: "--agency",
-        shown: "client_id",
-        default: "all",
-        valid: ["1", "10000", "7"],
-        invalid: &["0", "-1", "10001", "65536"],
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "batch_max_amount",
-        variable: "CLI_BATCH_MAX_AMOUNT",
-        flag: "--batch-max-amount",
-        shown: "batch_max_amount",
-        default: "120",
-        valid: ["1", "1000000", "7"],
-        invalid: &["0", "-1", "1000001", "4294967297"],
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "batch_period_ms",
-        variable: "CLI_BATCH_PERIOD_MS",
-        flag: "",
-        shown: "batch_period_ms",
-        default: "0",
-        valid: ["1", "86400000", "7"],
-        invalid: &["-1", "86400001"],
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "window",
-        variable: "CLI_WINDOW",
-        flag: "",
-        shown: "window",
-        default: "128",
-        valid: ["1", "4096", "7"],
-        invalid: &["0", "-1", "4097"],
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "resume",
-        variable: "CLI_RESUME",
-        flag: "",
-        shown: "resume",
-        default: "true",
-        valid: ["false", "false", "false"],
-        invalid: SWITCHES,
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "reply_timeout_ms",
-        variable: "CLI_REPLY_TIMEOUT_MS",
-        flag: "",
-        shown: "reply_timeout_ms",
-        default: "30000",
-        valid: ["1", "86400000", "7"],
-        invalid: &["0", "-1", "86400001"],
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "retry_for_ms",
-        variable: "CLI_RETRY_FOR_MS",
-        flag: "",
-        shown: "retry_for_ms",
-        default: "60000",
-        valid: ["0", "86400000", "7"],
-        invalid: &["-1", "86400001"],
-    },
-    Setting {
-        which: Client,
-        section: "client",
-        key: "agencies_dir",
-        variable: "CLI_AGENCIES_DIR",
-        flag: "",
-        shown: "agencies_dir",
-        default: "agencies",
-        valid: ["\"d1\"", "\"d2\"", "\"d 3\""],
-        invalid: &[],
-    },
+#[rustfmt::skip]
+const CASES: [Case; 16] = [
+    Case { key: "lottery.agencies", valid: ["1", "10000", "7"], invalid: &["0", "-1", "10001", "65536", "65541"] },
+    Case { key: "lottery.winning_number", valid: ["0", "9999", "1"], invalid: &["-1", "10000", "65536"] },
+    Case { key: "server.address", valid: ["\"127.0.0.1:0\"", "\"localhost:0\"", "\"0.0.0.0:0\""], invalid: ADDRESSES },
+    Case { key: "server.max_connections", valid: ["1", "65535", "7"], invalid: &["0", "-1", "65536"] },
+    Case { key: "server.message_timeout_ms", valid: ["1", "86400000", "7"], invalid: TIMES },
+    Case { key: "server.newcomer_timeout_ms", valid: ["1", "86400000", "7"], invalid: TIMES },
+    Case { key: "server.exit_after_draw", valid: ["true", "true", "true"], invalid: SWITCHES },
+    Case { key: "client.server_address", valid: ["\"127.0.0.1:1\"", "\"localhost:1\"", "\"[::1]:1\""], invalid: ADDRESSES },
+    Case { key: "client.id", valid: ["1", "10000", "7"], invalid: &["0", "-1", "10001", "65536"] },
+    Case { key: "client.batch_max_amount", valid: ["1", "1000000", "7"], invalid: &["0", "-1", "1000001", "4294967297"] },
+    Case { key: "client.batch_period_ms", valid: ["1", "86400000", "7"], invalid: &["-1", "86400001"] },
+    Case { key: "client.window", valid: ["1", "4096", "7"], invalid: &["0", "-1", "4097"] },
+    Case { key: "client.resume", valid: ["false", "false", "false"], invalid: SWITCHES },
+    Case { key: "client.reply_timeout_ms", valid: ["1", "86400000", "7"], invalid: TIMES },
+    Case { key: "client.retry_for_ms", valid: ["0", "86400000", "7"], invalid: &["-1", "86400001"] },
+    Case { key: "client.agencies_dir", valid: ["\"d1\"", "\"d2\"", "\"d 3\""], invalid: &[] },
 ];
 
-impl Setting {
+impl Case {
+    fn setting(&self) -> &'static Setting {
+        SETTINGS.iter().find(|setting| setting.key == self.key).expect("a setting of the table")
+    }
+
+    fn is_of_the_server(&self) -> bool {
+        self.setting().programs == [config::Program::Server]
+    }
+
+    /// The flag without its value, if it takes one.
+    fn flag(&self) -> Option<&'static str> {
+        let (flag, _) = self.setting().flag.split_once(' ')?;
+        Some(flag)
+    }
+
     /// The text of the invalid ones of its kind, too.
     fn all_invalid(&self) -> impl Iterator<Item = &'static str> {
-        let is_number = self.default.parse::<u64>().is_ok() || self.key == "id";
+        let is_number = matches!(self.setting().kind, Kind::Number(..));
         self.invalid.iter().chain(TEXTS.iter().filter(move |_| is_number)).copied()
     }
 
     /// A program in whose scratch directory there is something to start with.
     fn program(&self, scratch: &Scratch) -> Start {
-        match self.which {
+        if self.is_of_the_server() {
             // A directory in the place of the bets: it ends by itself as soon as it is configured.
-            Server => {
-                fs::create_dir_all(scratch.path("bets.csv")).expect("a directory");
-                scratch.bare_server()
-            }
-            Client => {
-                for directory in ["agencies", "d1", "d2", "d 3"] {
-                    scratch.write(&format!("{directory}/agency-1.csv"), "bad line");
-                }
-                scratch.bare_client()
-            }
+            fs::create_dir_all(scratch.path("bets.csv")).expect("a directory");
+            return scratch.bare_server();
         }
+        for directory in ["agencies", "d1", "d2", "d 3"] {
+            scratch.write(&format!("{directory}/agency-1.csv"), "bad line");
+        }
+        scratch.bare_client()
     }
 
     fn in_file(&self, scratch: &Scratch, value: &str) {
-        let Setting { section, key, .. } = self;
+        let (section, key) = self.key.split_once('.').expect("a section and a key");
         scratch.write("config.toml", format!("# A comment.\n[{section}]\n{key} = {value}\n"));
     }
 }
@@ -239,38 +88,49 @@ fn bare(value: &str) -> &str {
 }
 
 #[track_caller]
-fn assert_shown(ended: &Ended, setting: &Setting, value: &str) {
+fn assert_shown(ended: &Ended, case: &Case, value: &str) {
     let line = ended.stderr.iter().find(|line| line.contains("action: config | result: success"));
     let line = line.unwrap_or_else(|| panic!("not configured: {ended}"));
-    let part = format!(" | {}: {value}", setting.shown);
+    let key = case.key.split_once('.').map_or("", |(_, key)| key);
+    let shown = if case.key == "client.id" { "client_id" } else { key };
+    let part = format!(" | {shown}: {value}");
     let shown = line.trim_end().split_once(&part).map(|(_, rest)| rest);
     assert!(shown.is_some_and(|rest| rest.is_empty() || rest.starts_with(" | ")), "{part}: {line}");
 }
 
 #[test]
+fn each_setting_with_a_range_or_a_switch_has_its_case_here() {
+    let paths_and_level = |setting: &&Setting| !matches!(setting.kind, Kind::Path | Kind::Level);
+    for setting in SETTINGS.iter().filter(paths_and_level) {
+        assert!(CASES.iter().any(|case| case.key == setting.key), "{}", setting.key);
+    }
+}
+
+#[test]
 fn a_flag_beats_a_variable_that_beats_the_file_that_beats_the_default() {
-    for setting in &SETTINGS {
-        let scratch = Scratch::new();
+    for case in &CASES {
+        let (scratch, setting) = (Scratch::new(), case.setting());
         // The default address may be in use here, which is of no importance: nobody gets that far.
-        let [in_file, variable, flag] = setting.valid;
-        if setting.key != "address" {
-            let ended = setting.program(&scratch).variable("SERVER_ADDRESS", "127.0.0.1:0").run();
-            assert_shown(&ended, setting, setting.default);
+        let [in_file, variable, flag] = case.valid;
+        let (Fallback::Value(default) | Fallback::Nothing(default)) = setting.default;
+        if case.key != "server.address" {
+            let ended = case.program(&scratch).variable("SERVER_ADDRESS", "127.0.0.1:0").run();
+            assert_shown(&ended, case, default);
         }
         let program = || {
-            let program = setting.program(&scratch);
-            let port = setting.which == Server && setting.key != "address";
+            let program = case.program(&scratch);
+            let port = case.is_of_the_server() && case.key != "server.address";
             if port { program.variable("SERVER_ADDRESS", "127.0.0.1:0") } else { program }
         };
-        setting.in_file(&scratch, in_file);
-        assert_shown(&program().run(), setting, bare(in_file));
+        case.in_file(&scratch, in_file);
+        assert_shown(&program().run(), case, bare(in_file));
         let empty = program().variable(setting.variable, "");
-        assert_shown(&empty.run(), setting, bare(in_file));
+        assert_shown(&empty.run(), case, bare(in_file));
         let with_variable = || program().variable(setting.variable, bare(variable));
-        assert_shown(&with_variable().run(), setting, bare(variable));
-        if !setting.flag.is_empty() {
-            let with_flag = with_variable().arguments(&[setting.flag, bare(flag)]);
-            assert_shown(&with_flag.run(), setting, bare(flag));
+        assert_shown(&with_variable().run(), case, bare(variable));
+        if let Some(name) = case.flag() {
+            let with_flag = with_variable().arguments(&[name, bare(flag)]);
+            assert_shown(&with_flag.run(), case, bare(flag));
         }
     }
 }
@@ -285,7 +145,7 @@ fn the_default_address_is_where_the_documentation_says() {
 }
 
 #[test]
-fn the_files_of_the_server_have_a_key_a_variable_and_one_a_flag() {
+fn the_files_of_the_server_have_a_key_a_variable_and_a_flag() {
     let scratch = Scratch::new();
     for name in ["file.csv", "variable.csv", "flag.csv"] {
         fs::create_dir(scratch.path(name)).expect("a directory");
@@ -296,29 +156,33 @@ fn the_files_of_the_server_have_a_key_a_variable_and_one_a_flag() {
     let by_variable =
         || server().variables(&[("BETS_FILE", "variable.csv"), ("DRAW_FILE", "variable.toml")]);
     by_variable().run().exits(1).says("bets: variable.csv | draw: variable.toml");
-    let by_flag = by_variable().arguments(&["--bets", "flag.csv"]);
-    by_flag.run().exits(1).says("bets: flag.csv | draw: variable.toml").says("error: flag.csv: ");
+    let by_flag = by_variable().arguments(&["--bets", "flag.csv", "--draw", "flag.toml"]);
+    by_flag.run().exits(1).says("bets: flag.csv | draw: flag.toml").says("error: flag.csv: ");
+    server().arguments(&["--draw", ""]).run().exits(2).says("error: --draw: must name a file");
 }
 
 #[test]
 fn a_value_out_of_range_is_refused_from_everywhere_by_the_name_that_it_was_given_under() {
-    for setting in &SETTINGS {
-        let scratch = Scratch::new();
-        for value in setting.all_invalid() {
+    for case in &CASES {
+        let (scratch, setting) = (Scratch::new(), case.setting());
+        for value in case.all_invalid() {
             scratch.write("config.toml", "");
-            let by_variable = setting.program(&scratch).variable(setting.variable, value).run();
+            let by_variable = case.program(&scratch).variable(setting.variable, value).run();
             refused(&by_variable, &format!("{}: must be ", setting.variable), value);
-            if !setting.flag.is_empty() {
-                let by_flag = setting.program(&scratch).arguments(&[setting.flag, value]);
-                refused(&by_flag.run(), &format!("{}: must be ", setting.flag), value);
+            if let Some(name) = case.flag() {
+                let by_flag = case.program(&scratch).arguments(&[name, value]);
+                refused(&by_flag.run(), &format!("{name}: must be "), value);
             }
             // In the file numbers are numbers; texts are of the wrong type, which is another test.
-            let is_address = setting.key.contains("address");
+            let is_address = setting.kind == Kind::Address;
             let in_file = if is_address { format!("\"{value}\"") } else { value.to_owned() };
-            if is_address || value.parse::<i64>().is_ok() && !setting.invalid.contains(&"yes") {
-                setting.in_file(&scratch, &in_file);
-                let name = format!("config.toml: {}.{}: must be ", setting.section, setting.key);
-                refused(&setting.program(&scratch).run(), &name, value);
+            if is_address || value.parse::<i64>().is_ok() && setting.kind != Kind::Switch {
+                case.in_file(&scratch, &in_file);
+                refused(
+                    &case.program(&scratch).run(),
+                    &format!("config.toml: {}: must be ", case.key),
+                    value,
+                );
             }
         }
     }
@@ -337,21 +201,23 @@ fn refused(ended: &Ended, start: &str, value: &str) {
 #[test]
 fn a_value_of_the_wrong_type_is_refused_with_its_line() {
     let others = ["\"text\"", "1", "1.5", "true", "[1]", "{}", "2024-01-02"];
-    for setting in &SETTINGS {
-        let right = if setting.default.parse::<u64>().is_ok() || setting.key == "id" {
-            "1"
-        } else if setting.default.parse::<bool>().is_ok() {
-            "true"
-        } else {
-            "\"text\""
+    for case in &CASES {
+        let (right, rule) = match case.setting().kind {
+            Kind::Number(..) => ("1", "must be a number from "),
+            Kind::Switch => ("true", "must be true or false"),
+            _ => ("\"text\"", "must "),
         };
         for value in others.into_iter().filter(|value| *value != right) {
             let scratch = Scratch::new();
-            setting.in_file(&scratch, value);
-            let ended = setting.program(&scratch).run();
-            ended.exits(2).says("action: config | result: fail | error: config.toml:3: ");
+            case.in_file(&scratch, value);
+            let why = format!("error: config.toml:3: {}: {rule}", case.key);
+            case.program(&scratch).run().exits(2).says(&why);
         }
     }
+    let scratch = Scratch::new();
+    scratch.write("config.toml", "[lottery]\nagencies = \"five\"\n");
+    let why = "config.toml:2: lottery.agencies: must be a number from 1 to 10000, not \"five\"";
+    scratch.server().run().exits(2).says(why);
     for (key, value) in [("log.level", "1"), ("storage.bets", "true"), ("storage.draw", "[]")] {
         let scratch = Scratch::new();
         scratch.write("config.toml", format!("{key} = {value}"));
@@ -450,15 +316,16 @@ fn the_file_with_all_defaults_is_accepted_by_both() {
     scratch.write("config.toml", text);
     let server = scratch.bare_server().start();
     let defaults = "agencies: 5 | winning_number: 7574 | address: 127.0.0.1:0 | \
-                    max_connections: 1024 | message_timeout_ms: 60000 | exit_after_draw: false | \
-                    bets: bets.csv | draw: sorteo.toml";
+                    max_connections: 1024 | message_timeout_ms: 60000 | newcomer_timeout_ms: 10000 | \
+                    exit_after_draw: false | bets: bets.csv | draw: sorteo.toml | level: info | \
+                    tls: false";
     server.logs(defaults);
     server.address();
     server.stops_on("TERM");
     scratch.write("agencies/agency-1.csv", "bad line");
     let defaults = "client_id: all | server_address: 127.0.0.1:0 | agencies_dir: agencies | \
                     batch_max_amount: 120 | batch_period_ms: 0 | window: 128 | resume: true | \
-                    reply_timeout_ms: 30000 | retry_for_ms: 60000";
+                    reply_timeout_ms: 30000 | retry_for_ms: 60000 | level: info";
     scratch.bare_client().run().exits(1).says(defaults);
 }
 
@@ -498,6 +365,8 @@ fn help_lists_every_flag_and_exits_well() {
             assert!(ended.stdout.contains(flag), "{flag}: {ended}");
         }
         assert!(ended.stderr.is_empty());
+        let widest = ended.stdout.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{ended}");
     }
     scratch.bare_server().arguments(&["--version"]).run().exits(0);
     assert!(scratch.names().is_empty());
@@ -542,8 +411,31 @@ fn an_address_may_be_a_name_or_an_ipv6_address() {
     ended.says("result: success | ip: ::1").says("result: success | ip: 127.0.0.1\n");
 }
 
+#[test]
+fn a_variable_that_resembles_a_setting_and_is_none_is_warned_of() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("bets.csv")).expect("a directory");
+    let others = [("SERVER_PORT", "1"), ("CLI_WINDOWS", "1")];
+    let server = scratch.server().variable("SERVER_ADRESS", "x").variables(&others).run();
+    server.exits(1).says("WARN action: config").says("error: SERVER_ADRESS: no setting has this");
+    server.says("is it SERVER_ADDRESS?").never_says("SERVER_PORT").never_says("CLI_WINDOWS");
+    scratch.write("agencies/agency-1.csv", "bad line");
+    let client = scratch.bare_client().variables(&others).run();
+    client.exits(1).says("is it CLI_WINDOW?");
+    assert_eq!(client.count("WARN"), 1, "{client}");
+}
+
 mod levels {
     use super::*;
+
+    #[test]
+    fn a_level_that_is_none_is_refused_where_quiet_is_asked_for_too() {
+        let scratch = Scratch::new();
+        for flag in ["--quiet", "--status"] {
+            let client = scratch.bare_client().arguments(&[flag]).variable("LOG_LEVEL", "loud");
+            refused(&client.run(), "LOG_LEVEL: must be off, error,", "loud");
+        }
+    }
 
     #[test]
     fn what_is_no_level_is_refused_by_the_name_that_it_was_given_under() {

@@ -9,7 +9,7 @@
 use crate::pages::{
     Block, Ended, Running, blocks, lasting_address, page, prose, root, run, skipped, tool,
 };
-use loteria::config::{Flags, Sources};
+use loteria::config::{Fallback, Program, SETTINGS, Sources};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -482,18 +482,6 @@ fn table(page: &str) -> Vec<Row> {
     rows
 }
 
-/// The settings of `src/config.rs`: key, variable, flag.
-fn settings_of_the_code() -> Vec<[String; 3]> {
-    let source = page("src/config.rs");
-    let (_, settings) = source.split_once("\nsettings! {\n").expect("the table of settings");
-    let (settings, _) = settings.split_once("\n}\n").expect("the end of the table");
-    let strings = |line: &str| {
-        let strings: Vec<String> = line.split('"').skip(1).step_by(2).map(str::to_owned).collect();
-        <[String; 3]>::try_from(strings).unwrap_or_else(|_| panic!("not a setting: {line}"))
-    };
-    settings.lines().map(strings).collect()
-}
-
 /// The keys of `config.toml` in its order, those that are commented out too, with their values as the README
 /// writes them.
 fn settings_of_the_file() -> Vec<(String, String)> {
@@ -518,42 +506,38 @@ fn settings_of_the_file() -> Vec<(String, String)> {
 
 #[test]
 fn the_table_of_settings_is_that_of_the_code_and_of_config_toml() {
-    let rows = table(&page(ENGLISH));
-    let keys = |row: &Row| [row.key.clone(), row.variable.clone()];
-    let in_code: Vec<[String; 2]> =
-        settings_of_the_code().into_iter().map(|[key, variable, _]| [key, variable]).collect();
-    assert_eq!(rows.iter().map(keys).collect::<Vec<_>>(), in_code);
-
-    for (row, [key, _, flag]) in rows.iter().zip(settings_of_the_code()) {
-        let word = row.flag.strip_prefix('`').and_then(|cell| cell.split(['`', ' ']).next());
+    let (rows, in_file) = (table(&page(ENGLISH)), settings_of_the_file());
+    for ((row, setting), (key, value)) in rows.iter().zip(SETTINGS).zip(&in_file) {
+        assert_eq!((row.key.as_str(), row.variable.as_str()), (setting.key, setting.variable));
+        assert_eq!(key, setting.key, "config.toml has its keys in another order than the table");
         // A cell of more than code is about a flag that is no setting of its own.
-        let is_setting = row.flag.ends_with('`');
-        let shown = word.filter(|_| is_setting).unwrap_or("");
-        assert_eq!(shown, flag, "the flag of {key}");
+        let flag = row.flag.strip_prefix('`').and_then(|flag| flag.strip_suffix('`'));
+        assert_eq!(flag.unwrap_or(""), setting.flag, "the flag of {key}");
+        let in_readme = row.default.split(": ").next().expect("a split has a first part");
+        match setting.default {
+            Fallback::Value(default) => {
+                assert_eq!(row.default, default, "the default of {key}");
+                // The level is commented out, so that a terminal may show less.
+                assert!(value == default || key == "log.level", "the default of {key}: {value}");
+            }
+            Fallback::Nothing(_) => {
+                assert_eq!((in_readme, value.as_str()), ("none", "none"), "the default of {key}");
+            }
+        }
     }
-
-    let in_file = settings_of_the_file();
-    for (row, (key, value)) in rows.iter().zip(&in_file) {
-        assert_eq!(&row.key, key, "config.toml has its keys in another order than {ENGLISH}");
-        let default = row.default.split(": ").next().expect("a split has a first part");
-        let default = if value == "none" { default } else { &row.default };
-        assert_eq!(default, value, "the default of {key}");
-    }
-    assert_eq!(rows.len(), in_file.len());
+    assert_eq!((rows.len(), in_file.len()), (SETTINGS.len(), SETTINGS.len()));
 }
 
 #[test]
 fn config_toml_holds_the_defaults() {
-    let flags = |file: &Path| Flags { config: Some(file.to_owned()), ..Flags::default() };
-    let committed = flags(&root().join("config.toml"));
-    let empty = flags(Path::new("/dev/null"));
-    let unset = |_: &str| None;
-    let committed = Sources::read(&committed, &unset).expect("config.toml is valid");
-    let empty = Sources::read(&empty, &unset).expect("nothing is valid");
-    assert_eq!(committed.server(), empty.server());
-    assert_eq!(committed.client(), empty.client());
-    let level = |sources: Sources| sources.log_level().map(|level| level.to_lowercase());
-    assert_eq!(level(committed), level(empty));
+    let none = |_: &str| None;
+    for program in [Program::Server, Program::Client] {
+        let read = |file: &Path| {
+            let sources = Sources::read(program, Some(file), &none, &none);
+            sources.and_then(|sources| sources.log_parts()).expect("valid settings")
+        };
+        assert_eq!(read(&root().join("config.toml")), read(Path::new("/dev/null")));
+    }
 }
 
 /// The flags that `--help` of this program names.

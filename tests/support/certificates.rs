@@ -69,6 +69,7 @@ impl Certificates {
             certificate: self.path(&format!("{name}.pem")),
             key: self.path(&format!("{name}.key")),
             authority: self.path("authority.pem"),
+            revoked: None,
         }
     }
 
@@ -81,7 +82,7 @@ impl Certificates {
 impl Start {
     /// The program in TLS, as `name`.
     pub(crate) fn shows(self, certificates: &Certificates, name: &str) -> Start {
-        let TlsFiles { certificate, key, authority } = certificates.files(name);
+        let TlsFiles { certificate, key, authority, .. } = certificates.files(name);
         self.variable("TLS_CERTIFICATE", certificate)
             .variable("TLS_KEY", key)
             .variable("TLS_AUTHORITY", authority)

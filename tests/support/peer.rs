@@ -264,6 +264,7 @@ fn serve(
     let settings = server::Settings {
         max_connections: lottery.max_connections,
         message_timeout: lottery.message_timeout,
+        newcomer_timeout: lottery.message_timeout,
         exit_after_draw: lottery.exit_after_draw,
         tls: None,
     };

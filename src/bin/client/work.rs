@@ -5,7 +5,6 @@ use crate::progress::Progress;
 use crate::report;
 use loteria::bet::{AgencyId, Bet};
 use loteria::client::{self, Error, Observer, SingleBet};
-use loteria::config::ClientConfig;
 use loteria::stop::{Stop, Stopper};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -36,15 +35,27 @@ pub(crate) enum Form {
 /// # Errors
 ///
 /// The bet is incomplete or invalid, or there is no file.
-pub(crate) fn bets(config: &ClientConfig) -> Result<Work, Failure> {
-    Ok(match single_bet(config)? {
-        Some((agency, fields)) => Work::Bet(agency, fields),
-        None => Work::Agencies(agencies(config)?),
-    })
+pub(crate) fn bets(
+    agency: Option<AgencyId>,
+    directory: PathBuf,
+    file: Option<&Path>,
+) -> Result<Work, Failure> {
+    if let Some((agency, fields)) = single_bet(agency)? {
+        return Ok(Work::Bet(agency, fields));
+    }
+    Ok(Work::Agencies(match (agency, file) {
+        (None, None) => agencies_in(&directory)?,
+        (None, Some(_)) => {
+            let reason = "--file: needs the agency that the file is of: --agency or CLI_ID";
+            return Err(Failure::Usage(reason.into()));
+        }
+        (Some(id), Some(file)) => vec![(id, file.to_owned())],
+        (Some(id), None) => vec![(id, directory.join(format!("agency-{id}.csv")))],
+    }))
 }
 
 /// The bet of the variables, if they are set.
-fn single_bet(config: &ClientConfig) -> Result<Option<(AgencyId, [String; 5])>, Failure> {
+fn single_bet(agency: Option<AgencyId>) -> Result<Option<(AgencyId, [String; 5])>, Failure> {
     let mut fields: [String; 5] = Default::default();
     let mut missing = Vec::new();
     for (field, name) in fields.iter_mut().zip(BET_VARIABLES) {
@@ -59,10 +70,10 @@ fn single_bet(config: &ClientConfig) -> Result<Option<(AgencyId, [String; 5])>, 
     if missing.len() == BET_VARIABLES.len() {
         return Ok(None);
     }
-    if config.id.is_none() {
+    if agency.is_none() {
         missing.push("CLI_ID");
     }
-    let (Some(agency), true) = (config.id, missing.is_empty()) else {
+    let (Some(agency), true) = (agency, missing.is_empty()) else {
         let missing = missing.join(", ");
         return Err(Failure::Usage(format!("a single bet needs these too: {missing}")));
     };
@@ -72,15 +83,10 @@ fn single_bet(config: &ClientConfig) -> Result<Option<(AgencyId, [String; 5])>, 
     Ok(Some((agency, fields)))
 }
 
-/// The agency with its file, or all those of the directory.
-fn agencies(config: &ClientConfig) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
-    let directory = &config.agencies_dir;
-    if let Some(id) = config.id {
-        let file = || directory.join(format!("agency-{id}.csv"));
-        return Ok(vec![(id, config.file.clone().unwrap_or_else(file))]);
-    }
+/// The agencies of the directory, each with its file.
+fn agencies_in(directory: &Path) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
     let failed = |error| {
-        let looked = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+        let looked = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         let (directory, looked) = (directory.display(), looked.display());
         Failure::Failed(format!(
             "{directory}: {error}; looked for agency-N.csv in {looked}, and CLI_AGENCIES_DIR or \

@@ -1,0 +1,126 @@
+//! The arguments of both programs, made from the table of settings. The home of the `clap` crate.
+
+use clap::builder::{OsStringValueParser, PathBufValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use loteria::config::{DEFAULT_FILE, Fallback, Kind, Program, SETTINGS, Setting};
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// The widest that the help may be, in columns.
+const HELP_WIDTH: usize = 80;
+
+/// The flag that names another file than [`DEFAULT_FILE`].
+const CONFIG: &str = "config";
+
+/// What a program was called with.
+pub(crate) struct Arguments(ArgMatches);
+
+impl Arguments {
+    /// Reads the arguments of this process. Ends it with a message if they are wrong, or ask for help.
+    ///
+    /// `others` are the flags that are no settings, `examples` the end of the help.
+    pub(crate) fn parse(
+        program: Program,
+        about: &'static str,
+        others: Vec<Arg>,
+        examples: &str,
+    ) -> Arguments {
+        Arguments(command(program, about, others, examples).get_matches())
+    }
+
+    /// Returns what a flag was given as; `true` if it takes no value. The name is without dashes.
+    pub(crate) fn flag(&self, name: &str) -> Option<OsString> {
+        let value = self.0.try_get_one::<OsString>(name).ok().flatten().cloned();
+        value.or_else(|| self.is_set(name).then(|| "true".into()))
+    }
+
+    /// Returns whether a flag without a value was given.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.0.try_get_one(name).ok().flatten() == Some(&true)
+    }
+
+    /// Returns the file that a flag names.
+    pub(crate) fn file(&self, name: &str) -> Option<&Path> {
+        self.0.try_get_one::<PathBuf>(name).ok().flatten().map(PathBuf::as_path)
+    }
+
+    /// Returns the configuration that was named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.file(CONFIG)
+    }
+}
+
+/// Makes a flag without a value.
+pub(crate) fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+/// Makes a flag that names a file.
+pub(crate) fn file(name: &'static str, value: &'static str, help: String) -> Arg {
+    Arg::new(name).long(name).value_name(value).value_parser(PathBufValueParser::new()).help(help)
+}
+
+fn command(program: Program, about: &'static str, others: Vec<Arg>, examples: &str) -> Command {
+    let settings = || SETTINGS.iter().filter(|setting| setting.programs.contains(&program));
+    let help = format!("The configuration [default: {DEFAULT_FILE}, if there is one]");
+    Command::new(env!("CARGO_BIN_NAME"))
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(about)
+        .after_help(format!("{}\n{examples}", without_flag(settings())))
+        .max_term_width(HELP_WIDTH)
+        .arg(file(CONFIG, "FILE", help))
+        .args(settings().filter_map(argument))
+        .args(others)
+}
+
+/// Makes the flag of a setting, if it has one.
+fn argument(setting: &'static Setting) -> Option<Arg> {
+    let (name, value) = setting.flag()?;
+    let argument = Arg::new(name).long(name).help(help(setting));
+    Some(match value {
+        None => argument.action(ArgAction::SetTrue),
+        Some(value) => argument
+            .value_name(value)
+            .value_parser(OsStringValueParser::new())
+            // An error of ours names the setting, and says what it must be.
+            .allow_hyphen_values(matches!(setting.kind, Kind::Number(..))),
+    })
+}
+
+fn help(setting: &Setting) -> String {
+    let mut help = sentence(setting);
+    let second = if setting.kind == Kind::Level { ", then RUST_LOG" } else { "" };
+    // A string takes any text.
+    let _written = write!(help, " [variable: {}{second}]", setting.variable);
+    if setting.kind != Kind::Switch {
+        let _written = write!(help, " [default: {}]", default(setting));
+    }
+    help
+}
+
+/// Returns what a setting is for, with its range.
+fn sentence(setting: &Setting) -> String {
+    match setting.kind {
+        Kind::Number(least, most) => format!("{}, {least} to {most}", setting.sentence),
+        _ => setting.sentence.into(),
+    }
+}
+
+fn default(setting: &Setting) -> &'static str {
+    match setting.default {
+        Fallback::Value(text) | Fallback::Nothing(text) => text,
+    }
+}
+
+/// Lists the settings that have no flag.
+fn without_flag(settings: impl Iterator<Item = &'static Setting>) -> String {
+    let mut list: String =
+        "Settings without a flag (variable, key of the configuration, default):\n".into();
+    for setting in settings.filter(|setting| setting.flag.is_empty()) {
+        let Setting { variable, key, .. } = setting;
+        let (default, sentence) = (default(setting), sentence(setting));
+        let _written = write!(list, "  {variable:<26}  {key:<26}  {default}\n      {sentence}\n");
+    }
+    list
+}
