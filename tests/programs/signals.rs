@@ -64,142 +64,31 @@ mod of_the_server {
         ended
     }
 
-    /// Brings a server into a state and stops it there, with each signal.
-    fn stops(state: impl Fn(&Program, &str) -> Vec<TcpStream>) {
-        for signal in SIGNALS {
-            let scratch = Scratch::new();
-            let server = scratch.server().start();
-            let address = server.address();
-            let peers = state(&server, &address);
-            stop(server, signal, &address).never_says("action: sorteo");
-            drop(peers);
-        }
-    }
-
-    #[test]
-    fn it_stops_while_it_is_idle() {
-        stops(|_, _| Vec::new());
-    }
-
-    #[test]
-    fn it_stops_although_peers_are_silent_and_tells_them() {
-        for signal in SIGNALS {
-            let scratch = Scratch::new();
-            let server = scratch.server().start();
-            let address = server.address();
-            let peers: Vec<TcpStream> = (0..20).map(|_| connect(&address)).collect();
-            server.logs_times(ACCEPTED, 20);
-            stop(server, signal, &address);
-            for peer in &peers {
-                assert!(rest(peer).starts_with("ERROR|stopping|"), "they are told");
-            }
-        }
-    }
-
-    #[test]
-    fn it_stops_although_a_peer_has_left_already() {
-        stops(|server, address| {
-            drop(connect(address));
-            server.logs("action: close_thread | result: success | thread: session-1");
-            Vec::new()
-        });
-    }
-
-    #[test]
-    fn it_stops_in_the_middle_of_a_message_and_of_a_batch() {
-        stops(|server, address| {
-            let in_message = connect(address);
-            say(&in_message, "APUESTA|1|Ana|Gó");
-            let in_batch = connect(address);
-            say(&in_batch, "APUESTA|2|Ana|Gómez|30000001|2000-02-29|75;ECO|open\n");
-            assert_eq!(hear(&in_batch), "ECO|open\n");
-            server.logs_times(ACCEPTED, 2);
-            vec![in_message, in_batch]
-        });
-    }
-
-    #[test]
-    fn it_stops_while_agencies_wait_for_the_draw_and_tells_them() {
-        for waiting in 1..=4 {
-            for signal in SIGNALS {
-                let scratch = Scratch::new();
-                let server = scratch.server().start();
-                let address = server.address();
-                let peers: Vec<TcpStream> = (1..=waiting).map(|_| connect(&address)).collect();
-                for (agency, peer) in (1..).zip(&peers) {
-                    say(peer, &format!("ECO|here;GANADORES|{agency}\n"));
-                    assert_eq!(hear(peer), "ECO|here\n");
-                }
-                stop(server, signal, &address).never_says("action: sorteo");
-                for peer in &peers {
-                    assert!(rest(peer).starts_with("ERROR|stopping|"), "they are told");
-                }
-                assert_eq!(scratch.names(), ["bets.csv"]);
-            }
-        }
-    }
-
-    #[test]
-    fn it_stops_although_a_peer_does_not_read_its_answers() {
-        stops(|server, address| {
-            let deaf = connect(address);
-            deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a time above zero");
-            let echo = format!("ECO|{}\n", "x".repeat(8000));
-            // Until nothing fits between the two any more: the server is stuck in its answers.
-            while (&deaf).write_all(echo.as_bytes()).is_ok() {}
-            server.logs(ACCEPTED);
-            vec![deaf]
-        });
-    }
-
-    #[test]
-    fn it_stops_although_a_peer_goes_on_sending() {
-        for signal in SIGNALS {
-            let scratch = Scratch::new();
-            let server = scratch.server().start();
-            let address = server.address();
-            let greedy = connect(&address);
-            let own = greedy.try_clone().expect("a second handle");
-            let sending = std::thread::spawn(move || {
-                std::thread::scope(|scope| {
-                    scope.spawn(|| rest(&greedy));
-                    while (&greedy).write_all(&b"ECO|x\n".repeat(1000)).is_ok() {}
-                });
-            });
-            server.logs(ACCEPTED);
-            stop(server, signal, &address);
-            // Not every system tells a peer in mid-write that the other side is gone.
-            let _gone = own.shutdown(std::net::Shutdown::Both);
-            sending.join().expect("nothing to be wrong with");
-        }
-    }
-
     #[test]
     fn it_stops_with_all_kinds_of_peers_at_once() {
-        stops(|server, address| {
-            let mut peers: Vec<TcpStream> = (0..8).map(|_| connect(address)).collect();
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = scratch.server().start();
+            let address = server.address();
+            let mut peers: Vec<TcpStream> = (0..8).map(|_| connect(&address)).collect();
             say(&peers[1], "APUESTA|1|");
             say(&peers[2], "ECO|here;GANADORES|2\n");
             assert_eq!(hear(&peers[2]), "ECO|here\n");
             say(&peers[3], "APUESTA|3|Ana|Gómez|30000001|2000-02-29|75;FINAPUESTA\n");
             assert_eq!(hear(&peers[3]), "CONFIRMARAPUESTA|1\n");
             say(&peers[4], "nonsense\n");
+            assert!(hear(&peers[4]).starts_with("ERROR|unknown_command|"));
+            // One does not read, so that the server is stuck in its answers.
+            let (deaf, echo) = (&peers[5], format!("ECO|{}\n", "x".repeat(8000)));
+            deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a time above zero");
+            while { deaf }.write_all(echo.as_bytes()).is_ok() {}
             drop(peers.pop());
-            server.logs_times(ACCEPTED, 8);
-            peers
-        });
-    }
-
-    #[test]
-    fn it_stops_while_it_refuses_connections() {
-        for signal in SIGNALS {
-            let scratch = Scratch::new();
-            let server = scratch.server().variable("SERVER_MAX_CONNECTIONS", "2").start();
-            let address = server.address();
-            let peers: Vec<TcpStream> = (0..6).map(|_| connect(&address)).collect();
-            server.logs_times("action: refuse_connection", 4);
-            stop(server, signal, &address);
-            drop(peers);
+            server.logs("action: close_thread | result: success | thread: session-8");
+            stop(server, signal, &address).never_says("action: sorteo");
+            for waiting in &peers[..5] {
+                assert!(rest(waiting).starts_with("ERROR|stopping|"), "they are told");
+            }
+            assert_eq!(scratch.names(), ["bets.csv"]);
         }
     }
 
@@ -244,35 +133,6 @@ mod of_the_server {
         // It may have been faster than the signal.
         ended.says("action: close_socket | result: success | address: ");
         ended.says("action: close_file | result: success | file: bets.csv");
-    }
-
-    #[test]
-    fn it_stops_after_the_draw() {
-        for signal in SIGNALS {
-            let scratch = Scratch::new();
-            five_agencies(&scratch);
-            let server = scratch.server().start();
-            let address = server.address();
-            scratch.client(&address).run().succeeds();
-            let late = connect(&address);
-            say(&late, "GANADORES|4\n");
-            assert_eq!(hear(&late), "GANADORES|\n");
-            let ended = stop(server, signal, &address);
-            assert_eq!(ended.count("action: sorteo | result: success"), 1);
-        }
-    }
-
-    #[test]
-    fn it_stops_while_it_waits_for_the_late_after_the_draw() {
-        let scratch = Scratch::new();
-        five_agencies(&scratch);
-        let server = scratch.server().start();
-        let address = server.address();
-        scratch.client(&address).run().succeeds();
-        stop(server, "TERM", &address);
-        let server = scratch.server().arguments(&["--exit-after-draw"]).start();
-        let address = server.address();
-        stop(server, "TERM", &address).never_says("exit_after_draw | result");
     }
 
     #[test]

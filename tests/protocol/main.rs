@@ -17,7 +17,7 @@ mod support;
 mod time;
 mod words;
 
-use support::peer::{Agency, Office, PATIENCE};
+use support::peer::Agency;
 
 /// A valid bet of `agency`, told from others by its document.
 fn bet(agency: u16, document: u32) -> String {
@@ -30,11 +30,7 @@ fn bet_on(agency: u16, document: u32, number: &str) -> String {
 
 /// The line of `bets.csv` that [`bet`] becomes.
 fn row(agency: u16, document: u32) -> String {
-    row_on(agency, document, "1234")
-}
-
-fn row_on(agency: u16, document: u32, number: &str) -> String {
-    format!("{agency},Ana,Paz,{document},1999-03-17,{number}\n")
+    format!("{agency},Ana,Paz,{document},1999-03-17,1234\n")
 }
 
 /// Stores one bet and hears that it is.
@@ -49,23 +45,6 @@ fn store(agency: &mut Agency, id: u16, document: u32) {
 fn is_attended(agency: &mut Agency) {
     agency.says("ECO|still here");
     agency.hears("ECO|still here");
-}
-
-/// Asks for the winners, and comes back when the connection waits for the draw.
-#[track_caller]
-fn waits_for_the_draw(office: &Office, agency: &mut Agency, id: u16) {
-    asks_for_winners(agency, id);
-    let mut asking = office.agency();
-    let start = std::time::Instant::now();
-    while start.elapsed() < PATIENCE {
-        asking.says("ESTADO");
-        let status = asking.hears_a_line();
-        let field = status.split('|').nth(usize::from(id) + 1).expect("a field for each agency");
-        if field.ends_with(",ESPERA") {
-            return;
-        }
-    }
-    panic!("agency {id} does not wait");
 }
 
 /// Says that the agency has no more bets, and comes back when the server has taken note of it.

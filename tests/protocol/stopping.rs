@@ -2,7 +2,8 @@
 //! that was confirmed.
 
 use crate::support::peer::{Agency, Lottery, Office};
-use crate::{asks_for_winners, bet, bet_on, is_attended};
+use crate::support::transcript::plays;
+use crate::{bet, bet_on, is_attended};
 use loteria::protocol::ErrorCode;
 use std::io::Write;
 use std::time::Duration;
@@ -19,21 +20,31 @@ fn a_server_without_connections_stops() {
 }
 
 #[test]
-fn who_is_silent_or_idle_or_within_a_message_or_within_a_batch_hears_that_it_stops() {
-    let mut office = Office::start(Lottery::of(5));
-    let [mut silent, mut idle, mut within, mut batch] = [1, 2, 3, 4].map(|_| office.agency());
-    is_attended(&mut idle);
-    within.sends(b"ECO|never comple");
-    batch.says(&format!("{};ECO|open", bet(1, 30_904_461)));
-    batch.hears("ECO|open");
-    // All four have been accepted when one after them is attended.
-    let mut last = office.agency();
-    is_attended(&mut last);
-    office.stop();
-    for agency in [&mut silent, &mut idle, &mut within, &mut batch, &mut last] {
-        hears_that_it_stops(agency);
-    }
-    office.has_stored("");
+fn a_peer_that_is_silent_or_idle_or_within_a_message_or_within_a_batch_hears_that_it_stops() {
+    plays(
+        r"
+        1 connects
+        2> ECO|idle
+        2< ECO|idle
+        3>> ECO|never comple
+        4> [1 30904461];ECO|open
+        4< ECO|open
+        5> ECO|all are accepted
+        5< ECO|all are accepted
+        the server stops
+        1< ERROR|stopping|…
+        1 ends
+        2< ERROR|stopping|…
+        2 ends
+        3< ERROR|stopping|…
+        3 ends
+        4< ERROR|stopping|…
+        4 ends
+        5< ERROR|stopping|…
+        5 ends
+        stored: 0
+        ",
+    );
 }
 
 #[test]
@@ -53,25 +64,35 @@ fn who_drips_does_not_hold_the_stop_up() {
 
 #[test]
 fn agencies_that_wait_for_the_draw_hear_that_there_is_none() {
-    let mut office = Office::start(Lottery::of(3));
-    let mut waiting: Vec<Agency> = (0..2).map(|_| office.agency()).collect();
-    for (agency, id) in waiting.iter_mut().zip([1, 2]) {
-        asks_for_winners(agency, id);
-    }
-    office.stop();
-    for agency in &mut waiting {
-        hears_that_it_stops(agency);
-    }
-    assert!(!office.draw_is_on_disk());
+    plays(
+        r"
+        lottery: 3 agencies, winning number 7574
+        1> GANADORES|1
+        2> GANADORES|2
+        agency 1 waits
+        agency 2 waits
+        the server stops
+        1< ERROR|stopping|…
+        1 ends
+        2< ERROR|stopping|…
+        2 ends
+        the draw is not held
+        ",
+    );
 }
 
 #[test]
 fn a_lottery_of_ten_thousand_agencies_stops_while_one_waits_for_the_others() {
-    let mut office = Office::start(Lottery::of(10_000));
-    let mut agency = office.agency();
-    asks_for_winners(&mut agency, 10_000);
-    office.stop();
-    hears_that_it_stops(&mut agency);
+    plays(
+        r"
+        lottery: 10000 agencies, winning number 7574
+        1> GANADORES|10000
+        agency 10000 waits
+        the server stops
+        1< ERROR|stopping|…
+        1 ends
+        ",
+    );
 }
 
 #[test]
@@ -93,16 +114,23 @@ fn who_does_not_read_its_answers_does_not_hold_the_stop_up() {
 }
 
 #[test]
-fn who_is_being_drained_does_not_hold_the_stop_up() {
-    let mut office = Office::start(Lottery::of(5).connections(2));
-    let [mut bad, mut idle, mut many] = [1, 2, 3].map(|_| office.agency());
-    bad.sends(b"\xff\n");
-    bad.hears_error(ErrorCode::InvalidUtf8);
-    bad.hears_the_end();
-    is_attended(&mut idle);
-    many.hears_a_line();
-    office.stop();
-    hears_that_it_stops(&mut idle);
+fn a_peer_that_is_being_drained_does_not_hold_the_stop_up() {
+    plays(
+        r"
+        lottery: 5 agencies, winning number 7574, at most 2 connections
+        1> \xFF
+        1< ERROR|invalid_utf8|…
+        1 ends
+        2> ECO|a
+        2< ECO|a
+        3 connects
+        3< ERROR|too_many_connections|…
+        3 ends
+        the server stops
+        2< ERROR|stopping|…
+        2 ends
+        ",
+    );
 }
 
 #[test]
@@ -232,4 +260,15 @@ fn a_server_that_is_to_end_after_the_draw_does_not_wait_for_ever_for_who_does_no
     one.says("GANADORES|1");
     one.hears("GANADORES|");
     office.ends_by_itself();
+}
+
+#[test]
+fn a_server_that_is_to_end_after_the_draw_stops_while_it_waits_for_who_has_not_asked() {
+    let mut office = Office::start(Lottery { exit_after_draw: true, ..Lottery::of(1) });
+    let mut agency = office.agency();
+    agency.says("GANADORES|1");
+    agency.hears("GANADORES|");
+    office.ends_by_itself();
+    office.start_again();
+    office.stop();
 }

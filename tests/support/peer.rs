@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take that has to happen: far longer than it does, on a busy machine too.
@@ -183,6 +183,22 @@ impl Office {
         {
             self.transcript.fail(format_args!("bets.csv should have {documents:?}:\n{stored}"));
         }
+    }
+
+    /// Asks for the status until it says that the agency waits for the draw.
+    #[track_caller]
+    pub(crate) fn agency_waits(&self, agency: usize) {
+        let mut asking = self.agency();
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            asking.says("ESTADO");
+            let status = asking.hears_a_line();
+            let field = status.split('|').nth(agency + 1).expect("a field for each agency");
+            if field.ends_with(",ESPERA") {
+                return asking.leaves();
+            }
+        }
+        self.transcript.fail(format_args!("agency {agency} does not wait"));
     }
 
     #[track_caller]

@@ -27,6 +27,8 @@ pub(crate) enum Step {
     SaysNoMore(u32),
     Ends(u32),
     Leaves(u32),
+    IsLost(u32),
+    Waits(usize),
     Stored(usize),
     StoredDocuments(Vec<String>),
     Held(bool),
@@ -39,6 +41,8 @@ pub(crate) enum Step {
 /// * the lottery need not be told: then it has five agencies, and 7574 wins;
 /// * `[1 30904461]` is a whole `APUESTA` of agency 1 with this document, and with `[1 30904461 75]` it is on this number;
 /// * a `…` that ends what is heard stands for anything;
+/// * `1 is lost` ends connection 1 both ways;
+/// * `agency 1 waits` asks for the status until it says so;
 /// * `stored documents: 30904461 30904462` are the documents in `bets.csv`, in their order;
 /// * `the draw is held` and `the draw is not held` look for `sorteo.toml`.
 #[track_caller]
@@ -148,6 +152,10 @@ fn step(line: &str) -> Step {
     if let Some(documents) = line.strip_prefix("stored documents:") {
         return Step::StoredDocuments(documents.split_whitespace().map(str::to_owned).collect());
     }
+    if let Some(agency) = line.strip_prefix("agency ").and_then(|rest| rest.strip_suffix(" waits"))
+    {
+        return Step::Waits(agency.parse().expect("an agency"));
+    }
     let digits = line.find(|c: char| !c.is_ascii_digit()).expect("a connection and what it does");
     let connection = line[..digits].parse().unwrap_or_else(|_| panic!("{line:?}: no connection"));
     let (what, text) = line[digits..].split_once(' ').unwrap_or((&line[digits..], ""));
@@ -166,6 +174,7 @@ fn step(line: &str) -> Step {
         ("", "says no more") => Step::SaysNoMore(connection),
         ("", "ends") => Step::Ends(connection),
         ("", "leaves") => Step::Leaves(connection),
+        ("", "is lost") => Step::IsLost(connection),
         _ => panic!("{line:?} is not in the notation"),
     }
 }
@@ -248,6 +257,10 @@ impl<'t> Play<'t> {
                     let agency = self.connections.remove(connection).expect("it has connected");
                     agency.leaves();
                 }
+                Step::IsLost(connection) => {
+                    self.connections.remove(connection).expect("it has connected").hangs_up();
+                }
+                Step::Waits(agency) => self.office.agency_waits(*agency),
                 Step::Stops => self.office.stop(),
                 Step::Restarts => self.office.restart(),
                 Step::Stored(_) | Step::StoredDocuments(_) | Step::Held(_) => self.look(step),
