@@ -59,6 +59,8 @@ pub trait Observer: Sync {
     fn invalid_line(&self, report: &str);
     /// The server has stored `bets` of the agency's bets durably, of `of` in its file.
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64);
+    /// The connection is lost, and the agency tries again after a pause. What it is told next is one of the others.
+    fn reconnecting(&self, agency: AgencyId);
     /// The agency has sent its `bets` bets and waits for the draw.
     fn waiting(&self, agency: AgencyId, bets: u64);
     /// The documents of the agency's winners.

@@ -31,7 +31,8 @@ pub(super) struct Agency<'a> {
 impl Agency<'_> {
     /// Sends the file and asks for the winners, over as many connections as it takes.
     pub(super) fn run(&self) -> Result<(), Error> {
-        self.attempts.run(|stream, conversation, progress| {
+        let reconnecting = || self.observer.reconnecting(self.attempts.id);
+        self.attempts.run(reconnecting, |stream, conversation, progress| {
             if self.attempts.settings.resume {
                 self.resume(conversation, progress)?;
             }
@@ -57,6 +58,9 @@ impl Agency<'_> {
         }
         if let Some((document, number)) = last {
             self.check_last(stored, &document, &number)?;
+        }
+        if stored > 0 {
+            info!("action: resume | result: success | client_id: {agency} | stored: {stored}");
         }
         if stored > confirmed {
             progress.retry.progress();

@@ -44,9 +44,11 @@ pub(super) struct Progress {
 }
 
 impl Attempts<'_> {
-    /// Connects and calls `attempt` until it succeeds or another attempt would not help.
+    /// Connects and calls `attempt` until it succeeds or another attempt would not help. Calls `reconnecting`
+    /// before each attempt but the first.
     pub(super) fn run(
         &self,
+        reconnecting: impl Fn(),
         mut attempt: impl FnMut(
             &Arc<TcpStream>,
             &mut Conversation<'_>,
@@ -77,6 +79,7 @@ impl Attempts<'_> {
                 LogValue(reason),
                 time.as_millis()
             );
+            reconnecting();
             if !pause(time, self.stop) {
                 return Err(Error::Stopped);
             }

@@ -30,16 +30,19 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
         let attempts = Attempts { id: single.agency, settings, stop, sockets, dials: &dials };
         // How many bets of the agency were stored before this one was sent first.
         let mut before = None;
-        attempts.run(|_, conversation, progress| {
-            let stored =
-                settings.resume && single.is_stored(conversation, &mut before, progress)?;
-            if !stored {
-                single.send(conversation, progress)?;
-            }
-            let (dni, numero) = (single.bet.document(), single.bet.number());
-            info!("action: apuesta_enviada | result: success | dni: {dni} | numero: {numero}");
-            Ok(())
-        })
+        attempts.run(
+            || {},
+            |_, conversation, progress| {
+                let stored =
+                    settings.resume && single.is_stored(conversation, &mut before, progress)?;
+                if !stored {
+                    single.send(conversation, progress)?;
+                }
+                let (dni, numero) = (single.bet.document(), single.bet.number());
+                info!("action: apuesta_enviada | result: success | dni: {dni} | numero: {numero}");
+                Ok(())
+            },
+        )
     })
 }
 

@@ -596,7 +596,11 @@ mod resuming {
             locked(&office).stored = all_sent(1, &bets[..stored]);
             let server = honest(&office);
             let client = agency_1(&scratch, &server.address, csv(&bets, Ends::LfBetween));
-            client.variable("CLI_BATCH_MAX_AMOUNT", "4").run().succeeds();
+            let ended = client.variable("CLI_BATCH_MAX_AMOUNT", "4").run();
+            ended.succeeds();
+            let line =
+                format!("action: resume | result: success | client_id: 1 | stored: {stored}");
+            assert_eq!(ended.count(&line), usize::from(stored > 0), "{ended}");
             let office = locked(&office);
             assert_eq!(office.stored, all_sent(1, &bets));
             assert_eq!(office.batches.iter().sum::<usize>(), 30 - stored);
@@ -636,6 +640,7 @@ mod resuming {
         assert_eq!((third[2].as_str(), third[4].as_str()), ("30010002", "62"));
         let ended = refused("REANUDAR|3|30019999|62\n");
         ended.says("not the file that was sent before").says("30019999").says("30010002");
+        ended.says("Restore that file");
         refused("REANUDAR|3|30010002|63\n").says("number 63").says("number 62");
         refused("REANUDAR|3|30010002|0062\n").says("0062");
         refused("REANUDAR|4|30010002|62\n").says("30010002");
@@ -646,7 +651,7 @@ mod resuming {
         let tenth = &bets(1, 10)[9];
         assert_eq!((tenth[2].as_str(), tenth[4].as_str()), ("30010009", "279"));
         let ended = refused("REANUDAR|11|30010009|279\n");
-        ended.says("the server has 11 bets stored and the file has 10");
+        ended.says("the server has 11 bets stored and the file has 10").says("Restore that file");
         refused("REANUDAR|18446744073709551615|30010009|279\n").says("the file has 10");
     }
 

@@ -33,6 +33,7 @@ enum Shown {
 struct Agency {
     bar: Option<ProgressBar>,
     waiting: bool,
+    reconnecting: bool,
     /// When a line was logged last, or the first might have been.
     last_line: Instant,
 }
@@ -74,6 +75,9 @@ impl Progress {
         let place = agencies.range(..id).count();
         let agency = agencies.entry(id).or_insert_with(|| self.begin(place, id, bets, of));
         if let Some(bar) = &agency.bar {
+            if std::mem::take(&mut agency.reconnecting) {
+                bar.set_style(style(SENDING));
+            }
             bar.set_position(bets);
         } else if matches!(self.shown, Shown::Lines) && agency.last_line.elapsed() >= LINE_PERIOD {
             agency.last_line = Instant::now();
@@ -96,7 +100,7 @@ impl Progress {
             }
             _ => None,
         };
-        Agency { bar, waiting: false, last_line: Instant::now() }
+        Agency { bar, waiting: false, reconnecting: false, last_line: Instant::now() }
     }
 
     /// The agency waits for the draw.
@@ -109,6 +113,17 @@ impl Progress {
             bar.set_style(style(BAR));
             bar.set_position(of);
             bar.set_message("waiting for the draw");
+        }
+    }
+
+    /// The agency's connection is lost.
+    pub(crate) fn reconnecting(&self, id: AgencyId) {
+        if let Some(agency) = self.agencies().get_mut(&id) {
+            agency.reconnecting = true;
+            if let Some(bar) = &agency.bar {
+                bar.set_style(style(BAR));
+                bar.set_message("reconnecting");
+            }
         }
     }
 

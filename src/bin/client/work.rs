@@ -194,6 +194,10 @@ impl Observer for Terminal<'_> {
         self.progress.confirmed(agency, bets, of);
     }
 
+    fn reconnecting(&self, agency: AgencyId) {
+        self.progress.reconnecting(agency);
+    }
+
     fn waiting(&self, agency: AgencyId, bets: u64) {
         self.progress.waiting(agency, bets);
     }
