@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build test check check-tls check-beside docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth bench-parts storms model load fuzz deny
+.PHONY: help build test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test bench bench-growth bench-parts storms model load fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -56,6 +56,9 @@ fuzz: ## each fuzzer for a minute; needs `cargo install cargo-fuzz`
 
 deny: ## licences, packages and where they come from; needs `cargo install cargo-deny`
 	cargo deny --offline check licenses bans sources
+
+deb: ## a package for Debian, in target/debian/; needs `cargo install cargo-deb`
+	cargo deb --locked
 
 docker-image: ## the images server:latest and client:latest
 	docker build -f Dockerfile.server -t server:latest .

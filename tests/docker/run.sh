@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What is promised of Docker, tried with a real engine: images, whole lotteries
 # under both generations of Compose, stops, kills and cut networks mid-run, the
-# echo script.
+# echo script, the health check, the package for Debian.
 #
 #   tests/docker/run.sh
 #
@@ -117,6 +117,7 @@ cleanup() {
     [ ${#compose[@]} -eq 0 ] || compose down -v --remove-orphans >/dev/null 2>&1
     stop_stand_in
     give_images_back
+    docker rmi loteria-package:latest >/dev/null 2>&1
     [ -z "$scratch" ] || { cd / && rm -rf --one-file-system "$scratch"; }
 }
 
@@ -386,7 +387,7 @@ stand_in() {
 listens() { docker exec server netstat -ltn | grep :12345 >/dev/null; }
 
 stop_stand_in() {
-    docker ps -aq --filter label=loteria.stand-in --filter name='^/server$' | xargs -r docker rm -f >/dev/null
+    docker ps -aq --filter label=loteria.stand-in | xargs -r docker rm -f >/dev/null
     docker network rm "$COMPOSE_PROJECT_NAME-echo" >/dev/null 2>&1
 }
 
@@ -493,6 +494,99 @@ refused() {
     return 1
 }
 
+# --- The package ---
+
+# in_package COMMAND...: in the container where the package is installed.
+in_package() { docker exec -e CLI_AGENCIES_DIR=/agencies loteria-package "$@"; }
+
+# Of the programs in the images, which are built with TLS as the package is: so nothing is compiled once more.
+package_is_made() {
+    local program
+    mkdir -p target/release || return
+    for program in server client; do
+        docker run --rm --entrypoint cat "$program:latest" "/usr/local/bin/$program" >"target/release/$program" || return
+    done
+    chmod +x target/release/server target/release/client
+    cargo deb --no-build
+}
+
+# Debian with systemd as process 1.
+machine_is_there() {
+    docker build -q -t loteria-package:latest - <<'DOCKERFILE' || return
+FROM debian:bookworm-slim
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends systemd python3 >/dev/null
+STOPSIGNAL SIGRTMIN+3
+CMD ["/lib/systemd/systemd"]
+DOCKERFILE
+    docker run -d --name loteria-package --label loteria.stand-in --cap-add SYS_ADMIN --security-opt seccomp=unconfined \
+        --security-opt apparmor=unconfined --tmpfs /run --tmpfs /run/lock --cgroupns private -e container=docker \
+        loteria-package:latest || return
+    docker cp agencies loteria-package:/agencies && within "$STEP_SECONDS_MAX" is_up
+}
+is_up() { in_package systemctl is-system-running | grep -E 'running|degraded'; }
+
+package_is_installed() {
+    docker cp target/debian/loteria_*.deb loteria-package:/loteria.deb && in_package dpkg -i /loteria.deb || return
+    # Some engines let no container make a user namespace.
+    in_package systemd-run --quiet --wait --property PrivateUsers=yes true || in_package sh -c '
+        mkdir /etc/systemd/system/loteria-server.service.d &&
+        printf "[Service]\nPrivateUsers=no\n" >/etc/systemd/system/loteria-server.service.d/engine.conf && systemctl daemon-reload'
+}
+
+property() { in_package systemctl show --property "$1" --value loteria-server; }
+active() { equal state "$(property ActiveState)" active; }
+failed_with_2() { equal state "$(property ActiveState)/$(property ExecMainStatus)/$(property NRestarts)" failed/2/0; }
+
+exposure_is_low() {
+    in_package systemd-analyze security --no-pager --threshold=20 loteria-server
+}
+
+all_winners_are_told() { equal winners "$(in_package loteria-client --quiet | wc -l)" 9; }
+
+restarted() { equal restarts "$(property NRestarts)" "$1" && active && in_package loteria-client --status | grep -F "draw: held over 7000 bets"; }
+
+wrong_setting_is_final() {
+    in_package sh -c 'echo "agencis = 5" >>/etc/loteria/config.toml && systemctl restart loteria-server'
+    within "$STEP_SECONDS_MAX" failed_with_2 \
+        && in_package sed -i /agencis/d /etc/loteria/config.toml && in_package systemctl start loteria-server
+}
+
+upgrade_keeps_settings() {
+    in_package sh -c "sed -i 's/^winning_number = .*/winning_number = 1234/' /etc/loteria/config.toml && dpkg -i /loteria.deb" \
+        && in_package grep -x 'winning_number = 1234' /etc/loteria/config.toml && active
+}
+
+purge_keeps_bets() {
+    in_package dpkg --purge loteria && ! in_package test -e /usr/bin/loteria-server \
+        && equal "bets left" "$(in_package grep -c '' /var/lib/loteria/bets.csv)" 7000 \
+        && in_package test -s /var/lib/loteria/sorteo.toml
+}
+
+# package: installed in a Debian with systemd, a lottery run by the service, removed.
+package() {
+    if ! cargo deb --version >/dev/null 2>&1; then skip "package: cargo deb is not installed"; return; fi
+    check "package: cargo deb makes it" package_is_made || return
+    check "package: a Debian with systemd is there" machine_is_there || return
+    check "package: it is installed" package_is_installed || return
+    check "package: nothing runs before it is told to" equal state "$(property ActiveState)/$(property UnitFileState)" inactive/disabled
+    check "package: the unit is valid" in_package systemd-analyze verify --man=no loteria-server.service
+    check "package: systemd finds it little exposed" exposure_is_low
+    check "package: the service starts" in_package systemctl start loteria-server || return
+    check "package: agencies send their bets and hear 9 winners" all_winners_are_told
+    check "package: the files are its user's alone" equal "owner and mode" "$(in_package stat -c '%U %a' /var/lib/loteria/bets.csv)" "loteria 640"
+    check "package: the service is killed" in_package systemctl kill --signal KILL loteria-server
+    check "package: it is back, and the draw stands" within "$STEP_SECONDS_MAX" restarted 1
+    check "package: metrics are made of its status" in_package sh -c 'loteria-client --status --json | loteria-metrics | grep -x "loteria_draw_held 1"'
+    check "package: after a wrong setting it is not started again and again" wrong_setting_is_final
+    check "package: an upgrade keeps the settings" upgrade_keeps_settings
+    check "package: the service stops" in_package systemctl stop loteria-server
+    check "package: with exit code 0" equal "exit code" "$(property ExecMainStatus)" 0
+    check "package: the files are verified" in_package runuser -u loteria -- sh -c 'cd /var/lib/loteria && loteria-server --config /etc/loteria/config.toml --verify'
+    check "package: it is purged, and the bets stay" purge_keeps_bets
+    docker rm -f loteria-package >/dev/null
+    docker rmi loteria-package:latest >/dev/null
+}
+
 # --- From the first to the last ---
 
 if ! docker info >/dev/null 2>&1; then
@@ -501,7 +595,7 @@ if ! docker info >/dev/null 2>&1; then
     summary
     exit 0
 fi
-for container in "${CONTAINERS[@]}"; do
+for container in "${CONTAINERS[@]}" loteria-package; do
     if docker container inspect "$container" >/dev/null 2>&1; then
         echo "run.sh: a container '$container' is there, which is not these tests' own; remove it first" >&2
         exit 1
@@ -537,6 +631,7 @@ echo_script
 health
 server_alone
 in_tls
+package
 slowly
 # The fifth agency has few bets: it is stopped while it waits for the draw.
 disturbed "stop of a client" stop_of client1 client5

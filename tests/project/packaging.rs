@@ -1,0 +1,166 @@
+//! At stake: what an operator installs and pastes. The metrics must be those of the status, the lines for cron in
+//! `docs/operations.md` must work as they stand, the unit must be one that systemd takes, and the version must be
+//! the same wherever it is written. `tests/docker/run.sh` builds and installs the package itself.
+
+use super::pages::{Running, lasting_address, page, root, run, skipped, tool};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a scratch directory")
+}
+
+/// The metrics of a status; nothing without python3.
+#[track_caller]
+fn metrics_of(status: &str) -> Option<String> {
+    if tool("python3").is_none() {
+        skipped("packaging/loteria-metrics", "python3");
+        return None;
+    }
+    let mut command = Command::new(root().join("packaging/loteria-metrics"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut program = command.spawn().expect("it starts");
+    let mut stdin = program.stdin.take().expect("a pipe");
+    stdin.write_all(status.as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = program.wait_with_output().expect("it ends");
+    assert!(output.status.success());
+    Some(String::from_utf8(output.stdout).expect("UTF-8"))
+}
+
+/// The samples, without what is said about them.
+fn samples(metrics: &str) -> Vec<&str> {
+    metrics.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn a_status_becomes_metrics() {
+    let status = r#"{"draw":"pending","winners":null,"bets":5,"agencies":[
+        {"agency":1,"bets":3,"state":"waiting"},{"agency":2,"bets":2,"state":"open"}]}"#;
+    let Some(metrics) = metrics_of(status) else { return };
+    assert_eq!(
+        samples(&metrics),
+        [
+            "loteria_up 1",
+            "loteria_draw_held 0",
+            r#"loteria_bets{agency="1"} 3"#,
+            r#"loteria_bets{agency="2"} 2"#,
+            r#"loteria_agency_state{agency="1",state="open"} 0"#,
+            r#"loteria_agency_state{agency="1",state="finished"} 0"#,
+            r#"loteria_agency_state{agency="1",state="waiting"} 1"#,
+            r#"loteria_agency_state{agency="2",state="open"} 1"#,
+            r#"loteria_agency_state{agency="2",state="finished"} 0"#,
+            r#"loteria_agency_state{agency="2",state="waiting"} 0"#,
+        ]
+    );
+    // The collector refuses a file in which a metric has no type.
+    for sample in samples(&metrics) {
+        let name = sample.split(['{', ' ']).next().expect("a split has a first part");
+        assert!(metrics.contains(&format!("# TYPE {name} gauge\n")), "{name}");
+    }
+}
+
+/// The command of the line for cron in `docs/operations.md` that has this text.
+fn cron_line(text: &str) -> String {
+    let operations = page("docs/operations.md");
+    let mut lines = operations
+        .lines()
+        .filter(|line| line.starts_with("    */5 *") || line.starts_with("    * *"));
+    let line = lines.find(|line| line.contains(text)).expect("the line is there");
+    line.split_whitespace().skip(5).collect::<Vec<_>>().join(" ")
+}
+
+/// A shell that runs a line for cron: the programs have their installed names, and the collector's directory is
+/// in `scratch`.
+fn cron(line: &str, scratch: &Path, address: &str) -> Command {
+    let bin = scratch.join("bin");
+    if !bin.exists() {
+        fs::create_dir(&bin).expect("a new directory");
+        symlink(env!("CARGO_BIN_EXE_client"), bin.join("loteria-client")).expect("a link");
+        let metrics = root().join("packaging/loteria-metrics");
+        symlink(metrics, bin.join("loteria-metrics")).expect("a link");
+    }
+    let collector = "/var/lib/prometheus/node-exporter";
+    let line = line.replace(collector, scratch.to_str().expect("a path in UTF-8"));
+    let mut command = Command::new("sh");
+    let path = std::env::var("PATH").expect("a PATH");
+    command.args(["-c", &line]).current_dir(scratch);
+    command.env("PATH", format!("{}:{path}", bin.display())).env("CLI_SERVER_ADDRESS", address);
+    command
+}
+
+#[test]
+fn the_lines_for_cron_tell_a_server_that_answers_from_one_that_does_not() {
+    let scratch = scratch();
+    let address = lasting_address();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_server"));
+    server.args(["--address", &address, "--agencies", "2"]).current_dir(scratch.path());
+    let mut server = Running::start(server);
+    server.says("action: accept_connections | result: in_progress");
+
+    let alert = cron_line(">/dev/null");
+    let metrics = cron_line("loteria-metrics").strip_prefix("root ").map(str::to_owned);
+    let metrics = metrics.expect("a line of /etc/cron.d names its user");
+    let ask = |line: &str| run(cron(line, scratch.path(), &address));
+    let collected = || fs::read_to_string(scratch.path().join("loteria.prom")).expect("the file");
+
+    let quiet = ask(&alert);
+    quiet.exits(0).printed("");
+    assert_eq!(quiet.stderr, "", "cron would mail it");
+    let has_python = tool("python3").is_some();
+    if has_python {
+        ask(&metrics).exits(0).printed("");
+        assert_eq!(samples(&collected())[..2], ["loteria_up 1", "loteria_draw_held 0"]);
+        assert!(collected().contains("loteria_bets{agency=\"2\"} 0\n"));
+    } else {
+        skipped("the line for Prometheus", "python3");
+    }
+
+    server.stops().exits(0);
+    ask(&alert).said("check that a server runs there");
+    if has_python {
+        ask(&metrics).exits(0).printed("");
+        assert_eq!(samples(&collected()), ["loteria_up 0"]);
+    }
+}
+
+#[test]
+fn systemd_takes_the_unit_and_finds_it_little_exposed() {
+    let unit = "packaging/loteria-server.service";
+    if tool("systemd-analyze").is_none() {
+        skipped(unit, "systemd-analyze");
+        return;
+    }
+    // A program of that name is not installed here.
+    let scratch = scratch();
+    let copy = scratch.path().join("loteria-server.service");
+    let text = page(unit).replace("/usr/bin/loteria-server", "/bin/true");
+    fs::write(&copy, text).expect("a new file");
+    let analyze = |arguments: &[&str]| {
+        let mut command = Command::new("systemd-analyze");
+        command.args(arguments).arg(&copy);
+        run(command)
+    };
+    let verified = analyze(&["verify", "--man=no"]);
+    verified.exits(0);
+    assert_eq!(verified.stderr, "", "a warning");
+    let security = analyze(&["security", "--offline=true", "--no-pager", "--threshold=15"]);
+    if security.stderr.contains("unrecognized option") {
+        skipped("the exposure of the unit", "systemd 250 or later");
+    } else {
+        security.exits(0);
+    }
+}
+
+#[test]
+fn the_version_is_the_same_wherever_it_is_written() {
+    let version = env!("CARGO_PKG_VERSION");
+    let changelog = page("CHANGELOG.md");
+    let newest = changelog.lines().find(|line| line.starts_with("## ")).expect("a version");
+    assert!(newest.starts_with(&format!("## [{version}]")), "CHANGELOG.md: {newest}");
+    let package = format!("loteria_{version}-1_");
+    assert!(page("docs/operations.md").contains(&package), "docs/operations.md: no {package}");
+}
