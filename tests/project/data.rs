@@ -4,7 +4,8 @@
 //! A recipe whose tool is not installed is skipped, and says so. The one for PostgreSQL asks the server of the
 //! variables that `psql` knows (`PGHOST`, …), and is skipped where `PGHOST` is not set.
 
-use crate::pages::{Block, Running, blocks, lasting_address, page, run, skipped, tool};
+use crate::pages::{Block, blocks, page, skipped, tool};
+use crate::support::program::{Start, lasting_address, run};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -113,8 +114,8 @@ fn store(lines: &str, agencies: u32, directory: &Path) {
     server.current_dir(directory).env_clear().arg("--exit-after-draw");
     server.args(["--address", &address, "--winning-number", "75"]);
     server.args(["--agencies", &agencies.to_string()]);
-    let mut server = Running::start(server);
-    server.says("action: accept_connections | result: in_progress");
+    let server = Start::of(server).start();
+    server.logs("action: accept_connections | result: in_progress");
 
     let mut rows = csv::ReaderBuilder::new().has_headers(false).from_reader(lines.as_bytes());
     for row in rows.records() {
@@ -227,12 +228,12 @@ fn the_gate_of_a_server_holds_its_draw_until_it_is_started() {
     fs::write(scratch.path().join("gate.csv"), "").expect("a scratch file");
 
     let arguments = ["--address", &address, "--agencies", "2", "--winning-number", "75"];
-    let mut server = Running::start(program(env!("CARGO_BIN_EXE_server"), &arguments));
-    server.says("action: accept_connections | result: in_progress");
-    let mut agency = Running::start(client("1", "bets-of-1.csv"));
-    agency.says("action: apuesta_enviada | result: success");
+    let server = Start::of(program(env!("CARGO_BIN_EXE_server"), &arguments)).start();
+    server.logs("action: accept_connections | result: in_progress");
+    let agency = Start::of(client("1", "bets-of-1.csv")).start();
+    agency.logs("action: apuesta_enviada | result: success");
     assert!(!scratch.path().join("sorteo.toml").exists());
-    run(client("2", "gate.csv")).exits(0).printed("");
-    agency.ends().exits(0).printed("1,4567890\n");
-    server.stops().exits(0).said("action: sorteo | result: success");
+    run(client("2", "gate.csv")).exits(0).prints("");
+    agency.ends().exits(0).prints("1,4567890\n");
+    server.stops_quietly().says("action: sorteo | result: success");
 }

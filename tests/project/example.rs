@@ -4,7 +4,8 @@
 //!
 //! Without python3 nothing of this is tried, and the tests say so.
 
-use crate::pages::{Running, lasting_address, page, root, run, skipped, tool};
+use crate::pages::{page, root, skipped, tool};
+use crate::support::program::{Program, Start, lasting_address, run};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,11 +46,11 @@ impl Lottery {
         command
     }
 
-    fn server(&self) -> Running {
+    fn server(&self) -> Program {
         let mut command = self.program(env!("CARGO_BIN_EXE_server"));
         command.args(["--agencies", "2", "--winning-number", "75", "--address", &self.address]);
-        let mut server = Running::start(command);
-        server.says("action: accept_connections | result: in_progress");
+        let server = Start::of(command).start();
+        server.logs("action: accept_connections | result: in_progress");
         server
     }
 
@@ -117,36 +118,34 @@ fn it_is_refused_mended_interrupted_and_goes_on_beside_an_agency_of_ours() {
     let file = lottery.write("first.csv", &bad);
     run(lottery.example(&file))
         .exits(1)
-        .said("0 of 400 bets are stored")
-        .said("first.csv: the batch from line ")
-        .said("birthdate")
-        .printed("");
+        .says("0 of 400 bets are stored")
+        .says("first.csv: the batch from line ")
+        .says("birthdate")
+        .prints("");
     let stored = lottery.bets().lines().count();
     assert!((1..250).contains(&stored), "{stored} bets");
 
     // Another file than before is not sent.
     let other = lottery.write("other.csv", &second);
-    run(lottery.example(&other)).exits(1).said("is this the file sent before?").printed("");
+    run(lottery.example(&other)).exits(1).says("is this the file sent before?").prints("");
     assert_eq!(lottery.bets().lines().count(), stored);
 
     // Mended, it goes on behind what is stored, and waits. It is stopped, and comes back.
     lottery.write("first.csv", &first);
-    let mut example = Running::start(lottery.example(&file));
-    example.says(&format!("{stored} of 400 bets are stored"));
-    example.says("waiting for the draw");
+    let example = Start::of(lottery.example(&file)).start();
+    example.logs(&format!("{stored} of 400 bets are stored"));
+    example.logs("waiting for the draw");
     drop(example);
-    let mut example = Running::start(lottery.example(&file));
-    example.says("400 of 400 bets are stored");
-    example.says("waiting for the draw");
+    let example = Start::of(lottery.example(&file)).start();
+    example.logs("400 of 400 bets are stored");
+    example.logs("waiting for the draw");
 
-    run(lottery.ours(&other)).exits(0).printed("");
-    example.ends().exits(0).printed("1,30000100\n1,30000200\n1,30000300\n1,30000400\n");
+    run(lottery.ours(&other)).exits(0).prints("");
+    example.ends().exits(0).prints("1,30000100\n1,30000200\n1,30000300\n1,30000400\n");
     // The draw was held: asked again, it is the same.
-    run(lottery.example(&file))
-        .exits(0)
-        .printed("1,30000100\n1,30000200\n1,30000300\n1,30000400\n");
+    run(lottery.example(&file)).exits(0).prints("1,30000100\n1,30000200\n1,30000300\n1,30000400\n");
 
-    server.stops().exits(0);
+    server.stops_quietly();
     let stored = lottery.bets();
     assert_eq!(rows_of(1, &stored), rows(1, &first));
     assert_eq!(rows_of(2, &stored), rows(2, &second));
@@ -159,16 +158,16 @@ fn it_takes_up_again_with_a_server_that_was_restarted() {
     let server = lottery.server();
     let file = lottery.write("first.csv", &bets(300));
     let other = lottery.write("second.csv", "");
-    let mut example = Running::start(lottery.example(&file));
-    example.says("waiting for the draw");
+    let example = Start::of(lottery.example(&file)).start();
+    example.logs("waiting for the draw");
 
-    server.stops().exits(0);
-    example.says("trying again");
+    server.stops_quietly();
+    example.logs("trying again");
     let server = lottery.server();
-    example.says("300 of 300 bets are stored");
+    example.logs("300 of 300 bets are stored");
     run(lottery.ours(&other)).exits(0);
-    example.ends().exits(0).printed("1,30000100\n1,30000200\n1,30000300\n");
-    server.stops().exits(0);
+    example.ends().exits(0).prints("1,30000100\n1,30000200\n1,30000300\n");
+    server.stops_quietly();
     assert_eq!(lottery.bets().lines().count(), 300);
 }
 
@@ -183,21 +182,21 @@ fn what_could_break_a_message_is_found_before_anything_is_sent() {
         ("Ana,\"Paz,30904465,1999-03-17,1", "unexpected end of data"),
     ] {
         let file = lottery.write("bad.csv", &format!("Ana,Paz,30904465,1999-03-17,1\n{line}\n"));
-        run(lottery.example(&file)).exits(1).said(reason).printed("");
+        run(lottery.example(&file)).exits(1).says(reason).prints("");
     }
     let missing = lottery.scratch.path().join("missing.csv");
-    run(lottery.example(&missing)).exits(1).said("missing.csv").printed("");
+    run(lottery.example(&missing)).exits(1).says("missing.csv").prints("");
 }
 
 #[test]
 fn a_server_that_is_not_there_is_named_and_asked_again() {
     let Some(lottery) = Lottery::new() else { return };
     let file = lottery.write("first.csv", &bets(1));
-    let mut example = Running::start(lottery.example(&file));
-    example.says(&format!("agency 1: {}: ", lottery.address));
-    example.says("trying again");
+    let example = Start::of(lottery.example(&file)).start();
+    example.logs(&format!("agency 1: {}: ", lottery.address));
+    example.logs("trying again");
     let server = lottery.server();
-    example.says("waiting for the draw");
+    example.logs("waiting for the draw");
     drop(example);
-    server.stops().exits(0);
+    server.stops_quietly();
 }

@@ -9,3 +9,5 @@ mod packaging;
 mod pages;
 mod readme;
 mod scripts;
+#[path = "../support/mod.rs"]
+mod support;

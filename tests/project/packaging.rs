@@ -2,7 +2,8 @@
 //! `docs/operations.md` must work as they stand, the unit must be one that systemd takes, and the version must be
 //! the same wherever it is written. `tests/docker/run.sh` builds and installs the package itself.
 
-use super::pages::{Running, lasting_address, page, root, run, skipped, tool};
+use super::pages::{page, root, skipped, tool};
+use crate::support::program::{Start, lasting_address, run};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -98,8 +99,8 @@ fn the_lines_for_cron_tell_a_server_that_answers_from_one_that_does_not() {
     let address = lasting_address();
     let mut server = Command::new(env!("CARGO_BIN_EXE_server"));
     server.args(["--address", &address, "--agencies", "2"]).current_dir(scratch.path());
-    let mut server = Running::start(server);
-    server.says("action: accept_connections | result: in_progress");
+    let server = Start::of(server).start();
+    server.logs("action: accept_connections | result: in_progress");
 
     let alert = cron_line(">/dev/null");
     let metrics = cron_line("loteria-metrics").strip_prefix("root ").map(str::to_owned);
@@ -108,21 +109,21 @@ fn the_lines_for_cron_tell_a_server_that_answers_from_one_that_does_not() {
     let collected = || fs::read_to_string(scratch.path().join("loteria.prom")).expect("the file");
 
     let quiet = ask(&alert);
-    quiet.exits(0).printed("");
-    assert_eq!(quiet.stderr, "", "cron would mail it");
+    quiet.exits(0).prints("");
+    assert_eq!(quiet.stderr.concat(), "", "cron would mail it");
     let has_python = tool("python3").is_some();
     if has_python {
-        ask(&metrics).exits(0).printed("");
+        ask(&metrics).exits(0).prints("");
         assert_eq!(samples(&collected())[..2], ["loteria_up 1", "loteria_draw_held 0"]);
         assert!(collected().contains("loteria_bets{agency=\"2\"} 0\n"));
     } else {
         skipped("the line for Prometheus", "python3");
     }
 
-    server.stops().exits(0);
-    ask(&alert).said("check that a server runs there");
+    server.stops_quietly();
+    ask(&alert).says("check that a server runs there");
     if has_python {
-        ask(&metrics).exits(0).printed("");
+        ask(&metrics).exits(0).prints("");
         assert_eq!(samples(&collected()), ["loteria_up 0"]);
     }
 }
@@ -146,9 +147,9 @@ fn systemd_takes_the_unit_and_finds_it_little_exposed() {
     };
     let verified = analyze(&["verify", "--man=no"]);
     verified.exits(0);
-    assert_eq!(verified.stderr, "", "a warning");
+    assert_eq!(verified.stderr.concat(), "", "a warning");
     let security = analyze(&["security", "--offline=true", "--no-pager", "--threshold=15"]);
-    if security.stderr.contains("unrecognized option") {
+    if security.count("unrecognized option") > 0 {
         skipped("the exposure of the unit", "systemd 250 or later");
     } else {
         security.exits(0);

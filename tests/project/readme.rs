@@ -6,10 +6,9 @@
 //! A command that [`KNOWN`] does not list fails: say there how it is tried. A block of `text` behind commands shows
 //! lines that they print, of which a `…` stands for anything.
 
-use crate::pages::{
-    Block, Ended, Running, blocks, lasting_address, page, prose, root, run, skipped, tool,
-};
-use loteria::config::{Fallback, Program, SETTINGS, Sources};
+use crate::pages::{Block, blocks, page, prose, root, skipped, tool};
+use crate::support::program::{Ended, Program, Start, lasting_address, run};
+use loteria::config::{self, Fallback, SETTINGS, Sources};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -141,7 +140,7 @@ fn code_spans(page: &str) -> Vec<(usize, String)> {
 struct Reader {
     scratch: TempDir,
     address: String,
-    server: Option<Running>,
+    server: Option<Program>,
 }
 
 impl Reader {
@@ -236,8 +235,8 @@ impl Reader {
     #[track_caller]
     fn starts_a_server(&mut self, text: &str) -> Option<Ended> {
         self.stops_the_server();
-        let mut server = Running::start(self.shell(text));
-        if server.goes_on_after(&["action: accept_connections | result: in_progress"]) {
+        let server = Start::of(self.shell(text)).start();
+        if server.logs_times_before_its_end("action: accept_connections | result: in_progress", 1) {
             self.server = Some(server);
             return None;
         }
@@ -249,7 +248,7 @@ impl Reader {
     #[track_caller]
     fn stops_the_server(&mut self) {
         if let Some(server) = self.server.take() {
-            server.stops().exits(0);
+            server.stops_quietly();
         }
     }
 
@@ -271,9 +270,9 @@ impl Reader {
         });
         let start = |other: String| {
             let client = format!("cargo run --release --bin client -- --agency {other}");
-            Running::start(self.shell(&client))
+            Start::of(self.shell(&client)).start()
         };
-        let others: Vec<Running> = others.map(start).collect();
+        let others: Vec<Program> = others.map(start).collect();
         let ended = self.runs(&typed.text);
         for other in others {
             other.ends().exits(0);
@@ -358,7 +357,7 @@ fn every_command_works_in_the_order_of_the_page_and_prints_what_it_shows() {
         let mut printed = String::new();
         for typed in &commands {
             let ended = reader.types(typed);
-            printed.extend(ended.map(|ended| ended.stdout + &ended.stderr));
+            printed.extend(ended.map(|ended| ended.stdout + &ended.stderr.concat()));
             if typed.text.contains("--new-draw") {
                 assert!(reader.has("bets.1.csv") && reader.has("sorteo.1.toml"), "{typed:?}");
             }
@@ -531,7 +530,7 @@ fn the_table_of_settings_is_that_of_the_code_and_of_config_toml() {
 #[test]
 fn config_toml_holds_the_defaults() {
     let none = |_: &str| None;
-    for program in [Program::Server, Program::Client] {
+    for program in [config::Program::Server, config::Program::Client] {
         let read = |file: &Path| {
             let sources = Sources::read(program, Some(file), &none, &none);
             sources.and_then(|sources| sources.log_parts()).expect("valid settings")

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take before the test fails: plenty for a busy machine.
-pub(crate) const WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 /// How long a program may take from its signal to its end. The promise is a second; the rest is for a
 /// busy machine.
 pub(crate) const STOPS_WITHIN: Duration = Duration::from_secs(4);
@@ -82,11 +82,10 @@ impl Scratch {
         self.program("client", CLIENT)
     }
 
-    fn program(&self, name: &'static str, executable: &str) -> Start {
+    fn program(&self, name: &str, executable: &str) -> Start {
         let mut command = Command::new(executable);
         command.current_dir(self.0.path()).env_clear();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Start { name, command }
+        Start { name: name.to_owned(), ..Start::of(command) }
     }
 }
 
@@ -109,11 +108,17 @@ pub(crate) fn lasting_address() -> String {
 
 /// A program about to be started.
 pub(crate) struct Start {
-    name: &'static str,
+    name: String,
     command: Command,
 }
 
 impl Start {
+    /// Any other program than the two.
+    pub(crate) fn of(mut command: Command) -> Start {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Start { name: format!("{command:?}"), command }
+    }
+
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Start {
         self.command.args(arguments);
         self
@@ -137,8 +142,7 @@ impl Start {
             command.env(name, value.expect("no variable is removed"));
         }
         command.current_dir(self.command.get_current_dir().expect("a scratch directory"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Start { name: self.name, command }
+        Start { name: self.name, ..Start::of(command) }
     }
 
     pub(crate) fn stdout_to(mut self, file: File) -> Start {
@@ -152,7 +156,8 @@ impl Start {
     }
 
     pub(crate) fn start(mut self) -> Program {
-        let mut child = self.command.spawn().expect("the program starts");
+        let child = self.command.spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let stdout = Captured::of(child.stdout.take());
         let stderr = Captured::of(child.stderr.take());
         Program { name: self.name, child, stdout, stderr }
@@ -177,7 +182,7 @@ impl Start {
 
 /// A running program; killed when dropped.
 pub(crate) struct Program {
-    name: &'static str,
+    name: String,
     child: Child,
     stdout: Captured,
     stderr: Captured,
@@ -350,7 +355,7 @@ impl Program {
             all.expect("the end of a pipe follows the end of the program")
         };
         let (stdout, stderr) = (ended(&self.stdout), ended(&self.stderr));
-        Ended { name: self.name, code, stdout: stdout.concat(), stderr }
+        Ended { name: self.name.clone(), code, stdout: stdout.concat(), stderr }
     }
 }
 
@@ -433,7 +438,7 @@ impl Captured {
 
 /// A program that has ended.
 pub(crate) struct Ended {
-    name: &'static str,
+    name: String,
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     /// Line by line, with their ends.
@@ -452,6 +457,12 @@ impl Ended {
     #[track_caller]
     pub(crate) fn exits(&self, code: i32) -> &Ended {
         assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn prints(&self, stdout: &str) -> &Ended {
+        assert_eq!(self.stdout, stdout, "{self}");
         self
     }
 
@@ -490,4 +501,10 @@ impl fmt::Display for Ended {
         writeln!(formatter, "--- {} ended with {:?}, stdout:", self.name, self.code)?;
         write!(formatter, "{}--- stderr:\n{}", self.stdout, self.stderr.concat())
     }
+}
+
+/// Runs any command to its end.
+#[track_caller]
+pub(crate) fn run(command: Command) -> Ended {
+    Start::of(command).run()
 }
