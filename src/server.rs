@@ -7,7 +7,7 @@ use crate::draw::Draw;
 use crate::ledger::{Access, DrawResult, Ledger};
 use crate::lines::GrowthBudget;
 use crate::protocol::ErrorCode;
-use crate::session::{self, Authorization, Office, REFUSAL_TIME_MAX};
+use crate::session::{self, Authorization, Office, Peer, REFUSAL_TIME_MAX};
 use crate::stop::{Stop, Stopper};
 use crate::text::LogValue;
 use crossbeam_channel::{Receiver, after, bounded, never, select};
@@ -34,9 +34,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const STOP_GRACE: Duration = Duration::from_millis(500);
 /// How long one knock on the server's own door may take.
 const KNOCK_TIME_MAX: Duration = Duration::from_millis(100);
-
-/// What a host name in a certificate begins with that names an agency, before the agency's number.
-const AGENCY_NAME: &str = "agency-";
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -215,12 +212,12 @@ impl Reception<'_> {
         peer: SocketAddr,
         running: &Stopper,
     ) {
-        let ip = peer.ip().to_canonical();
-        info!("action: accept_connections | result: success | ip: {ip}");
+        let peer = Peer::at(peer);
+        info!("action: accept_connections | result: success | {peer}");
         if !self.has_spare_descriptors() {
             warn!(
-                "action: refuse_connection | result: success | ip: {ip} | told: nothing | error: no \
-                 file descriptors left"
+                "action: refuse_connection | result: success | {peer} | told: nothing | error: \
+                 no file descriptors left"
             );
             return;
         }
@@ -231,7 +228,7 @@ impl Reception<'_> {
         let refusal =
             if place.is_some() { None } else { Place::take(&self.refusals, REFUSALS_MAX) };
         if place.is_none() && refusal.is_none() {
-            warn!("action: refuse_connection | result: success | ip: {ip} | told: nothing");
+            warn!("action: refuse_connection | result: success | {peer} | told: nothing");
             return;
         }
         let access = self.office.ledger.access();
@@ -240,28 +237,35 @@ impl Reception<'_> {
         let name = format!("session-{number}");
         let started = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
             let _running = running;
-            self.attend(open.socket(), ip, access, place.is_some());
+            self.attend(open.socket(), &peer, access, place.is_some());
             // First its place is free, then its peer can see that it is.
             drop((place, refusal));
             drop(open);
-            let port = peer.port();
-            info!("action: close_socket | result: success | ip: {ip} | port: {port}");
+            info!("action: close_socket | result: success | {peer}");
             log_thread_closed(&name);
         });
         if let Err(error) = started {
-            error!("action: start_thread | result: fail | ip: {ip} | error: {error}");
+            error!("action: start_thread | result: fail | error: {error}");
         }
     }
 
     /// Talks with a peer, or tells it that there is no place for it.
-    fn attend(&self, socket: &TcpStream, ip: IpAddr, access: Access<'_>, has_place: bool) {
+    fn attend(&self, socket: &TcpStream, peer: &Peer, access: Access<'_>, has_place: bool) {
         if !has_place {
-            warn!("action: refuse_connection | result: success | ip: {ip}");
+            warn!("action: refuse_connection | result: success | {peer}");
         }
         let time = if has_place { self.office.message_timeout } else { REFUSAL_TIME_MAX };
-        let Some((mut stream, authorization)) = self.identify(socket, ip, time) else { return };
+        let Some((mut stream, authorization)) = self.identify(socket, peer, time) else { return };
         if has_place {
-            session::converse(&mut stream, authorization, access, self.office, &self.stopping);
+            let peer = peer.clone();
+            session::converse(
+                &mut stream,
+                peer,
+                authorization,
+                access,
+                self.office,
+                &self.stopping,
+            );
         } else {
             let max = self.settings.max_connections;
             let detail = format_args!("{max} connections are open, which is all there may be");
@@ -273,7 +277,7 @@ impl Reception<'_> {
     fn identify<'s>(
         &self,
         socket: &'s TcpStream,
-        ip: IpAddr,
+        peer: &Peer,
         time: Duration,
     ) -> Option<(Stream<'s>, Authorization)> {
         let Some(acceptor) = &self.settings.tls else {
@@ -281,15 +285,13 @@ impl Reception<'_> {
         };
         match Stream::accept(socket, acceptor, time) {
             Ok(stream) => {
-                let agency = |name: &String| AgencyId::parse(name.strip_prefix(AGENCY_NAME)?);
-                let agencies = stream.peer_names().iter().filter_map(agency).collect();
-                let authorization = Authorization::Only(agencies);
-                info!("action: handshake | result: success | ip: {ip} | agencies: {authorization}");
+                let authorization = Authorization::of_certificate(&stream.peer_names());
+                info!("action: handshake | result: success | {peer} | agencies: {authorization}");
                 Some((stream, authorization))
             }
             Err(AcceptError::NotTls) => {
                 info!(
-                    "action: handshake | result: fail | ip: {ip} | error: the peer does not speak TLS"
+                    "action: handshake | result: fail | {peer} | error: the peer does not speak TLS"
                 );
                 let refusal =
                     ErrorCode::TlsRequired.with("this server speaks TLS and nothing else");
@@ -303,7 +305,7 @@ impl Reception<'_> {
                     error.to_string()
                 };
                 let why = LogValue(why);
-                warn!("action: handshake | result: fail | ip: {ip} | error: {why}");
+                warn!("action: handshake | result: fail | {peer} | error: {why}");
                 None
             }
         }

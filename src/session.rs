@@ -5,31 +5,31 @@
 //! answered together. Every other message is executed command by command.
 
 mod authorization;
-mod outcome;
-mod status;
+mod batches;
+mod commands;
+mod peer;
+mod refusal;
+mod summary;
 
 pub use authorization::Authorization;
-pub use status::status;
+pub use batches::BATCH_BYTES_MAX;
+pub use peer::Peer;
+pub use summary::summary;
 
-use crate::bet::row::write_row;
-use crate::bet::{AgencyId, Bet};
+use crate::bet::AgencyId;
 use crate::connection::{Stream, is_timeout};
-use crate::draw::{Draw, Fate};
-use crate::ledger::{Access, DrawResult, HoldFailed, Ledger, Standing};
+use crate::draw::Draw;
+use crate::ledger::{Access, DrawResult, Ledger};
 use crate::lines::{GrowthBudget, LineBuffer};
-use crate::protocol::{
-    BatchReader, Command, Effect, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Refusal, Reply,
-};
+use crate::protocol::{BatchReader, Effect, ErrorCode, MESSAGE_BYTES_MAX, Refusal, Reply};
 use crate::stop::Stop;
+use batches::{Batches, Open};
 use crossbeam_channel::Sender;
-use log::{error, info, warn};
-use outcome::{log_bets, log_refused, refusal_of, stopping, stored};
-use std::fmt;
-use std::io::Write;
+use log::info;
+use refusal::{log_bets, log_refused, log_stored, stopping};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// The most bytes of an open batch, as lines of `bets.csv`: some five thousand bets.
-pub const BATCH_BYTES_MAX: usize = 256 << 10;
 /// How many bytes of answers are gathered before they are sent: a byte can earn fifty.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
 /// How long a peer that is refused may take to hear so.
@@ -50,10 +50,11 @@ pub struct Office<'o> {
     pub buffers: &'o GrowthBudget,
 }
 
-/// Talks with one peer until it leaves, is refused, or `stop` is closed and its socket shut for
+/// Talks with `peer` until it leaves, is refused, or `stop` has come and its socket is shut for
 /// reading.
 pub fn converse(
     stream: &mut Stream<'_>,
+    peer: Peer,
     authorization: Authorization,
     access: Access<'_>,
     office: &Office<'_>,
@@ -61,36 +62,38 @@ pub fn converse(
 ) {
     let mut session = Session {
         stream,
+        peer,
         authorization,
         access,
         office,
         stop,
-        speaker: None,
-        gathered: GatheredBatches::default(),
-        open: OpenBatch::default(),
+        reader: None,
+        batches: Batches::default(),
         answers: Vec::new(),
     };
-    match session.run() {
-        // Who says no more may still be listening, and is not to take this end for a cut.
+    let outcome = session.run();
+    let peer = &session.peer;
+    match outcome {
+        // A half-closed peer may still be reading, and must be able to tell this from a lost connection.
         Ok(()) => session.stream.end(),
         Err(End::Refused(refusal)) => {
-            info!("action: conversation | result: fail | error: {refusal}");
+            info!("action: conversation | result: fail | error: {refusal} | {peer}");
             refusal.reply().write(&mut session.answers);
-            // The peer may be gone, or deaf: then it does not hear why. A server that stops is not
-            // read from any more, so a peer that goes on writing is to be woken, by a reset.
+            // A server that stops does not read any more, so a peer that goes on writing is woken by a
+            // reset.
             match session.send() {
                 Ok(()) if refusal.code == ErrorCode::Stopping => session.stream.end(),
                 Ok(()) => session.stream.drain(),
-                Err(_deaf) => {}
+                Err(_gone_or_not_reading) => {}
             }
         }
         Err(End::Io(error)) => {
-            info!("action: conversation | result: fail | error: connection lost: {error}");
+            info!("action: conversation | result: fail | error: connection lost: {error} | {peer}");
         }
         Err(End::Ledger) => {
-            // What was earned before is still true.
+            info!("action: conversation | result: fail | error: the ledger has ended | {peer}");
+            // Replies to batches that are stored must still be sent.
             let _gone = session.send();
-            info!("action: conversation | result: fail | error: the ledger has ended");
         }
     }
 }
@@ -110,13 +113,13 @@ enum End {
     /// The peer is told why.
     Refused(Refusal),
     /// The connection broke, or the peer does not take its answers.
-    Io(std::io::Error),
-    /// The ledger has ended: what it was asked last may or may not be stored, so nothing is said.
+    Io(io::Error),
+    /// The ledger has ended. Nothing is said, because what it was asked last may or may not be stored.
     Ledger,
 }
 
-impl From<std::io::Error> for End {
-    fn from(error: std::io::Error) -> End {
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
         End::Io(error)
     }
 }
@@ -129,35 +132,15 @@ impl From<Refusal> for End {
 
 struct Session<'s, 'p> {
     stream: &'s mut Stream<'p>,
+    peer: Peer,
     authorization: Authorization,
     access: Access<'s>,
     office: &'s Office<'s>,
     stop: &'s Stop,
-    speaker: Option<Speaker>,
-    gathered: GatheredBatches,
-    open: OpenBatch,
+    /// Reads whole batches of the agency that the connection speaks for.
+    reader: Option<BatchReader>,
+    batches: Batches,
     answers: Vec<u8>,
-}
-
-/// The agency that the connection speaks for.
-struct Speaker {
-    agency: AgencyId,
-    batches: BatchReader,
-}
-
-/// Whole batches that are not stored yet.
-#[derive(Default)]
-struct GatheredBatches {
-    rows: Vec<u8>,
-    /// How many bets each has.
-    bets: Vec<u32>,
-}
-
-/// The batch that is not closed yet.
-#[derive(Default)]
-struct OpenBatch {
-    rows: Vec<u8>,
-    bets: u32,
 }
 
 impl Session<'_, '_> {
@@ -172,7 +155,6 @@ impl Session<'_, '_> {
                 self.store_gathered()?;
                 self.execute(&message, &mut lines)?;
                 if self.answers.len() >= ANSWERS_BYTES_MAX {
-                    self.store_gathered()?;
                     self.send()?;
                 }
                 self.gather(&mut lines);
@@ -186,7 +168,7 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    /// Takes what has arrived, or waits until something does; `false` where the peer has left.
+    /// Takes what has arrived, or blocks until something does. Returns `false` if the peer has left.
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
         let count = lines.fill(self.stream.until(deadline));
         if self.stop.has_come() {
@@ -200,7 +182,7 @@ impl Session<'_, '_> {
                 Err(ErrorCode::MessageTorn.with(detail).into())
             }
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
             Err(error) if is_timeout(&error) => {
                 let limit = self.office.message_timeout.as_millis();
                 let detail = format_args!("no complete message within {limit} ms");
@@ -220,230 +202,62 @@ impl Session<'_, '_> {
         }
     }
 
-    /// Gathers the messages that have arrived, up to the first that is not a whole batch;
-    /// whether there were any.
+    /// Gathers the messages that have arrived, up to the first that is not a whole batch. Returns whether
+    /// there were any.
     fn gather(&mut self, lines: &mut LineBuffer<'_>) -> bool {
-        let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets == 0) else {
-            return false;
-        };
-        let before = self.gathered.bets.len();
-        while let Some(batch) = speaker.batches.read(lines.rest(), &mut self.gathered.rows) {
-            lines.take(batch.message_bytes);
-            self.gathered.bets.push(batch.bets);
+        match &self.reader {
+            Some(reader) if self.batches.open == Open::Nothing => {
+                self.batches.gather(reader, lines)
+            }
+            _ => false,
         }
-        self.gathered.bets.len() > before
     }
 
-    /// Stores the batches gathered and answers each.
+    /// Stores the batches that were gathered and answers each.
     fn store_gathered(&mut self) -> Result<(), End> {
-        let Some(agency) = self.speaker.as_ref().map(|speaker| speaker.agency) else {
+        let stored = self.store();
+        self.answer_error(stored).map(drop)
+    }
+
+    /// Stores the closed batches and answers each. If they are refused, the error that is returned answers
+    /// the last one.
+    fn store(&mut self) -> Result<(), End> {
+        let Some(agency) = self.peer.agency().filter(|_| !self.batches.closed.is_empty()) else {
             return Ok(());
         };
-        if self.gathered.bets.is_empty() {
-            return Ok(());
-        }
-        let bets = self.gathered.bets.iter().copied().map(u64::from).sum();
-        let outcome = self.access.store(agency, bets, &mut self.gathered.rows);
-        let refusal = outcome.err().map(refusal_of).transpose()?;
-        if refusal.is_none() {
-            log_bets(&self.gathered.rows, &self.gathered.bets);
-        }
-        self.gathered.rows.clear();
-        let batches = std::mem::take(&mut self.gathered.bets);
-        let Some(refusal) = refusal else {
-            stored(&batches, &mut self.answers);
-            return Ok(());
-        };
-        log_refused(&batches, &refusal);
-        if refusal.code.effect() == Effect::Closes {
-            return Err(refusal.into());
-        }
-        batches.iter().for_each(|_| refusal.reply().write(&mut self.answers));
-        Ok(())
-    }
-
-    /// Executes the commands of a message, up to the first that fails.
-    fn execute(&mut self, message: &[u8], lines: &mut LineBuffer<'_>) -> Result<(), End> {
-        let line = message.strip_suffix(b"\n").unwrap_or(message);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = std::str::from_utf8(line).map_err(|error| {
-            let at = error.valid_up_to() + 1;
-            ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"))
-        })?;
-        for command in Command::split(text) {
-            match self.execute_command(command, lines) {
-                Ok(()) => {}
-                Err(End::Refused(refusal)) if refusal.code.effect() == Effect::Continues => {
-                    refusal.reply().write(&mut self.answers);
-                    self.open.clear();
-                    return Ok(());
-                }
-                Err(end) => return Err(end),
-            }
-            // One message can hold a thousand commands, and an answer can be long.
-            if self.answers.len() >= ANSWERS_BYTES_MAX {
-                self.send()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn execute_command(&mut self, text: &str, lines: &mut LineBuffer<'_>) -> Result<(), End> {
-        let parsed = Command::parse(text, self.office.draw.agencies());
-        match parsed {
-            Ok(Command::Bet { agency, bet }) => self.add(agency, &bet)?,
-            Ok(Command::CloseBatch) => self.store_open()?,
-            Ok(Command::Winners { agency }) => self.winners(agency, lines)?,
-            Ok(Command::Resume { agency }) => self.resume(agency)?,
-            Ok(Command::Echo(text)) => Reply::Echo(text).write(&mut self.answers),
-            Ok(Command::Status) => self.status()?,
-            Err(invalid) if Command::is_bet(text) => {
-                return Err(self.refuse_bet(invalid.code(), invalid).into());
-            }
-            Err(invalid) => return Err(self.refuse(invalid.code().with(invalid)).into()),
-        }
-        Ok(())
-    }
-
-    /// Adds a bet to the open batch.
-    fn add(&mut self, agency: AgencyId, bet: &Bet<'_>) -> Result<(), Refusal> {
-        if let Err(wrong_agency) = self.speak_for(agency) {
-            return Err(self.refuse_bet(wrong_agency.code, wrong_agency.detail));
-        }
-        write_row(agency, bet, &mut self.open.rows);
-        if self.open.rows.len() > BATCH_BYTES_MAX {
-            let detail = format_args!("a batch must have at most {BATCH_BYTES_MAX} bytes as CSV");
-            return Err(self.refuse_bet(ErrorCode::BatchTooLong, detail));
-        }
-        self.open.bets += 1;
-        Ok(())
-    }
-
-    /// Stores the open batch and answers it.
-    fn store_open(&mut self) -> Result<(), End> {
-        let Some(speaker) = self.speaker.as_ref().filter(|_| self.open.bets > 0) else {
-            // Nothing is open, so nothing is stored.
-            stored(&[0], &mut self.answers);
-            return Ok(());
-        };
-        match self.access.store(speaker.agency, self.open.bets.into(), &mut self.open.rows) {
+        let bets = self.batches.closed.iter().copied().map(u64::from).sum();
+        let outcome = self.access.store(agency, bets, &mut self.batches.rows).map_err(End::from);
+        let closed = std::mem::take(&mut self.batches.closed);
+        match &outcome {
             Ok(()) => {
-                log_bets(&self.open.rows, &[self.open.bets]);
-                stored(&[self.open.bets], &mut self.answers);
-                self.open.clear();
-                Ok(())
+                log_bets(&self.batches.rows, &closed, &self.peer);
+                log_stored(&closed, &self.peer);
+                for bets in &closed {
+                    Reply::Stored { bets: u64::from(*bets) }.write(&mut self.answers);
+                }
             }
-            Err(refused) => Err(self.refuse(refusal_of(refused)?).into()),
-        }
-    }
-
-    /// Closes the agency and waits for the draw.
-    fn winners(&mut self, agency: AgencyId, lines: &mut LineBuffer<'_>) -> Result<(), End> {
-        self.between_batches()?;
-        self.speak_for(agency)?;
-        if let Err(refused) = self.access.finish(agency) {
-            return Err(refusal_of(refused)?.into());
-        }
-
-        // It may be long: what is answered so far is told, and memory given back.
-        self.send()?;
-        lines.shrink();
-        self.stream.shrink();
-        self.gathered = GatheredBatches::default();
-        self.answers = Vec::new();
-
-        let hold = || match self.access.hold_draw() {
-            Ok(result) => {
-                info!("action: sorteo | result: success");
-                Fate::Held(result)
+            Err(End::Refused(refusal)) => {
+                log_refused(&closed, refusal, &self.peer);
+                if refusal.code.effect() == Effect::Continues {
+                    let all_but_last = &closed[1..];
+                    all_but_last.iter().for_each(|_| refusal.reply().write(&mut self.answers));
+                }
             }
-            Err(HoldFailed::Interrupted) => Fate::Cancelled,
-            Err(HoldFailed::Storage) => {
-                error!("action: sorteo | result: fail | error: the ledger has ended");
-                Fate::Failed
+            Err(_) => {}
+        }
+        self.batches.rows.clear();
+        outcome
+    }
+
+    /// Answers an error after which the connection goes on. Returns whether there was none.
+    fn answer_error(&mut self, outcome: Result<(), End>) -> Result<bool, End> {
+        match outcome {
+            Err(End::Refused(refusal)) if refusal.code.effect() == Effect::Continues => {
+                refusal.reply().write(&mut self.answers);
+                Ok(false)
             }
-        };
-        match self.office.draw.attend(agency, hold) {
-            Some(Fate::Held(result)) => {
-                let documents = result.winners(agency).iter().map(String::as_str).collect();
-                Reply::Winners { documents }.write(&mut self.answers);
-                self.send()?;
-                // The server may not listen any more, or never have.
-                let _unheard = self.office.told.send(agency);
-                Ok(())
-            }
-            Some(Fate::Cancelled) => Err(stopping("no draw yet: the server stops").into()),
-            Some(Fate::Failed) => {
-                Err(stopping("the draw could not be held, and the server stops").into())
-            }
-            None => {
-                let detail = format_args!("agency {agency} waits on a newer connection");
-                Err(ErrorCode::Superseded.with(detail).into())
-            }
+            outcome => outcome.map(|()| true),
         }
-    }
-
-    /// Takes the agency over and tells how far it got.
-    fn resume(&mut self, agency: AgencyId) -> Result<(), End> {
-        self.between_batches()?;
-        self.speak_for(agency)?;
-        let standing = self.access.resume(agency).map_err(|_| End::Ledger)?;
-        let Standing { bets, last } = &standing;
-        let last = last.as_ref().map(|(document, number)| LastBet { document, number });
-        Reply::Resume { bets: *bets, last }.write(&mut self.answers);
-        Ok(())
-    }
-
-    /// Tells how the lottery stands.
-    fn status(&mut self) -> Result<(), End> {
-        let status = status(&self.access, self.office.draw).map_err(|_| End::Ledger)?;
-        Reply::Status(status).write(&mut self.answers);
-        Ok(())
-    }
-
-    fn between_batches(&self) -> Result<(), Refusal> {
-        if self.open.bets == 0 {
-            return Ok(());
-        }
-        let bets = self.open.bets;
-        let detail = format_args!("a batch of {bets} bets is open, and is gone");
-        Err(self.refuse(ErrorCode::OpenBatch.with(detail)))
-    }
-
-    /// Holds the connection to one agency: the first that it names, of those that it may.
-    fn speak_for(&mut self, agency: AgencyId) -> Result<(), Refusal> {
-        if !self.authorization.covers(agency) {
-            let authorized = &self.authorization;
-            warn!("action: authorize | result: fail | agency: {agency} | authorized: {authorized}");
-            let detail = format!("agency: this connection may not speak for agency {agency}");
-            return Err(ErrorCode::WrongAgency.with(detail));
-        }
-        let agencies = self.office.draw.agencies();
-        let speaker = self
-            .speaker
-            .get_or_insert_with(|| Speaker { agency, batches: BatchReader::new(agency, agencies) });
-        if speaker.agency == agency {
-            return Ok(());
-        }
-        let own = speaker.agency;
-        let detail = format!("agency: this connection speaks for agency {own}, not {agency}");
-        Err(ErrorCode::WrongAgency.with(detail))
-    }
-
-    /// Refuses the open batch for the bet that would have been the next in it.
-    fn refuse_bet(&self, code: ErrorCode, reason: impl fmt::Display) -> Refusal {
-        let bets = self.open.bets + 1;
-        let refusal = code.with(format_args!("bet {bets}: {reason}"));
-        log_refused(&[bets], &refusal);
-        refusal
-    }
-
-    /// Refuses a command, and with it the open batch, if there is one.
-    fn refuse(&self, refusal: Refusal) -> Refusal {
-        if self.open.bets > 0 {
-            log_refused(&[self.open.bets], &refusal);
-        }
-        refusal
     }
 
     /// Sends the answers.
@@ -453,12 +267,5 @@ impl Session<'_, '_> {
             self.answers.clear();
         }
         Ok(())
-    }
-}
-
-impl OpenBatch {
-    fn clear(&mut self) {
-        self.rows.clear();
-        self.bets = 0;
     }
 }

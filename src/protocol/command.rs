@@ -85,6 +85,11 @@ impl<'a> Command<'a> {
     pub fn is_bet(text: &str) -> bool {
         text.split(FIELD_SEPARATOR).next() == Some(word::BET)
     }
+
+    /// Returns whether `text`, valid or not, has the word that closes a batch.
+    pub fn is_close(text: &str) -> bool {
+        text.split(FIELD_SEPARATOR).next() == Some(word::CLOSE_BATCH)
+    }
 }
 
 impl fmt::Display for Command<'_> {

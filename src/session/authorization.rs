@@ -1,7 +1,11 @@
-//! Whom a peer may speak for. Knows not how that is found out.
+//! The agencies that a peer may speak for.
 
 use crate::bet::AgencyId;
+use crate::text::Listed;
 use std::fmt;
+
+/// What a name in a certificate begins with that names an agency, before the agency's number.
+const AGENCY_NAME: &str = "agency-";
 
 /// How many agencies an authorization names where it is written out.
 const AGENCIES_NAMED_MAX: usize = 10;
@@ -9,14 +13,20 @@ const AGENCIES_NAMED_MAX: usize = 10;
 /// Which agencies a peer may speak for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
-    /// Any, for nobody knows who it is.
+    /// Any, because nobody knows who it is.
     Any,
     /// These.
     Only(Vec<AgencyId>),
 }
 
 impl Authorization {
-    /// Whether `agency` is one of them.
+    /// Returns the authorization of a peer whose certificate has these names: `agency-3` is agency 3.
+    pub fn of_certificate(names: &[String]) -> Authorization {
+        let agency = |name: &String| AgencyId::parse(name.strip_prefix(AGENCY_NAME)?);
+        Authorization::Only(names.iter().filter_map(agency).collect())
+    }
+
+    /// Returns whether `agency` is one of them.
     pub(super) fn covers(&self, agency: AgencyId) -> bool {
         match self {
             Authorization::Any => true,
@@ -28,19 +38,10 @@ impl Authorization {
 impl fmt::Display for Authorization {
     /// As a part of a log line: the first few agencies, and how many more.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let agencies = match self {
-            Authorization::Any => return formatter.write_str("any"),
-            Authorization::Only(agencies) if agencies.is_empty() => {
-                return formatter.write_str("none");
-            }
-            Authorization::Only(agencies) => agencies,
-        };
-        let named = agencies.iter().take(AGENCIES_NAMED_MAX);
-        let named: Vec<String> = named.map(AgencyId::to_string).collect();
-        formatter.write_str(&named.join(" "))?;
-        match agencies.len().saturating_sub(AGENCIES_NAMED_MAX) {
-            0 => Ok(()),
-            more => write!(formatter, " and {more} more"),
+        match self {
+            Authorization::Any => formatter.write_str("any"),
+            Authorization::Only(agencies) if agencies.is_empty() => formatter.write_str("none"),
+            Authorization::Only(agencies) => Listed(agencies, AGENCIES_NAMED_MAX).fmt(formatter),
         }
     }
 }

@@ -243,9 +243,11 @@ fn what_is_refused_is_repeated_without_delimiters_and_not_at_length() {
     let mut agency = office.agency();
     agency.says(&with(1, "A\u{85}\u{7f}na"));
     assert!(agency.hears_error(ErrorCode::InvalidBet).ends_with("not \"A\\u{85}\\u{7f}na\""));
+    agency.says("FINAPUESTA");
     agency.says(&with(3, &"7".repeat(100)));
     let detail = agency.hears_error(ErrorCode::InvalidBet);
     assert!(detail.ends_with(&format!("not \"{}…\"", "7".repeat(40))), "{detail}");
+    agency.says("FINAPUESTA");
     agency.says(&"\u{7f}".repeat(4000));
     assert!(agency.hears_error(ErrorCode::UnknownCommand).len() < 400);
 }

@@ -8,6 +8,7 @@ mod bets;
 mod draw;
 mod page;
 mod places;
+mod refused;
 mod resuming;
 mod round_trip;
 mod speaking;

@@ -75,7 +75,7 @@ impl Board {
         let style = ProgressStyle::with_template("{msg}").expect("the template is right");
         let mut lines: Vec<ProgressBar> = Vec::new();
         let mut shown = Vec::new();
-        while let Ok(status) = session::status(access, draw) {
+        while let Ok(status) = session::summary(access, draw) {
             let texts = describe_all(&status.agencies);
             match self {
                 Board::Lines(bars) => {

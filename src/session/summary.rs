@@ -9,7 +9,7 @@ use crate::summary::{AgencyState, AgencySummary, DrawState, Summary};
 /// # Errors
 ///
 /// [`Refused::Ended`].
-pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, Refused> {
+pub fn summary(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, Refused> {
     let counts = access.count()?;
     let agency = |(count, waiting): (AgencyCount, bool)| AgencySummary {
         bets: count.bets,

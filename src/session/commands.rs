@@ -1,0 +1,230 @@
+//! What each command does.
+
+use super::batches::{BATCH_BYTES_MAX, Open};
+use super::refusal::{log_refused, log_stored, stopping};
+use super::{ANSWERS_BYTES_MAX, Batches, End, Session, summary};
+use crate::bet::{AgencyId, Bet};
+use crate::draw::Fate;
+use crate::ledger::{DrawResult, HoldFailed, Standing};
+use crate::lines::LineBuffer;
+use crate::protocol::{BatchReader, Command, ErrorCode, LastBet, Refusal, Reply};
+use crate::text::LogValue;
+use log::{error, info, warn};
+use std::fmt;
+
+impl Session<'_, '_> {
+    /// Executes the commands of a message, up to the first that fails.
+    pub(super) fn execute(
+        &mut self,
+        message: &[u8],
+        lines: &mut LineBuffer<'_>,
+    ) -> Result<(), End> {
+        let line = message.strip_suffix(b"\n").unwrap_or(message);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let text = std::str::from_utf8(line).map_err(|error| {
+            let at = error.valid_up_to() + 1;
+            ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"))
+        })?;
+        let mut commands = Command::split(text);
+        while let Some(command) = commands.next() {
+            let executed = self.execute_command(command, lines);
+            if !self.answer_error(executed)? {
+                self.refuse_rest(std::iter::once(command).chain(commands));
+                return Ok(());
+            }
+            // One message can hold a thousand commands, and an answer can be long.
+            if self.answers.len() >= ANSWERS_BYTES_MAX {
+                self.send()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses the batch that the command that failed and those behind it leave open, up to its end.
+    fn refuse_rest<'c>(&mut self, commands: impl Iterator<Item = &'c str>) {
+        self.batches.refuse();
+        for command in commands {
+            if Command::is_bet(command) {
+                self.batches.open = Open::Refused;
+            } else if Command::is_close(command) {
+                self.batches.open = Open::Nothing;
+            }
+        }
+    }
+
+    fn execute_command(&mut self, text: &str, lines: &mut LineBuffer<'_>) -> Result<(), End> {
+        if self.batches.open == Open::Refused {
+            if Command::is_bet(text) {
+                return Ok(());
+            }
+            if Command::is_close(text) {
+                self.batches.close();
+                return Ok(());
+            }
+        }
+        match Command::parse(text, self.office.draw.agencies()) {
+            Ok(Command::Bet { agency, bet }) => self.add(agency, &bet)?,
+            Ok(Command::CloseBatch) => self.close_batch()?,
+            Ok(Command::Winners { agency }) => self.winners(agency, lines)?,
+            Ok(Command::Resume { agency }) => self.resume(agency)?,
+            Ok(Command::Echo(text)) => self.echo(text),
+            Ok(Command::Status) => self.status()?,
+            Err(invalid) if Command::is_bet(text) => {
+                return Err(self.refuse_bet(invalid.code(), invalid).into());
+            }
+            Err(invalid) => return Err(self.refuse(invalid.code().with(invalid)).into()),
+        }
+        Ok(())
+    }
+
+    /// Adds a bet to the open batch.
+    fn add(&mut self, agency: AgencyId, bet: &Bet<'_>) -> Result<(), Refusal> {
+        if let Err(wrong_agency) = self.speak_for(agency) {
+            return Err(self.refuse_bet(wrong_agency.code, wrong_agency.detail));
+        }
+        if !self.batches.add(agency, bet) {
+            let detail = format_args!("a batch must have at most {BATCH_BYTES_MAX} bytes as CSV");
+            return Err(self.refuse_bet(ErrorCode::BatchTooLong, detail));
+        }
+        Ok(())
+    }
+
+    /// Stores the open batch and answers it.
+    fn close_batch(&mut self) -> Result<(), End> {
+        if !self.batches.close() {
+            // A batch of nothing.
+            log_stored(&[0], &self.peer);
+            Reply::Stored { bets: 0 }.write(&mut self.answers);
+        }
+        self.store()
+    }
+
+    /// Closes the agency and waits for the draw.
+    fn winners(&mut self, agency: AgencyId, lines: &mut LineBuffer<'_>) -> Result<(), End> {
+        self.between_batches()?;
+        self.speak_for(agency)?;
+        self.access.finish(agency)?;
+
+        // The wait may be long: what is answered so far is sent, and memory freed.
+        self.send()?;
+        lines.shrink();
+        self.stream.shrink();
+        self.batches = Batches::default();
+        self.answers = Vec::new();
+
+        match self.office.draw.attend(agency, || self.hold_draw()) {
+            Some(Fate::Held(result)) => {
+                let documents = result.winners(agency).iter().map(String::as_str).collect();
+                Reply::Winners { documents }.write(&mut self.answers);
+                self.send()?;
+                // The server may not listen any more, or never have.
+                let _unheard = self.office.told.send(agency);
+                Ok(())
+            }
+            Some(Fate::Cancelled) => Err(stopping("no draw yet: the server stops").into()),
+            Some(Fate::Failed) => {
+                Err(stopping("the draw could not be held, and the server stops").into())
+            }
+            None => {
+                let detail = format_args!("agency {agency} waits on a newer connection");
+                Err(ErrorCode::Superseded.with(detail).into())
+            }
+        }
+    }
+
+    /// Holds the draw, for all agencies.
+    fn hold_draw(&self) -> Fate<DrawResult> {
+        match self.access.hold_draw() {
+            Ok(result) => {
+                info!("action: sorteo | result: success");
+                Fate::Held(result)
+            }
+            Err(HoldFailed::Interrupted) => Fate::Cancelled,
+            Err(HoldFailed::Storage) => {
+                error!("action: sorteo | result: fail | error: the ledger has ended");
+                Fate::Failed
+            }
+        }
+    }
+
+    /// Takes the agency over and tells how far it got.
+    fn resume(&mut self, agency: AgencyId) -> Result<(), End> {
+        self.between_batches()?;
+        self.speak_for(agency)?;
+        let Standing { bets, last } = self.access.resume(agency)?;
+        info!("action: resume | result: success | bets: {bets} | {}", self.peer);
+        let last = last.as_ref().map(|(document, number)| LastBet { document, number });
+        Reply::Resume { bets, last }.write(&mut self.answers);
+        Ok(())
+    }
+
+    fn echo(&mut self, text: &str) {
+        let (peer, message) = (&self.peer, LogValue(text));
+        info!(
+            "action: receive_message | result: success | ip: {} | msg: {message} | {}",
+            peer.ip(),
+            peer.rest()
+        );
+        Reply::Echo(text).write(&mut self.answers);
+    }
+
+    /// Tells how the lottery stands.
+    fn status(&mut self) -> Result<(), End> {
+        let summary = summary(&self.access, self.office.draw)?;
+        Reply::Status(summary).write(&mut self.answers);
+        Ok(())
+    }
+
+    fn between_batches(&self) -> Result<(), Refusal> {
+        let detail = match self.batches.open {
+            Open::Nothing => return Ok(()),
+            Open::Bets(bets) => format!("a batch of {bets} bets is open, and is refused"),
+            Open::Refused => "a batch that was refused is open up to its end".to_owned(),
+        };
+        Err(self.refuse(ErrorCode::OpenBatch.with(detail)))
+    }
+
+    /// Holds the connection to one agency: the first that it names, of those that it may.
+    fn speak_for(&mut self, agency: AgencyId) -> Result<(), Refusal> {
+        if !self.authorization.covers(agency) {
+            let authorized = &self.authorization;
+            warn!(
+                "action: authorize | result: fail | agency: {agency} | authorized: {authorized} | \
+                 ip: {} | port: {}",
+                self.peer.ip(),
+                self.peer.port()
+            );
+            let detail = format!("agency: this connection may not speak for agency {agency}");
+            return Err(ErrorCode::WrongAgency.with(detail));
+        }
+        match self.peer.agency() {
+            None => {
+                self.peer.speaks_for(agency);
+                self.reader = Some(BatchReader::new(agency, self.office.draw.agencies()));
+                Ok(())
+            }
+            Some(own) if own == agency => Ok(()),
+            Some(own) => {
+                let detail =
+                    format!("agency: this connection speaks for agency {own}, not {agency}");
+                Err(ErrorCode::WrongAgency.with(detail))
+            }
+        }
+    }
+
+    /// Refuses the open batch for the bet that would have been the next in it.
+    fn refuse_bet(&self, code: ErrorCode, reason: impl fmt::Display) -> Refusal {
+        let bets = self.batches.bets() + 1;
+        let refusal = code.with(format_args!("bet {bets}: {reason}"));
+        log_refused(&[bets], &refusal, &self.peer);
+        refusal
+    }
+
+    /// Refuses a command, and with it the open batch, if there is one.
+    fn refuse(&self, refusal: Refusal) -> Refusal {
+        if let Open::Bets(bets) = self.batches.open {
+            log_refused(&[bets], &refusal, &self.peer);
+        }
+        refusal
+    }
+}

@@ -1,0 +1,68 @@
+//! What becomes of batches, as the log says, and what a peer is told of what the ledger refuses.
+
+use super::{End, Peer};
+use crate::bet::row::document_and_number;
+use crate::ledger::Refused;
+use crate::protocol::{ErrorCode, Refusal};
+use crate::text::{LogLines, excerpt};
+use log::{Level, info, log_enabled};
+
+/// What a peer hears of a server that stops.
+pub(super) fn stopping(detail: &str) -> Refusal {
+    ErrorCode::Stopping.with(detail)
+}
+
+impl From<Refused> for End {
+    fn from(refused: Refused) -> End {
+        let refusal = match refused {
+            Refused::TakenOver => {
+                ErrorCode::TakenOver.with("a newer connection took the agency over")
+            }
+            Refused::Finished => {
+                ErrorCode::AgencyFinished.with("the agency has said that it has no more bets")
+            }
+            Refused::DrawHeld => ErrorCode::DrawHeld.with("the draw was held"),
+            Refused::WriteFailed(error) => ErrorCode::StorageFailed
+                .with(format_args!("nothing of the batch is stored: {}", excerpt(&error))),
+            Refused::Ended => return End::Ledger,
+        };
+        End::Refused(refusal)
+    }
+}
+
+/// Logs batches of so many bets each.
+pub(super) fn log_stored(batches: &[u32], peer: &Peer) {
+    let line = |bets: &u32| {
+        format!("action: apuesta_recibida | result: success | cantidad: {bets} | {peer}")
+    };
+    info!("{}", LogLines(batches, line));
+}
+
+/// Logs batches of so many bets each that are refused.
+pub(super) fn log_refused(batches: &[u32], refusal: &Refusal, peer: &Peer) {
+    let line = |bets: &u32| {
+        format!(
+            "action: apuesta_recibida | result: fail | cantidad: {bets} | error: {refusal} | {peer}"
+        )
+    };
+    info!("{}", LogLines(batches, line));
+}
+
+/// Logs the bets of batches of one, and at debug level all.
+pub(super) fn log_bets(rows: &[u8], batches: &[u32], peer: &Peer) {
+    if !log_enabled!(Level::Debug) && !batches.contains(&1) {
+        return;
+    }
+    let mut rows = rows.split(|&byte| byte == b'\n');
+    for &bets in batches {
+        for row in rows.by_ref().take(bets as usize) {
+            let level = if bets == 1 { Level::Info } else { Level::Debug };
+            if let Some((dni, numero)) = document_and_number(row) {
+                log::log!(
+                    level,
+                    "action: apuesta_almacenada | result: success | dni: {dni} | numero: {numero} | {peer}"
+                );
+            }
+        }
+    }
+}
