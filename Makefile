@@ -19,6 +19,7 @@ check: ## what has to pass before a commit: format, clippy, docs, tests
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	cargo test --locked
+	cargo install --locked --debug --path . --root target/installed --target-dir target
 
 check-tls: ## the same of what is only there with the feature `tls`; needs openssl
 	cargo clippy --locked --all-targets --features tls -- -D warnings

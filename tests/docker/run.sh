@@ -24,7 +24,7 @@ helpers=${DOCKER_HELPERS:-$root/../shared/docker}
 # The caller's own settings must not decide what is tried.
 unset COMPOSE_FILE COMPOSE_PROFILES SERVER_ADDRESS
 export COMPOSE_PROJECT_NAME=loteria-docker-tests
-CONTAINERS=(server client1 client2 client3 client4 client5)
+CONTAINERS=(server client{1..10})
 IMAGES=(server:latest client:latest)
 WINNERS=(2 3 3 1 0)
 
@@ -148,13 +148,13 @@ logs() { docker logs "$1" 2>&1; }
 # Not grep -q, which would end before the log does and have the pipe end with an error.
 logged() { logs "$1" | grep -F "$2" >/dev/null || { logs "$1" | tail -n 30; echo "not logged by $1: $2"; return 1; } >&2; }
 
-up() { compose up -d --build && remember_images_built; }
+up() { compose up --build -d && remember_images_built; }
 
 afresh() { compose down -v && up; }
 
 clients_end() {
     timeout "$RUN_SECONDS_MAX" docker wait client1 client2 client3 client4 client5 && return 0
-    for container in "${CONTAINERS[@]}"; do
+    for container in server client{1..5}; do
         echo "--- $container"
         logs "$container" | tail -n 5
     done >&2
@@ -271,7 +271,7 @@ bets_are_copied() {
 
 files_are_verified() {
     local told
-    told=$(docker run --rm --volumes-from server -e BETS_FILE=/data/bets.csv -e DRAW_FILE=/data/sorteo.toml server --verify) \
+    told=$(docker run --rm --volumes-from server server --bets /data/bets.csv --draw /data/sorteo.toml --verify) \
         && grep -F "/data/bets.csv: 7000 bets" <<<"$told" && grep -F "/data/sorteo.toml: held " <<<"$told"
 }
 
@@ -415,7 +415,7 @@ stood_in() {
 }
 
 echo_script() {
-    check "echo script: a server is up" compose up -d --build server || return
+    check "echo script: a server is up" compose up -d server || return
     remember_images_built
     check "echo script: success" within "$STEP_SECONDS_MAX" echo_says success 0
     check "echo script: nothing of it is left" equal containers "$(docker ps -aq --filter ancestor=busybox:latest --filter "network=$(network)")" ""
@@ -456,6 +456,19 @@ server_alone() {
     check "server alone: it answers" within "$STEP_SECONDS_MAX" echo_says success 0
     check "server alone: down -v" compose down -v
     reset_project
+}
+
+# ten_agencies: with files and a compose file of their own, as the README has them made.
+ten_agencies() {
+    local agency
+    mkdir agencies-10
+    for agency in 1 2 3 4 5 6 7 8 9 10; do cp "agencies/agency-$(((agency + 1) / 2)).csv" "agencies-10/agency-$agency.csv"; done
+    CLI_AGENCIES_DIR=agencies-10 check "ten agencies: generated" scripts/generar-compose.sh docker-compose-10.yaml 10
+    check "ten agencies: the bets of before are gone" compose down -v
+    check "ten agencies: up" compose -f docker-compose-10.yaml up -d
+    check "ten agencies: each ends with exit code 0" equal "exit codes" "$(docker wait client{1..10} | sort | uniq -c | xargs)" "10 0"
+    check "ten agencies: every line is stored" equal lines "$(bets_stored | wc -l)" 14000
+    check "ten agencies: down -v" compose -f docker-compose-10.yaml down -v
 }
 
 # in_tls: a lottery between containers that each have a certificate, and who is turned away from it.
@@ -630,6 +643,7 @@ read -ra compose <<<"${generations[0]}"
 echo_script
 health
 server_alone
+ten_agencies
 in_tls
 package
 slowly

@@ -53,9 +53,11 @@ const KNOWN: &[(&str, Way)] = &[
     ("./scripts/generar-certificados.sh", Way::Run),
     ("./scripts/validar-echo-server.sh", Way::Client),
     ("docker compose", Way::Docker),
+    ("docker-compose", Way::Docker),
+    ("docker cp", Way::Docker),
+    ("docker run", Way::Docker),
     ("make", Way::Make),
-    ("cargo test", Way::InMakefile),
-    ("cargo doc", Way::InMakefile),
+    ("cargo install --path .", Way::InMakefile),
 ];
 
 /// One command, without its comment and on one line.
@@ -396,11 +398,22 @@ fn the_protocol_in_ten_lines_is_how_it_goes() {
     reader.stops_the_server();
 }
 
-/// Whether the tests of Docker run `docker compose` with these words at the end of a line, or in the background.
-fn docker_tests_run(words: &str) -> bool {
-    let command = format!("compose {words}");
-    page("tests/docker/run.sh").lines().any(|line| {
-        line.split(&command).skip(1).any(|rest| rest.is_empty() || rest.starts_with(" -d "))
+/// Whether the tests of Docker run this command, or in the background what it has in the foreground.
+fn docker_tests_run(command: &str) -> bool {
+    // What may stand behind a command, beside `-d`, is only the shell's.
+    const ENDS: [&str; 5] = ["&&", "||", "|", ")", "2>/dev/null"];
+    let tests = page("tests/docker/run.sh").replace("\\\n", "");
+    let tests = tests.replace("$(", " ").replace(')', " ) ");
+    let either = ["docker compose ", "docker-compose "];
+    let arguments = either.iter().find_map(|compose| command.strip_prefix(compose));
+    let command = arguments.map_or(command.to_owned(), |words| format!("compose {words}"));
+    let command: Vec<&str> = command.split_whitespace().collect();
+    tests.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.windows(command.len()).enumerate().any(|(place, window)| {
+            let next = words.get(place + command.len());
+            window == command && next.is_none_or(|next| *next == "-d" || ENDS.contains(next))
+        })
     })
 }
 
@@ -411,8 +424,7 @@ fn is_tried(readme: &str, typed: &Typed) {
     let makefile = page("Makefile");
     match typed.known_way(readme) {
         Way::Docker => {
-            let words = text.strip_prefix("docker compose").expect("it was known by that").trim();
-            assert!(docker_tests_run(words), "{place}: tests/docker/run.sh does not");
+            assert!(docker_tests_run(text), "{place}: tests/docker/run.sh does not run it");
         }
         Way::Make => {
             let targets = text.strip_prefix("make").expect("it was known by that");
@@ -445,8 +457,8 @@ fn commands_that_the_walk_leaves_out_are_run_by_make_or_by_the_tests_of_docker()
         for (line, text) in code_spans(&page) {
             let typed = Typed { line, text };
             let first = typed.text.split(' ').next().expect("a split has a first part");
-            let is_command =
-                typed.text.contains(' ') && ["cargo", "docker", "make", "python3"].contains(&first);
+            let is_command = typed.text.contains(' ')
+                && ["cargo", "docker", "docker-compose", "make", "python3"].contains(&first);
             if is_command || first == "make" {
                 is_tried(readme, &typed);
             }
