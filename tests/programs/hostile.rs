@@ -4,10 +4,10 @@
 
 use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
 use crate::support::certificates::Certificates;
+use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, Start, WITHIN};
 use loteria::connection::{Connector, Stream};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -58,48 +58,9 @@ fn is_linux() -> bool {
     Path::new("/proc/self/fd").is_dir()
 }
 
-/// One more connection to the server.
-struct Peer(BufReader<TcpStream>);
-
-impl Peer {
-    fn of(address: &str) -> Peer {
-        let stream = TcpStream::connect(address).expect("the server accepts");
-        stream.set_read_timeout(Some(WITHIN)).expect("a bound for reads");
-        stream.set_write_timeout(Some(WITHIN)).expect("a bound for writes");
-        Peer(BufReader::new(stream))
-    }
-
-    fn stream(&self) -> &TcpStream {
-        self.0.get_ref()
-    }
-
-    /// Sends what the other side may not want any more.
-    fn tries(&self, bytes: &[u8]) -> bool {
-        self.stream().write_all(bytes).is_ok()
-    }
-
-    fn says(&self, message: &str) {
-        assert!(self.tries(format!("{message}\n").as_bytes()), "{message:?} cannot be sent");
-    }
-
-    #[track_caller]
-    fn hears(&mut self, expected: &str) {
-        assert_eq!(self.line().trim_end(), expected);
-    }
-
-    /// The next line, or what there is of it where the connection ends.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        // However it ends is fine here.
-        let _ended = self.0.read_line(&mut line);
-        line
-    }
-
-    /// Waits until an answer is there, and leaves without reading it: the system resets.
-    fn resets(self) {
-        let mut byte = [0];
-        let _ended = self.stream().peek(&mut byte);
-    }
+/// The next line, or what there is of it where the connection ends.
+fn line(peer: &mut Peer) -> String {
+    String::from_utf8(peer.rest_of_a_line()).expect("text")
 }
 
 fn bet(agency: usize, place: usize) -> String {
@@ -110,7 +71,7 @@ fn bet(agency: usize, place: usize) -> String {
 fn standing_peers(address: &str) -> Vec<Peer> {
     let mut peers = Vec::new();
     for kind in 0..120 {
-        let peer = Peer::of(address);
+        let mut peer = Peer::at(address);
         match kind % 6 {
             // Silent.
             0 => {}
@@ -118,10 +79,10 @@ fn standing_peers(address: &str) -> Vec<Peer> {
             1 => assert!(peer.tries(b"APUESTA|1|Ana|Pa")),
             2 => assert!(peer.tries(format!("{}\n", bet(1, 1)).as_bytes())),
             // Half-closed, with and without something to answer.
-            3 => peer.stream().shutdown(Shutdown::Write).expect("it is open"),
+            3 => peer.says_no_more(),
             4 => {
                 assert!(peer.tries(b"ECO|a\nECO|half of"));
-                peer.stream().shutdown(Shutdown::Write).expect("it is open");
+                peer.says_no_more();
             }
             // Deaf: sends what earns answers and reads none, as much as is taken at once.
             _ => {
@@ -157,7 +118,7 @@ fn rude_peers(address: &str, end: &AtomicBool, turn: usize) -> usize {
     let endless = vec![b'x'; 100_000];
     let mut came = 0;
     while !end.load(Ordering::Relaxed) {
-        let peer = Peer::of(address);
+        let mut peer = Peer::at(address);
         // The server may have had enough of any of them before they are done.
         let kind = (came + turn) % 8;
         let _had_enough = match kind {
@@ -216,7 +177,7 @@ fn served_beside_hostile_peers(scratch: &Scratch, certificates: Option<&Certific
     let standing = standing_peers(&address);
     let connector = certificates.map(|all| all.connector("agency-1", &address));
     let sockets: Vec<Peer> =
-        connector.iter().flat_map(|_| (0..30).map(|_| Peer::of(&address))).collect();
+        connector.iter().flat_map(|_| (0..30).map(|_| Peer::at(&address))).collect();
     let in_tls = connector.iter().flat_map(|connector| standing_in_tls(&sockets, connector));
     let in_tls: Vec<Stream<'_>> = in_tls.collect();
     let came: usize = thread::scope(|scope| {
@@ -252,17 +213,17 @@ fn whoever_comes_past_the_bound_hears_so_and_places_become_free_again() {
     let address = server.address();
     let before = Holdings::of(&server);
     for _round in 0..3 {
-        let mut peers: Vec<Peer> = (0..300).map(|_| Peer::of(&address)).collect();
+        let mut peers: Vec<Peer> = (0..300).map(|_| Peer::at(&address)).collect();
         let mut served = 0;
         for peer in &mut peers {
             let _refused = peer.tries(b"ECO|a\n");
-            served += usize::from(peer.line() == "ECO|a\n");
+            served += usize::from(line(peer) == "ECO|a\n");
         }
         assert_eq!(served, 50, "the first fifty have the places");
         drop(peers);
         before.are_back(&server);
     }
-    let mut later = Peer::of(&address);
+    let mut later = Peer::at(&address);
     later.says("ECO|b");
     later.hears("ECO|b");
     server.stops_on("TERM");
@@ -272,9 +233,9 @@ fn whoever_comes_past_the_bound_hears_so_and_places_become_free_again() {
 fn insists(address: &str, message: &str, answer: &str) -> Peer {
     let start = Instant::now();
     loop {
-        let mut peer = Peer::of(address);
+        let mut peer = Peer::at(address);
         let _refused = peer.tries(format!("{message}\n").as_bytes());
-        let heard = peer.line();
+        let heard = line(&mut peer);
         if heard.trim_end() == answer {
             return peer;
         }
@@ -299,7 +260,7 @@ fn agencies_that_ask_again_or_died_while_they_waited_leave_a_place_for_the_last(
     insists(&address, "GANADORES|3", "GANADORES|");
     let mut told = 0;
     for mut peer in waiting {
-        let heard = peer.line();
+        let heard = line(&mut peer);
         assert!(heard == "GANADORES|\n" || heard.starts_with("ERROR|superseded|"), "{heard}");
         told += usize::from(heard == "GANADORES|\n");
     }
@@ -315,13 +276,13 @@ fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
     let scratch = Scratch::new();
     let server = scratch.server().arguments(&["--agencies", "1"]).limited("-n 64").start();
     let address = server.address();
-    let mut agency = Peer::of(&address);
+    let mut agency = Peer::at(&address);
     agency.says(&format!("{};FINAPUESTA", bet(1, 1)));
     agency.hears("CONFIRMARAPUESTA|1");
 
-    let mut peers: Vec<Peer> = (0..100).map(|_| Peer::of(&address)).collect();
+    let mut peers: Vec<Peer> = (0..100).map(|_| Peer::at(&address)).collect();
     // Who came last is told nothing, and sees it.
-    assert_eq!(peers.last_mut().map(Peer::line), Some(String::new()));
+    assert_eq!(peers.last_mut().map(line), Some(String::new()));
     agency.says("GANADORES|1");
     agency.hears("GANADORES|");
     assert!(scratch.read_if_there("sorteo.toml").is_some());
@@ -329,9 +290,9 @@ fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
     drop(peers);
     let start = Instant::now();
     loop {
-        let mut later = Peer::of(&address);
+        let mut later = Peer::at(&address);
         let _no_place_yet = later.tries(b"ECO|a\n");
-        if later.line() == "ECO|a\n" {
+        if line(&mut later) == "ECO|a\n" {
             break;
         }
         assert!(start.elapsed() < WITHIN, "nobody is accepted any more");
@@ -345,8 +306,8 @@ fn deaf_peers_that_take_all_file_descriptors_do_not_keep_the_server_from_stoppin
     let scratch = Scratch::new();
     let server = scratch.server().limited("-n 64").start();
     let address = server.address();
-    let peers: Vec<Peer> = (0..80).map(|_| Peer::of(&address)).collect();
-    for peer in &peers {
+    let mut peers: Vec<Peer> = (0..80).map(|_| Peer::at(&address)).collect();
+    for peer in &mut peers {
         peer.stream().set_nonblocking(true).expect("a socket can be asked");
         while peer.tries(&[b'\n'; 4096]) {}
     }
@@ -363,13 +324,13 @@ fn one_message_with_a_thousand_long_answers_does_not_fill_the_memory() {
     let address = server.address();
     let message = vec!["ESTADO"; 1_000].join(";");
     // Nobody reads: what is answered is either on its way or in the memory.
-    let deaf: Vec<Peer> = (0..4).map(|_| Peer::of(&address)).collect();
-    deaf.iter().for_each(|peer| peer.says(&message));
-    let mut reader = Peer::of(&address);
+    let mut deaf: Vec<Peer> = (0..4).map(|_| Peer::at(&address)).collect();
+    deaf.iter_mut().for_each(|peer| peer.says(&message));
+    let mut reader = Peer::at(&address);
     reader.says(&message);
-    let one = reader.line();
+    let one = line(&mut reader);
     assert!(one.starts_with("ESTADO|"), "{one:.40}");
-    let mut rest = (1..1_000).map(|_| reader.line());
+    let mut rest = (1..1_000).map(|_| line(&mut reader));
     assert!(rest.all(|line| line == one), "every command is answered alike");
     let peak = peak_kib(&server);
     assert!(peak < 64 << 10, "five messages have cost {peak} KiB");
@@ -383,10 +344,10 @@ fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
     let address = server.address();
     let mut confirmed = 0;
     loop {
-        let mut agency = Peer::of(&address);
+        let mut agency = Peer::at(&address);
         let bets: Vec<String> = (0..50).map(|place| bet(1, confirmed + place)).collect();
         agency.says(&format!("{};FINAPUESTA", bets.join(";")));
-        let answer = agency.line();
+        let answer = line(&mut agency);
         if answer != "CONFIRMARAPUESTA|50\n" {
             assert!(answer.starts_with("ERROR|storage_failed|"), "{answer:?}");
             break;
@@ -396,10 +357,10 @@ fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
     }
     // What is left of the room is for a smaller batch, and for the draw.
     assert_eq!(scratch.read("bets.csv").lines().count(), confirmed);
-    let mut agency = Peer::of(&address);
+    let mut agency = Peer::at(&address);
     agency.says("REANUDAR|1;GANADORES|1");
-    assert!(agency.line().starts_with(&format!("REANUDAR|{confirmed}|")));
-    assert!(agency.line().starts_with("GANADORES|"));
+    assert!(line(&mut agency).starts_with(&format!("REANUDAR|{confirmed}|")));
+    assert!(line(&mut agency).starts_with("GANADORES|"));
     server.stops_on("TERM");
 }
 
@@ -411,7 +372,7 @@ fn where_bets_csv_is_removed_or_replaced_nothing_more_is_confirmed() {
         scratch.write("agencies/agency-1.csv", csv(&file, Ends::Lf));
         let start = || scratch.server().arguments(&["--agencies", "1"]).start();
         let server = start();
-        let mut agency = Peer::of(&server.address());
+        let mut agency = Peer::at(server.address());
         agency.says(&format!("{};FINAPUESTA", bet(1, 1)));
         agency.hears("CONFIRMARAPUESTA|1");
 
@@ -422,9 +383,7 @@ fn where_bets_csv_is_removed_or_replaced_nothing_more_is_confirmed() {
             std::fs::remove_file(scratch.path("bets.csv")).expect("a file");
         }
         agency.says(&format!("{};FINAPUESTA", bet(1, 2)));
-        let mut answer = Vec::new();
-        // However the connection ends is fine.
-        let _ended = agency.0.read_to_end(&mut answer);
+        let answer = agency.rest();
         assert_eq!(String::from_utf8_lossy(&answer), "", "it was told that it is stored");
         let ended = server.ends();
         ended.exits(1).says("bets.csv was removed or replaced");

@@ -8,8 +8,8 @@
 //! `LOTERIA_SOAK_SECONDS` says how long the long one is, 120 where nothing else is said.
 
 use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
+use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, lasting_address, show};
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -79,11 +79,11 @@ fn nine_hundred_agencies_that_wait_do_not_keep_the_server_from_stopping() {
     let server = scratch.server().arguments(&["--agencies", "2000"]);
     let server = server.variable("SERVER_MAX_CONNECTIONS", "5000").limited("-n 16384").start();
     let address = server.address();
-    let waiting: Vec<TcpStream> = (1..=900)
+    let waiting: Vec<Peer> = (1..=900)
         .map(|agency| {
-            let stream = TcpStream::connect(&address).expect("the server accepts");
-            (&stream).write_all(format!("GANADORES|{agency}\n").as_bytes()).expect("it is read");
-            stream
+            let mut peer = Peer::at(&address);
+            peer.says(&format!("GANADORES|{agency}"));
+            peer
         })
         .collect();
     while status(&server, "Threads") < 900 {
@@ -100,8 +100,7 @@ fn nine_hundred_agencies_that_wait_do_not_keep_the_server_from_stopping() {
 fn come_and_go(address: &str, agency: usize, start: Instant, time: Duration, visits: &AtomicU64) {
     let mut place = 0;
     while start.elapsed() < time {
-        let stream = TcpStream::connect(address).expect("the server accepts");
-        let mut replies = BufReader::new(&stream);
+        let mut peer = Peer::at(address);
         let mut batch = String::new();
         for _ in 0..20 {
             batch.push_str(&format!(
@@ -111,12 +110,9 @@ fn come_and_go(address: &str, agency: usize, start: Instant, time: Duration, vis
             ));
             place += 1;
         }
-        let messages = format!("REANUDAR|{agency}\n{batch}FINAPUESTA\nESTADO\nX\n");
-        (&stream).write_all(messages.as_bytes()).expect("it is read");
-        for expected in ["REANUDAR|", "CONFIRMARAPUESTA|20\n", "ESTADO|", "ERROR|"] {
-            let mut line = String::new();
-            replies.read_line(&mut line).expect("it is answered");
-            assert!(line.starts_with(expected), "{line:?} and not {expected:?}");
+        peer.says(&format!("REANUDAR|{agency}\n{batch}FINAPUESTA\nESTADO\nX"));
+        for expected in ["REANUDAR|", "CONFIRMARAPUESTA|20", "ESTADO|", "ERROR|"] {
+            peer.hears_a_line_of(expected);
         }
         visits.fetch_add(1, Ordering::Relaxed);
     }

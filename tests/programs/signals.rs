@@ -4,8 +4,9 @@
 
 use crate::fake_server::{FakeServer, Office, locked};
 use crate::sample::{Ends, bets, csv, five_agencies, stored};
-use crate::support::program::{Ended, Program, Scratch, WITHIN, lasting_address};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use crate::support::peer::Peer;
+use crate::support::program::{Ended, Program, Scratch, lasting_address};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,29 +14,6 @@ use std::time::Duration;
 
 const SIGNALS: [&str; 2] = ["TERM", "INT"];
 const ACCEPTED: &str = "action: accept_connections | result: success";
-
-fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the server listens");
-    stream.set_read_timeout(Some(WITHIN)).expect("a time above zero");
-    stream
-}
-
-fn say(mut stream: &TcpStream, text: &str) {
-    stream.write_all(text.as_bytes()).expect("the server reads");
-}
-
-fn hear(stream: &TcpStream) -> String {
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).expect("the server answers");
-    line
-}
-
-/// All that still comes until the connection ends, however it ends.
-fn rest(mut stream: &TcpStream) -> String {
-    let mut rest = Vec::new();
-    let _reset = stream.read_to_end(&mut rest);
-    String::from_utf8_lossy(&rest).into_owned()
-}
 
 mod of_the_server {
     use super::*;
@@ -70,23 +48,24 @@ mod of_the_server {
             let scratch = Scratch::new();
             let server = scratch.server().start();
             let address = server.address();
-            let mut peers: Vec<TcpStream> = (0..8).map(|_| connect(&address)).collect();
-            say(&peers[1], "APUESTA|1|");
-            say(&peers[2], "ECO|here;GANADORES|2\n");
-            assert_eq!(hear(&peers[2]), "ECO|here\n");
-            say(&peers[3], "APUESTA|3|Ana|Gómez|30000001|2000-02-29|75;FINAPUESTA\n");
-            assert_eq!(hear(&peers[3]), "CONFIRMARAPUESTA|1\n");
-            say(&peers[4], "nonsense\n");
-            assert!(hear(&peers[4]).starts_with("ERROR|unknown_command|"));
+            let mut peers: Vec<Peer> = (0..8).map(|_| Peer::at(&address)).collect();
+            peers[1].sends(b"APUESTA|1|");
+            peers[2].says("ECO|here;GANADORES|2");
+            peers[2].hears("ECO|here");
+            peers[3].says("APUESTA|3|Ana|Gómez|30000001|2000-02-29|75;FINAPUESTA");
+            peers[3].hears("CONFIRMARAPUESTA|1");
+            peers[4].says("nonsense");
+            peers[4].hears_a_line_of("ERROR|unknown_command|");
             // One does not read, so that the server is stuck in its answers.
-            let (deaf, echo) = (&peers[5], format!("ECO|{}\n", "x".repeat(8000)));
-            deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a time above zero");
-            while { deaf }.write_all(echo.as_bytes()).is_ok() {}
+            let echo = format!("ECO|{}\n", "x".repeat(8000)).into_bytes();
+            let bound = peers[5].stream().set_write_timeout(Some(Duration::from_millis(100)));
+            bound.expect("a time above zero");
+            while peers[5].tries(&echo) {}
             drop(peers.pop());
             server.logs("action: close_thread | result: success | thread: session-8");
             stop(server, signal, &address).never_says("action: sorteo");
-            for waiting in &peers[..5] {
-                assert!(rest(waiting).starts_with("ERROR|stopping|"), "they are told");
+            for told in &mut peers[..5] {
+                told.hears_a_line_of("ERROR|stopping|");
             }
             assert_eq!(scratch.names(), ["bets.csv"]);
         }
@@ -140,7 +119,7 @@ mod of_the_server {
         let scratch = Scratch::new();
         let server = scratch.server().start();
         let address = server.address();
-        let silent = connect(&address);
+        let silent = Peer::at(&address);
         server.logs(ACCEPTED);
         // It is in no hurry to leave: the peer does not.
         server.signal("INT");

@@ -6,13 +6,14 @@
 
 use crate::sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agencies};
 use crate::support::certificates::Certificates;
+use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, Start, WITHIN};
 use loteria::connection::{Acceptor, Connector, Stream};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::fs::Permissions;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -55,7 +56,7 @@ impl Office {
     }
 
     /// Talks with the server as `shows`.
-    fn talk(&self, shows: &str, conversation: impl FnOnce(&mut Peer<'_>)) {
+    fn talk(&self, shows: &str, conversation: impl FnOnce(&mut Peer<Stream<'_>>)) {
         talk(&self.address, &self.connector(shows), conversation);
     }
 
@@ -71,46 +72,19 @@ fn socket(address: &str) -> TcpStream {
     socket
 }
 
-fn talk(address: &str, connector: &Connector, conversation: impl FnOnce(&mut Peer<'_>)) {
+fn talk(address: &str, connector: &Connector, conversation: impl FnOnce(&mut Peer<Stream<'_>>)) {
     let socket = socket(address);
     let stream = Stream::connect(&socket, connector, WITHIN).expect("a handshake");
-    conversation(&mut Peer { stream: BufReader::new(stream) });
+    conversation(&mut Peer::over(stream));
 }
 
-/// One connection in TLS.
-struct Peer<'s> {
-    stream: BufReader<Stream<'s>>,
-}
-
-impl Peer<'_> {
-    fn tries(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().within(WITHIN).write_all(bytes)
-    }
-
-    fn says(&mut self, message: &str) {
-        let bytes = format!("{message}\n");
-        self.tries(bytes.as_bytes()).expect("it can be sent");
-    }
-
-    #[track_caller]
-    fn hears(&mut self, expected: &str) {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).expect("an answer");
-        assert_eq!(line, format!("{expected}\n"));
-    }
-
-    /// What the connection ends with.
-    fn rest(&mut self) -> io::Result<String> {
-        let mut rest = String::new();
-        self.stream.read_to_string(&mut rest).map(|_| rest)
-    }
-
+impl Peer<Stream<'_>> {
     /// The server does not believe who this is: nothing is heard but TLS's own word for it.
     #[track_caller]
     fn is_refused(&mut self, alert: &str) {
         // It may be refused before this is sent.
         let _refused = self.tries(format!("{BET}\n").as_bytes());
-        let error = self.rest().expect_err("a refusal");
+        let error = self.rest_or_error().expect_err("a refusal");
         assert!(loteria::connection::is_distrust(&error), "{error}");
         assert!(error.to_string().ends_with(&format!("alert {alert}")), "{error}");
     }
@@ -220,9 +194,7 @@ fn no_name_but_its_own_is_an_agency_s() {
     office.talk("agency-3", |peer| {
         for command in [BET, "REANUDAR|3", "GANADORES|3"] {
             peer.says(command);
-            let mut line = String::new();
-            peer.stream.read_line(&mut line).expect("an answer");
-            assert!(line.starts_with("ERROR|wrong_agency|"), "{line}");
+            peer.hears_a_line_of("ERROR|wrong_agency|");
         }
     });
     office.server.logs("action: handshake | result: success | ip: 127.0.0.1 | agencies: none");
@@ -357,7 +329,7 @@ fn a_certificate_out_of_date_or_of_another_kind_is_refused() {
         talk(&office.address, &office.connector("agency-3"), |peer| {
             // It ends in either way.
             let _ended = peer.tries(b"ECO|a\n");
-            let _ended = peer.stream.read_line(&mut String::new());
+            let _ended = peer.rest_of_a_line();
         });
     });
     office.talk("agency-3", |peer| peer.is_refused("CertificateExpired"));
@@ -484,7 +456,7 @@ fn those_past_the_bound_hear_so_in_tls() {
         office.talk("agency-2", |second| {
             let too_many = "1 connections are open, which is all there may be";
             second.hears(&format!("ERROR|too_many_connections|{too_many}"));
-            assert_eq!(second.rest().expect("an end that is said"), "");
+            second.hears_the_end();
         });
         let mut silent = office.socket();
         assert_eq!(silent.read(&mut [0]).expect("the end"), 0);
@@ -504,10 +476,10 @@ fn an_end_that_is_said_is_told_from_one_that_is_not() {
         // It says no more, and goes on listening.
         peer.says(&BET.replace("|3|", "|1|"));
         peer.says("GANADORES|1");
-        peer.stream.get_mut().end();
+        peer.stream_mut().end();
         peer.hears("CONFIRMARAPUESTA|1");
         peer.hears("GANADORES|30904465");
-        assert_eq!(peer.rest().expect("an end that is said"), "");
+        peer.hears_the_end();
     });
     office.server.logs_times(closed, 1);
     office.talk("agency-1", |peer| {
@@ -531,7 +503,7 @@ fn a_stop_is_heard_in_tls_and_ends_handshakes() {
         peer.hears("ECO|a");
         server.signal("TERM");
         peer.hears("ERROR|stopping|the server is stopping");
-        assert_eq!(peer.rest().expect("an end that is said"), "");
+        peer.hears_the_end();
     });
     let ended = office.server.ends();
     ended.succeeds();
@@ -572,9 +544,7 @@ fn who_has_sent_much_and_waits_for_the_draw_costs_little() {
         let waits = |agency: usize| format!("{agency},{},ESPERA", BETS * BATCHES);
         loop {
             asking.says("ESTADO");
-            let mut status = String::new();
-            asking.stream.read_line(&mut status).expect("an answer");
-            if status.contains(&waits(AGENCIES)) {
+            if asking.hears_a_line().contains(&waits(AGENCIES)) {
                 break;
             }
         }

@@ -5,10 +5,9 @@
 //! variables that `psql` knows (`PGHOST`, …), and is skipped where `PGHOST` is not set.
 
 use crate::pages::{Block, blocks, page, skipped, tool};
+use crate::support::peer::Peer;
 use crate::support::program::{Start, lasting_address, run};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -121,26 +120,19 @@ fn store(lines: &str, agencies: u32, directory: &Path) {
     for row in rows.records() {
         let row = row.expect("the sample is CSV");
         let bet: Vec<&str> = row.iter().collect();
-        let mut agency = BufReader::new(TcpStream::connect(&address).expect("the server accepts"));
-        let message = format!("APUESTA|{};FINAPUESTA\n", bet.join("|"));
-        agency.get_mut().write_all(message.as_bytes()).expect("the server listens");
-        let mut answer = String::new();
-        agency.read_line(&mut answer).expect("the server answers");
-        assert_eq!(answer, "CONFIRMARAPUESTA|1\n");
+        let mut agency = Peer::at(&address);
+        agency.says(&format!("APUESTA|{};FINAPUESTA", bet.join("|")));
+        agency.hears("CONFIRMARAPUESTA|1");
     }
-    let asking: Vec<TcpStream> = (1..=agencies)
+    let mut asking: Vec<Peer> = (1..=agencies)
         .map(|agency| {
-            let mut connection = TcpStream::connect(&address).expect("the server accepts");
-            let message = format!("GANADORES|{agency}\n");
-            connection.write_all(message.as_bytes()).expect("the server listens");
-            connection
+            let mut peer = Peer::at(&address);
+            peer.says(&format!("GANADORES|{agency}"));
+            peer
         })
         .collect();
-    for connection in asking {
-        let mut winners = String::new();
-        BufReader::new(connection).read_line(&mut winners).expect("the server answers");
-        assert!(winners.starts_with("GANADORES|"), "{winners}");
-    }
+    asking.iter_mut().for_each(|peer| peer.hears_a_line_of("GANADORES|"));
+    drop(asking);
     server.ends().exits(0);
     let stored = fs::read_to_string(directory.join("bets.csv")).expect("bets.csv can be read");
     assert_eq!(stored, lines, "the sample of {PAGE} is not what a server writes");

@@ -7,12 +7,11 @@
 //! lines that they print, of which a `…` stands for anything.
 
 use crate::pages::{Block, blocks, page, prose, root, skipped, tool};
+use crate::support::peer::Peer;
 use crate::support::program::{Ended, Program, Start, lasting_address, run};
 use loteria::config::{self, Fallback, SETTINGS, Sources};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -383,16 +382,12 @@ fn the_protocol_in_ten_lines_is_how_it_goes() {
     let block = all.iter().find(|block| block.text.starts_with("> ")).expect("the ten lines");
     let mut reader = Reader::new();
     reader.starts_a_server("AGENCIES=1 cargo run --release --bin server");
-    let stream = TcpStream::connect(&reader.address).expect("the server accepts");
-    let mut replies = BufReader::new(stream);
+    let mut agency = Peer::at(&reader.address);
     for line in block.text.lines() {
         if let Some(message) = line.strip_prefix("> ") {
-            let message = format!("{message}\n");
-            replies.get_mut().write_all(message.as_bytes()).expect("the server listens");
+            agency.says(message);
         } else if line != "< ERROR|code|detail" {
-            let mut heard = String::new();
-            replies.read_line(&mut heard).expect("the server answers");
-            assert_eq!(Some(heard.trim_end()), line.strip_prefix("< "), "{ENGLISH}");
+            agency.hears(line.strip_prefix("< ").expect("a message or a reply"));
         }
     }
     reader.stops_the_server();

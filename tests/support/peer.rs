@@ -9,8 +9,8 @@ use loteria::ledger::{self, Ledger, OpenError};
 use loteria::protocol::ErrorCode;
 use loteria::server;
 use loteria::stop::{Stop, Stopper};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -134,11 +134,7 @@ impl Office {
     /// A new connection.
     pub(crate) fn agency(&self) -> Agency {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let stream = TcpStream::connect(self.address).expect("the server accepts");
-        stream.set_nodelay(true).expect("no delay");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a bound for reads");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a bound for writes");
-        Agency { number, replies: BufReader::new(stream), transcript: self.transcript.clone() }
+        Peer { number, transcript: self.transcript.clone(), ..Peer::at(self.address) }
     }
 
     /// What stands in `bets.csv`.
@@ -289,15 +285,23 @@ fn serve(
     served.map_err(|error| error.to_string()).and(closed.map_err(|error| error.to_string()))
 }
 
-/// One connection to the office, usually an agency's.
+/// One connection to a server, plain unless it was made otherwise.
 #[derive(Debug)]
-pub(crate) struct Agency {
+pub(crate) struct Peer<S = TcpStream> {
     number: u32,
-    replies: BufReader<TcpStream>,
+    replies: BufReader<S>,
     transcript: Transcript,
 }
 
-impl Agency {
+/// A peer that speaks for an agency.
+pub(crate) type Agency = Peer;
+
+impl<S: Read + Write> Peer<S> {
+    /// Talks over `stream`, which has bounds for reads and writes.
+    pub(crate) fn over(stream: S) -> Peer<S> {
+        Peer { number: 1, replies: BufReader::new(stream), transcript: Transcript::default() }
+    }
+
     /// Sends a message.
     #[track_caller]
     pub(crate) fn says(&mut self, message: &str) {
@@ -308,9 +312,15 @@ impl Agency {
     #[track_caller]
     pub(crate) fn sends(&mut self, bytes: &[u8]) {
         self.note('>', &shown(bytes));
-        if let Err(error) = self.stream().write_all(bytes) {
+        if let Err(error) = self.replies.get_mut().write_all(bytes) {
             self.fail(format_args!("connection {} cannot send: {error}", self.number));
         }
+    }
+
+    /// Sends bytes that the other side may not want any more. Returns whether it took them.
+    pub(crate) fn tries(&mut self, bytes: &[u8]) -> bool {
+        self.note('>', &shown(bytes));
+        self.replies.get_mut().write_all(bytes).is_ok()
     }
 
     /// Hears this line.
@@ -382,12 +392,42 @@ impl Agency {
         line
     }
 
+    /// What is still said until the connection ends well, or the error that it ends with.
+    pub(crate) fn rest_or_error(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        self.replies.read_to_end(&mut rest).map(|_| rest)
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        self.replies.get_mut()
+    }
+
     /// What is still said until the connection ends, in whatever way.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         // However it ends is fine here.
         let _ended = self.replies.read_to_end(&mut rest);
         rest
+    }
+
+    fn note(&self, direction: char, what: &str) {
+        self.transcript.note(format!("{}{direction} {what}", self.number));
+    }
+
+    #[track_caller]
+    pub(crate) fn fail(&self, what: impl std::fmt::Display) -> ! {
+        self.transcript.fail(what)
+    }
+}
+
+impl Peer {
+    /// A new connection to the server at `address`.
+    pub(crate) fn at(address: impl ToSocketAddrs) -> Peer {
+        let stream = TcpStream::connect(address).expect("the server accepts");
+        stream.set_nodelay(true).expect("no delay");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a bound for reads");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a bound for writes");
+        Peer::over(stream)
     }
 
     /// Says that it has nothing more to say, and goes on listening.
@@ -421,13 +461,9 @@ impl Agency {
         self.stream().try_clone().expect("a second handle of a socket")
     }
 
-    fn note(&self, direction: char, what: &str) {
-        self.transcript.note(format!("{}{direction} {what}", self.number));
-    }
-
-    #[track_caller]
-    pub(crate) fn fail(&self, what: impl std::fmt::Display) -> ! {
-        self.transcript.fail(what)
+    /// Waits until an answer is there, and leaves without reading it, so that the system resets.
+    pub(crate) fn resets(self) {
+        let _ended = self.stream().peek(&mut [0]);
     }
 }
 
