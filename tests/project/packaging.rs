@@ -156,6 +156,39 @@ fn systemd_takes_the_unit_and_finds_it_little_exposed() {
     }
 }
 
+/// All sources, with literals that go on in the next line in one piece.
+fn sources(directory: &Path) -> String {
+    let mut sources = String::new();
+    for entry in fs::read_dir(directory).expect("a directory of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources += &self::sources(&path);
+        } else {
+            let text = fs::read_to_string(&path).expect("a source in UTF-8");
+            let mut lines = text.split("\\\n");
+            sources += lines.next().expect("a split has a first part");
+            sources.extend(lines.map(str::trim_start));
+        }
+    }
+    sources
+}
+
+#[test]
+fn each_message_that_is_explained_is_one_of_the_programs() {
+    let (operations, sources) = (page("docs/operations.md"), sources(&root().join("src")));
+    let (_, table) = operations.split_once("## Messages and what to do").expect("the section");
+    let (table, _) = table.split_once("\n## ").expect("another section behind it");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let cell = row.replace("\\|", "\u{1}");
+        let cell = cell.split('|').nth(1).expect("a first cell").replace('\u{1}', "|");
+        for message in cell.split('`').skip(1).step_by(2) {
+            assert!(sources.contains(message), "docs/operations.md: no program says {message:?}");
+        }
+    }
+}
+
 #[test]
 fn the_version_is_the_same_wherever_it_is_written() {
     let version = env!("CARGO_PKG_VERSION");
