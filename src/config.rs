@@ -5,7 +5,7 @@
 
 use crate::bet::{Agencies, AgencyId};
 use crate::connection::{Acceptor, Connector, InvalidTls, TlsFiles};
-use crate::text::LogValue;
+use crate::text::{LogValue, if_denied};
 use crate::{client, ledger, server};
 use std::ffi::OsString;
 use std::io;
@@ -63,7 +63,10 @@ impl<'s> Sources<'s> {
             Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
                 File::default()
             }
-            Err(error) => return Err(invalid(file_name, error)),
+            Err(error) => {
+                let reason = format!("{error}{}", if_denied(&error));
+                return Err(invalid(file_name, reason));
+            }
         };
         Ok(Sources { program, flag, variable, file, file_name })
     }

@@ -1,6 +1,8 @@
 //! Text from elsewhere, made fit to stand in a field: of the protocol's errors, of a log line.
 
 use std::fmt::{self, Write};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 
 /// The most characters of a refused value that an error repeats.
 const EXCERPT_CHARS_MAX: usize = 40;
@@ -21,6 +23,18 @@ pub fn excerpt(text: &str) -> String {
         excerpt.push('…');
     }
     excerpt
+}
+
+/// Returns the rest of a message for a file that may not be opened: the user that it must be readable for, by number,
+/// because inside a container nobody knows its name. Empty for any other error.
+pub fn if_denied(error: &io::Error) -> String {
+    // The owner of `/proc/self` is the user of this process.
+    match std::fs::metadata("/proc/self") {
+        Ok(process) if error.kind() == io::ErrorKind::PermissionDenied => {
+            format!("; user {} must be able to read it", process.uid())
+        }
+        _ => String::new(),
+    }
 }
 
 /// A value as a log line can hold it: on one line, and without the bar that ends a value.
@@ -78,12 +92,21 @@ impl fmt::Write for Cleaning<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Listed, LogValue, excerpt};
+    use super::{Listed, LogValue, excerpt, if_denied};
+    use std::io::{Error, ErrorKind};
 
     #[test]
     fn an_excerpt_is_one_short_line() {
         assert_eq!(excerpt("a|b;\n\u{85}ñ"), "a|b;\\u{a}\\u{85}ñ");
         assert_eq!(excerpt(&"x".repeat(41)), format!("{}…", "x".repeat(40)));
+    }
+
+    #[test]
+    fn a_denied_file_is_told_with_the_user_by_number() {
+        let told = if_denied(&Error::from(ErrorKind::PermissionDenied));
+        let user = told.strip_prefix("; user ").and_then(|rest| rest.split(' ').next());
+        assert!(user.is_some_and(|user| user.parse::<u32>().is_ok()), "{told}");
+        assert_eq!(if_denied(&Error::from(ErrorKind::NotFound)), "");
     }
 
     #[test]

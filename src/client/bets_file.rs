@@ -4,7 +4,7 @@ use crate::bet::row::{Fields, InvalidRow};
 use crate::bet::{PlainBet, plain_bet};
 use crate::lines::{LineBuffer, LineTooLong};
 use crate::stop::Stop;
-use crate::text::LogValue;
+use crate::text::{LogValue, if_denied};
 use log::info;
 use std::fs::File;
 use std::io::{self, Seek};
@@ -186,7 +186,7 @@ fn check_line(line: &[u8]) -> Result<(), InvalidRow> {
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("{}: {error}{}", .path.display(), if_missing(.error))]
+    #[error("{}: {error}{}{}", .path.display(), if_missing(.error), if_denied(.error))]
     Io {
         /// The file.
         path: PathBuf,

@@ -458,6 +458,16 @@ server_alone() {
     reset_project
 }
 
+# unreadable: a checkout under umask 077.
+unreadable() {
+    chmod 600 config.toml
+    check "unreadable: up with a config.toml that is its owner's alone" compose up -d server
+    check "unreadable: the server ends with exit code 2" equal "exit code" "$(docker wait server)" 2
+    check "unreadable: and says who must be able to read it" logged server "config.toml: Permission denied (os error 13); user 10001 must be able to read it"
+    check "unreadable: down" compose down
+    chmod 644 config.toml
+}
+
 # ten_agencies: with files and a compose file of their own, as the README has them made.
 ten_agencies() {
     local agency
@@ -643,6 +653,7 @@ read -ra compose <<<"${generations[0]}"
 echo_script
 health
 server_alone
+unreadable
 ten_agencies
 in_tls
 package
