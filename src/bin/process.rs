@@ -1,18 +1,19 @@
 //! What both programs do as processes: the logger, the signals, the exit code.
 
-use indicatif::MultiProgress;
+use crate::stderr::{Stderr, StderrThread};
 use log::{Level, error, info, log_enabled, warn};
 use loteria::config::{self, InvalidConfig, Program, Sources};
 use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::thread::{Builder, JoinHandle};
 
 /// Something that was asked for cannot be done as it was asked.
@@ -20,6 +21,25 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_FAILURE: u8 = 1;
 /// What is logged where the settings cannot say it.
 const DEFAULT_FILTER: &str = "info";
+/// Beginnings of records that come again and again, which a short log leaves out. The one of a server that
+/// begins to accept is there once.
+const REPEATED: &[&str] = &[
+    "action: accept_connections | result: success",
+    "action: accept_connections | result: in_progress",
+    "action: handshake | result: success",
+    "action: apuesta_recibida | result: success",
+    "action: apuesta_enviada | result: success | cantidad",
+    "action: resume |",
+    "action: wait_for_draw |",
+    "action: consulta_ganadores |",
+    "action: close_",
+    "action: conversation | result: fail | error: stopping",
+    "action: exit | result: success",
+];
+const BEGINS_TO_ACCEPT: &str = "action: accept_connections | result: in_progress";
+
+/// Whether the log leaves out what is repeated.
+static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
 /// Why a program ends other than well.
 #[derive(Debug)]
@@ -43,8 +63,8 @@ impl From<InvalidConfig> for Failure {
     }
 }
 
-/// Logs how a program ended, and what its exit code is.
-pub(crate) fn exit(outcome: Result<(), Failure>) -> ExitCode {
+/// Logs how a program ended, and returns its exit code.
+fn exit(outcome: Result<(), Failure>, stderr: &Stderr) -> ExitCode {
     match outcome {
         Ok(()) => {
             info!("action: exit | result: success");
@@ -57,8 +77,8 @@ pub(crate) fn exit(outcome: Result<(), Failure>) -> ExitCode {
         Err(Failure::Usage(error)) => {
             error!("action: config | result: fail | error: {}", LogValue(&error));
             if !log_enabled!(Level::Error) {
-                // Who logs nothing, maybe by this very mistake, is told all the same.
-                let _closed = writeln!(io::stderr(), "error: {error}");
+                // Logging may be off, perhaps because of this very error.
+                stderr.say(format!("error: {error}\n").as_bytes());
             }
             ExitCode::from(EXIT_USAGE)
         }
@@ -70,17 +90,24 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// Logs to `target` from here on, as the settings say unless there is another filter, or what is wrong with
-/// the settings.
+/// Logs from here on, as the settings say unless there is another filter, or what is wrong with the settings.
 pub(crate) fn start_logger<'s>(
     sources: Result<Sources<'s>, InvalidConfig>,
     other_filter: Option<&str>,
-    target: env_logger::Target,
+    stderr: &Stderr,
 ) -> Result<Sources<'s>, InvalidConfig> {
     let read = sources.and_then(|sources| Ok((sources.log_filter()?, sources)));
+    let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
+    let is_short = stderr.is_terminal() && !is_asked_for && other_filter.is_none();
+    IS_SHORT.store(is_short, Ordering::Relaxed);
     let filter = read.as_ref().map_or(DEFAULT_FILTER, |(log, _)| &log.filter);
-    log_to(target, other_filter.unwrap_or(filter));
+    log_to(stderr.clone(), other_filter.unwrap_or(filter));
     read.map(|(_, sources)| sources)
+}
+
+/// Returns whether the log leaves out what is repeated: on a terminal, if nobody asked for a level.
+pub(crate) fn is_log_short() -> bool {
+    IS_SHORT.load(Ordering::Relaxed)
 }
 
 /// Warns of variables that look like settings and are none.
@@ -95,66 +122,114 @@ pub(crate) fn warn_of_misspelled(program: Program) {
     }
 }
 
-fn log_to(target: env_logger::Target, filter: &str) {
+fn log_to(stderr: Stderr, filter: &str) {
+    let accepts = Once::new();
     env_logger::Builder::new()
         .parse_filters(filter)
-        .target(target)
-        .format(|out, record| {
+        .target(env_logger::Target::Pipe(Box::new(stderr)))
+        .format(move |out, record| {
             let time = out.timestamp_millis();
             let level = record.level();
             // What happened together is one record of several lines, written with one write.
             let lines = record.args().to_string();
+            if level >= Level::Info && is_log_short() && is_repeated(&lines, &accepts) {
+                return Ok(());
+            }
             lines.lines().try_for_each(|line| writeln!(out, "{time} {level} {line}"))
         })
         .init();
 }
 
-/// Writes to stderr above bars and other lines that stay.
-pub(crate) struct AboveBars(pub(crate) MultiProgress);
-
-impl Write for AboveBars {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(bytes)).map(|()| bytes.len())
+/// Returns whether a short log leaves the record out.
+fn is_repeated(record: &str, accepts: &Once) -> bool {
+    let mut is_first = false;
+    if record.starts_with(BEGINS_TO_ACCEPT) {
+        accepts.call_once(|| is_first = true);
     }
+    !is_first && REPEATED.iter().any(|begin| record.starts_with(begin))
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+/// What a program is to do, and what it does at SIGHUP.
+pub(crate) struct Configured<C> {
+    pub(crate) task: C,
+    pub(crate) at_hangup: Box<dyn Fn() + Send>,
+}
+
+impl<C> Configured<C> {
+    /// Returns a program that does nothing at SIGHUP.
+    pub(crate) fn new(task: C) -> Configured<C> {
+        Configured { task, at_hangup: Box::new(|| {}) }
     }
 }
 
-/// Waits for SIGTERM and SIGINT.
-pub(crate) struct SignalWatch {
+/// Says that the system gives no thread for stderr, and returns the exit code.
+pub(crate) fn no_thread(error: &io::Error) -> ExitCode {
+    // If stderr is closed, nobody listens.
+    let _closed = writeln!(io::stderr(), "error: no thread: {error}");
+    ExitCode::from(EXIT_FAILURE)
+}
+
+/// Does `configure`, which starts the logger, and then `work`, with a stop that comes with SIGTERM or SIGINT.
+/// The server hears SIGHUP too; a client ends with its terminal, as programs do that are told nothing else. A signal from the first moment on is kept until it can be logged.
+pub(crate) fn run<C>(
+    stderr: StderrThread,
+    program: Program,
+    configure: impl FnOnce() -> Result<Configured<C>, Failure>,
+    work: impl FnOnce(C, &Stop) -> Result<(), Failure>,
+) -> ExitCode {
+    let outcome = run_watched(&stderr.handle(), program, configure, work);
+    let code = exit(outcome, &stderr.handle());
+    stderr.close();
+    code
+}
+
+fn run_watched<C>(
+    stderr: &Stderr,
+    program: Program,
+    configure: impl FnOnce() -> Result<Configured<C>, Failure>,
+    work: impl FnOnce(C, &Stop) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    // A file that must not grow any more is an error of the write, as a full disk is.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Failure::failed)?;
+    let hangup = (program == Program::Server).then_some(SIGHUP);
+    let signals = [SIGTERM, SIGINT].into_iter().chain(hangup);
+    let signals = Signals::new(signals).map_err(Failure::failed)?;
+    let Configured { task, at_hangup } = configure()?;
+    let (watch, stop) =
+        SignalWatch::start(signals, stderr.clone(), at_hangup).map_err(Failure::failed)?;
+    let outcome = work(task, &stop);
+    watch.close();
+    outcome
+}
+
+/// The thread that waits for signals.
+struct SignalWatch {
     handle: signal_hook::iterator::Handle,
     thread: JoinHandle<()>,
 }
 
 impl SignalWatch {
-    /// Does `configure`, which starts the logger, and then `work`, with a receiver that is closed by the
-    /// first signal. A signal from the first moment on is kept until it can be logged.
-    pub(crate) fn around<C>(
-        configure: impl FnOnce() -> Result<C, Failure>,
-        work: impl FnOnce(C, &Stop) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        // A file that must not grow any more is an error of the write, as a full disk is.
-        signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Failure::failed)?;
-        let signals = Signals::new([SIGTERM, SIGINT]).map_err(Failure::failed)?;
-        let configured = configure()?;
-        let (watch, stop) = SignalWatch::start(signals).map_err(Failure::failed)?;
-        let outcome = work(configured, &stop);
-        watch.close();
-        outcome
-    }
-
-    /// Starts to watch; the receiver is closed by the first signal.
-    fn start(mut signals: Signals) -> io::Result<(SignalWatch, Stop)> {
+    /// Starts to watch. The stop comes with the first signal but SIGHUP.
+    fn start(
+        mut signals: Signals,
+        stderr: Stderr,
+        at_hangup: Box<dyn Fn() + Send>,
+    ) -> io::Result<(SignalWatch, Stop)> {
         let handle = signals.handle();
         let (stopper, stop) = Stopper::new();
         let thread = Builder::new().name("signals".into()).spawn(move || {
             let mut stopper = Some(stopper);
             for signal in signals.forever() {
+                if signal != SIGHUP {
+                    stderr.stop_waiting();
+                }
                 let name = signal_name(signal).unwrap_or("unknown");
                 info!("action: receive_signal | result: success | signal: {name}");
-                stopper = None;
+                if signal == SIGHUP {
+                    at_hangup();
+                } else {
+                    stopper = None;
+                }
             }
             drop(stopper);
         })?;

@@ -14,6 +14,7 @@ mod lottery;
 mod sample;
 mod settings;
 mod signals;
+mod stderr;
 mod storms;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,8 @@ mod arguments;
 mod process;
 mod progress;
 mod report;
+#[path = "../stderr.rs"]
+mod stderr;
 mod work;
 
 use arguments::{Arguments, file, switch};
@@ -13,9 +15,10 @@ use log::info;
 use loteria::client;
 use loteria::config::{Program, Sources};
 use loteria::text::LogValue;
-use process::{Failure, SignalWatch};
+use process::{Configured, Failure};
 use progress::Progress;
 use std::process::ExitCode;
+use stderr::{Stderr, StderrThread};
 use work::{Form, Work};
 
 const ABOUT: &str = "\
@@ -51,33 +54,40 @@ fn main() -> ExitCode {
     ];
     let arguments = Arguments::parse(Program::Client, ABOUT, others, EXAMPLES);
     let is_quiet = arguments.is_set("quiet") || arguments.is_set("status");
-    let progress = Progress::new(is_quiet);
-    process::exit(SignalWatch::around(
-        || configure(&arguments, is_quiet, &progress),
+    let thread = match StderrThread::start() {
+        Ok(thread) => thread,
+        Err(error) => return process::no_thread(&error),
+    };
+    let stderr = thread.handle();
+    let progress = Progress::new(stderr.clone(), is_quiet);
+    process::run(
+        thread,
+        Program::Client,
+        || configure(&arguments, is_quiet, &stderr),
         |(settings, work), stop| work::run(&settings, work, &progress, stop),
-    ))
+    )
 }
 
 fn configure(
     arguments: &Arguments,
     is_quiet: bool,
-    progress: &Progress,
-) -> Result<(client::Settings, Work), Failure> {
+    stderr: &Stderr,
+) -> Result<Configured<(client::Settings, Work)>, Failure> {
     let flag = |name: &str| arguments.flag(name);
     let read = Sources::read(Program::Client, arguments.config(), &flag, &process::variable);
     let quiet_filter = (is_quiet && flag("log-level").is_none()).then_some("error");
-    let sources = process::start_logger(read, quiet_filter, progress.log_target())?;
+    let sources = process::start_logger(read, quiet_filter, stderr)?;
     process::warn_of_misspelled(Program::Client);
     let parts = sources.log_parts()?;
     let settings = sources.client()?;
     if arguments.is_set("status") {
         // What is asked for is on stdout; a line of settings before it is of no interest.
         let form = if arguments.is_set("json") { Form::Json } else { Form::Table };
-        return Ok((settings, Work::Status(form)));
+        return Ok(Configured::new((settings, Work::Status(form))));
     }
     let file = arguments.file("file");
     let work = work::bets(sources.agency()?, sources.agencies_dir()?, file)?;
     let file = file.map_or(String::new(), |file| format!(" | file: {}", LogValue(file.display())));
     info!("action: config | result: success{parts}{file}");
-    Ok((settings, work))
+    Ok(Configured::new((settings, work)))
 }

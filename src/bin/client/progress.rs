@@ -1,85 +1,94 @@
 //! What the client shows of its agencies while they work: bars on a terminal, a line every few seconds
-//! elsewhere, nothing where quiet is asked for. The home of the `indicatif` crate.
+//! elsewhere, nothing if quiet is asked for. The home of the `indicatif` crate.
 
-use crate::process::AboveBars;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use crate::stderr::{Stderr, fit};
+use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressDrawTarget};
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::summary::{DrawState, Summary};
+use loteria::text::Listed;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often an agency's progress is logged where there is no terminal.
+/// How often an agency's progress is logged if there is no terminal.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
-/// Numbers and plain characters only: there is no colour that NO_COLOR would have to keep away.
-const BAR: &str = "{prefix} [{bar:30}] {human_pos}/{human_len} {msg}";
-const SENDING: &str = "{prefix} [{bar:30}] {human_pos}/{human_len} {rate} bets/s, {eta} left";
+/// The widest bar, in columns.
+const BAR_WIDTH: usize = 30;
+/// The narrowest bar. A terminal with less room has none.
+const BAR_WIDTH_MIN: usize = 8;
+/// More agencies than this share one line at the end.
+const SUMMARY_LINES_MAX: usize = 20;
+/// How many agencies are named of those that the draw waits for.
+const AGENCIES_NAMED_MAX: usize = 20;
 
-/// How progress is shown.
+/// How progress is shown, and of what.
 pub(crate) struct Progress {
     shown: Shown,
-    agencies: Mutex<BTreeMap<AgencyId, Agency>>,
+    stderr: Stderr,
+    start: Instant,
+    state: Mutex<State>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
-    Bars(MultiProgress),
+    Bars,
     Lines,
     Nothing,
 }
 
+#[derive(Default)]
+struct State {
+    agencies: BTreeMap<AgencyId, Agency>,
+    /// The agencies that the draw waits for, as the server told last.
+    missing: Vec<u32>,
+}
+
 struct Agency {
-    bar: Option<ProgressBar>,
-    waiting: bool,
-    reconnecting: bool,
+    /// How many bets are stored, how many there are, and how fast they were stored lately. It draws nothing.
+    bar: ProgressBar,
+    doing: Doing,
     /// When a line was logged last, or the first might have been.
     last_line: Instant,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Sending,
+    Reconnecting,
+    Waiting,
+    Done { winners: usize },
+}
+
 impl Progress {
-    /// Bars where stderr is a terminal, lines where it is not, nothing where `quiet`.
-    pub(crate) fn new(quiet: bool) -> Progress {
-        let shown = if quiet {
-            Shown::Nothing
-        } else if io::stderr().is_terminal() {
-            Shown::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
-        } else {
-            Shown::Lines
+    /// Shows bars if stderr is a terminal, lines if it is not, nothing if `is_quiet`.
+    pub(crate) fn new(stderr: Stderr, is_quiet: bool) -> Progress {
+        let shown = match (is_quiet, stderr.is_terminal()) {
+            (true, _) => Shown::Nothing,
+            (false, true) => Shown::Bars,
+            (false, false) => Shown::Lines,
         };
-        Progress { shown, agencies: Mutex::default() }
+        Progress { shown, stderr, start: Instant::now(), state: Mutex::default() }
     }
 
-    /// Where log lines go: above the bars, where there are any.
-    pub(crate) fn log_target(&self) -> env_logger::Target {
-        match &self.shown {
-            Shown::Bars(bars) => env_logger::Target::Pipe(Box::new(AboveBars(bars.clone()))),
-            _ => env_logger::Target::Stderr,
-        }
-    }
-
-    /// Whether it is worth asking how many agencies are missing.
+    /// Returns whether it shows bars.
     pub(crate) fn shows_bars(&self) -> bool {
-        matches!(self.shown, Shown::Bars(_))
+        self.shown == Shown::Bars
     }
 
-    /// Whether an agency waits for the draw.
+    /// Returns whether an agency waits for the draw.
     pub(crate) fn anyone_waits(&self) -> bool {
-        self.agencies().values().any(|agency| agency.waiting)
+        self.lock().agencies.values().any(|agency| agency.doing == Doing::Waiting)
     }
 
     /// So many of the agency's bets are stored.
     pub(crate) fn confirmed(&self, id: AgencyId, bets: u64, of: u64) {
-        let mut agencies = self.agencies();
-        let place = agencies.range(..id).count();
-        let agency = agencies.entry(id).or_insert_with(|| self.begin(place, id, bets, of));
-        if let Some(bar) = &agency.bar {
-            if std::mem::take(&mut agency.reconnecting) {
-                bar.set_style(style(SENDING));
-            }
-            bar.set_position(bets);
-        } else if matches!(self.shown, Shown::Lines) && agency.last_line.elapsed() >= LINE_PERIOD {
+        let mut state = self.lock();
+        let agency = state.agency(id, bets, of);
+        agency.doing = Doing::Sending;
+        agency.bar.set_position(bets);
+        if self.shown == Shown::Lines && agency.last_line.elapsed() >= LINE_PERIOD {
             agency.last_line = Instant::now();
             info!(
                 "action: progress | result: in_progress | client_id: {id} | stored: {bets} | of: {of}"
@@ -87,93 +96,263 @@ impl Progress {
         }
     }
 
-    /// An agency that is heard of first; its bar is in this place among the others.
-    fn begin(&self, place: usize, id: AgencyId, bets: u64, of: u64) -> Agency {
-        let bar = match &self.shown {
-            Shown::Bars(bars) => {
-                let bar = bars.insert(place, ProgressBar::new(of).with_style(style(SENDING)));
-                bar.set_prefix(format!("agency {id:>3}"));
-                bar.set_position(bets);
-                // What was stored before is no measure of the rate.
-                bar.reset_eta();
-                Some(bar)
-            }
-            _ => None,
-        };
-        Agency { bar, waiting: false, reconnecting: false, last_line: Instant::now() }
-    }
-
     /// The agency waits for the draw.
     pub(crate) fn waiting(&self, id: AgencyId, of: u64) {
-        let mut agencies = self.agencies();
-        let place = agencies.range(..id).count();
-        let agency = agencies.entry(id).or_insert_with(|| self.begin(place, id, of, of));
-        agency.waiting = true;
-        if let Some(bar) = &agency.bar {
-            bar.set_style(style(BAR));
-            bar.set_position(of);
-            bar.set_message("waiting for the draw");
-        }
+        let mut state = self.lock();
+        let agency = state.agency(id, of, of);
+        agency.bar.set_position(of);
+        agency.doing = Doing::Waiting;
     }
 
     /// The agency's connection is lost.
     pub(crate) fn reconnecting(&self, id: AgencyId) {
-        if let Some(agency) = self.agencies().get_mut(&id) {
-            agency.reconnecting = true;
-            if let Some(bar) = &agency.bar {
-                bar.set_style(style(BAR));
-                bar.set_message("reconnecting");
-            }
-        }
-    }
-
-    /// The server has said how the lottery stands.
-    pub(crate) fn stands(&self, summary: &Summary) {
-        let missing = summary.missing().len();
-        if summary.draw == DrawState::Pending {
-            for agency in self.agencies().values().filter(|agency| agency.waiting) {
-                if let Some(bar) = &agency.bar {
-                    bar.set_message(match missing {
-                        1 => "waiting for the draw, 1 agency is missing".into(),
-                        _ => format!("waiting for the draw, {missing} agencies are missing"),
-                    });
-                }
-            }
+        if let Some(agency) = self.lock().agencies.get_mut(&id) {
+            agency.doing = Doing::Reconnecting;
         }
     }
 
     /// The agency has heard its winners.
     pub(crate) fn finished(&self, id: AgencyId, winners: usize) {
-        if let Some(agency) = self.agencies().get_mut(&id) {
-            agency.waiting = false;
-            if let Some(bar) = &agency.bar {
-                bar.finish_with_message(match winners {
-                    1 => "1 winner".into(),
-                    _ => format!("{winners} winners"),
-                });
+        if let Some(agency) = self.lock().agencies.get_mut(&id) {
+            agency.doing = Doing::Done { winners };
+        }
+    }
+
+    /// The server has told the state of the lottery.
+    pub(crate) fn stands(&self, summary: &Summary) {
+        let pending = summary.draw == DrawState::Pending;
+        self.lock().missing = if pending { summary.missing() } else { Vec::new() };
+    }
+
+    /// Draws the bars as things stand.
+    pub(crate) fn draw(&self) {
+        let (rows, width) = self.stderr.size();
+        let lines = self.lock().lines(rows, width);
+        self.stderr.show(lines);
+    }
+
+    /// Removes the bars.
+    pub(crate) fn clear(&self) {
+        self.stderr.show(Vec::new());
+    }
+
+    /// Prints to stdout, where no bar is in the way.
+    ///
+    /// # Errors
+    ///
+    /// Those of stdout.
+    pub(crate) fn print(&self, text: &str) -> io::Result<()> {
+        self.stderr.print(text)
+    }
+
+    /// Says something on stderr that is no log.
+    pub(crate) fn say(&self, line: &str) {
+        self.stderr.say(format!("{line}\n").as_bytes());
+    }
+
+    /// Returns how many bets are stored, and of how many, of the agencies that have heard so.
+    pub(crate) fn stored(&self) -> (u64, u64) {
+        self.lock().stored()
+    }
+
+    /// Returns what became of a run that ended well: the winners of each agency, and a total.
+    pub(crate) fn summary(&self) -> String {
+        let state = self.lock();
+        let mut text = String::new();
+        let mut all = 0;
+        for (id, agency) in &state.agencies {
+            let Doing::Done { winners } = agency.doing else { continue };
+            all += winners;
+            if state.agencies.len() <= SUMMARY_LINES_MAX {
+                let bets = HumanCount(agency.bar.position());
+                text.push_str(&format!(
+                    "agency {id:>3}: {bets} bets, {}\n",
+                    count_winners(winners)
+                ));
+            }
+        }
+        let (bets, agencies) = (HumanCount(state.stored().0), state.agencies.len());
+        let agencies =
+            if agencies == 1 { "1 agency".into() } else { format!("{agencies} agencies") };
+        let (time, winners) = (self.start.elapsed().as_secs_f64(), count_winners(all));
+        text.push_str(&format!("{bets} bets of {agencies} stored, {winners}, in {time:.1} s"));
+        text
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Returns an agency, which is added if it is heard of first.
+    fn agency(&mut self, id: AgencyId, bets: u64, of: u64) -> &mut Agency {
+        self.agencies.entry(id).or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(of), ProgressDrawTarget::hidden());
+            bar.set_position(bets);
+            // Bets that were stored before are no measure of the rate.
+            bar.reset_eta();
+            Agency { bar, doing: Doing::Sending, last_line: Instant::now() }
+        })
+    }
+
+    fn stored(&self) -> (u64, u64) {
+        let bars = || self.agencies.values().map(|agency| &agency.bar);
+        let of = bars().map(|bar| bar.length().unwrap_or_default()).sum();
+        (bars().map(ProgressBar::position).sum(), of)
+    }
+
+    /// Returns a line for each agency, or for as many as fit with the others in one line.
+    fn lines(&self, rows: usize, width: usize) -> Vec<String> {
+        // The row of the cursor, and one of the log.
+        let rows = rows.saturating_sub(2).max(1);
+        let missing = usize::from(!self.missing.is_empty());
+        let fits = self.agencies.len() + missing <= rows;
+        let count = if fits { rows } else { rows.saturating_sub(1 + missing) };
+        // Agencies that are done make room for the others.
+        let is_listed = |agency: &Agency| fits || !matches!(agency.doing, Doing::Done { .. });
+        let listed = self.agencies.iter().filter(|(_, agency)| is_listed(agency)).take(count);
+        let mut lines: Vec<String> =
+            listed.map(|(id, agency)| agency.line(&format!("agency {id:>3}"), width)).collect();
+        if !fits {
+            lines.push(fit(self.total(lines.len()), width));
+        }
+        if missing > 0 {
+            let agencies = if self.missing.len() == 1 { "agency" } else { "agencies" };
+            let line =
+                |named| format!("the draw waits for {agencies} {}", Listed(&self.missing, named));
+            let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
+            lines.push(fit(line(named.unwrap_or(1)), width));
+        }
+        lines
+    }
+
+    /// Returns the line that all agencies share, of which so many have lines of their own.
+    fn total(&self, listed: usize) -> String {
+        let (bets, of) = self.stored();
+        let count = |wanted: fn(Doing) -> bool| {
+            self.agencies.values().filter(|agency| wanted(agency.doing)).count()
+        };
+        let done = count(|doing| matches!(doing, Doing::Done { .. }));
+        let waiting = count(|doing| doing == Doing::Waiting);
+        let (bets, of) = (HumanCount(bets), HumanCount(of));
+        let all = self.agencies.len();
+        let more = if listed == 0 { String::new() } else { format!("{} more; ", all - listed) };
+        format!("{more}all {all}: {bets}/{of} bets, {waiting} waiting, {done} done")
+    }
+}
+
+impl Agency {
+    fn line(&self, name: &str, width: usize) -> String {
+        let (bets, of) = (self.bar.position(), self.bar.length().unwrap_or_default());
+        let counts = if bets == of {
+            HumanCount(bets).to_string()
+        } else {
+            format!("{}/{}", HumanCount(bets), HumanCount(of))
+        };
+        let state = match self.doing {
+            Doing::Reconnecting => "reconnecting".into(),
+            Doing::Waiting => "waiting for the draw".into(),
+            Doing::Done { winners } => count_winners(winners),
+            Doing::Sending => {
+                let rate = HumanCount(rounded(self.bar.per_sec()));
+                format!("{rate} bets/s, {} left", FormattedDuration(self.bar.eta()))
+            }
+        };
+        // The last column stays empty, for a terminal may wrap there.
+        let room = width.saturating_sub(name.len() + counts.len() + state.len() + 6);
+        let bar = match room.min(BAR_WIDTH) {
+            ..BAR_WIDTH_MIN => String::new(),
+            room => format!("[{}] ", bar(bets, of, room)),
+        };
+        fit(format!("{name} {bar}{counts} {state}"), width)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float becomes the nearest number there is, and a rate is never negative"
+)]
+fn rounded(rate: f64) -> u64 {
+    rate.round() as u64
+}
+
+/// Returns a bar of so many columns.
+fn bar(part: u64, whole: u64, width: usize) -> String {
+    let filled = (width as u64 * part)
+        .checked_div(whole)
+        .map_or(width, |filled| usize::try_from(filled).unwrap_or(width).min(width));
+    let head = if filled < width { ">" } else { "" };
+    format!("{:<width$}", "=".repeat(filled) + head)
+}
+
+fn count_winners(winners: usize) -> String {
+    match winners {
+        1 => "1 winner".into(),
+        _ => format!("{} winners", HumanCount(winners as u64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Doing, State};
+    use loteria::bet::AgencyId;
+
+    fn lottery(agencies: u16) -> State {
+        let mut state = State::default();
+        for id in (1..=agencies).filter_map(AgencyId::new) {
+            state.agency(id, 1_000_000, 2_000_000);
+        }
+        state
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_whatever_its_size() {
+        for agencies in [1, 5, 30] {
+            let mut state = lottery(agencies);
+            let states = [
+                Doing::Sending,
+                Doing::Reconnecting,
+                Doing::Waiting,
+                Doing::Done { winners: 1234 },
+            ];
+            for (agency, doing) in state.agencies.values_mut().zip(states.into_iter().cycle()) {
+                agency.doing = doing;
+            }
+            for missing in [0, 1, 400] {
+                state.missing = (1..=missing).collect();
+                for (rows, width) in [(24, 80), (24, 40), (5, 100), (3, 10), (1, 1)] {
+                    let lines = state.lines(rows, width);
+                    assert!(lines.len() <= rows.max(2), "{rows} rows: {lines:?}");
+                    for line in lines {
+                        assert!(line.chars().count() < width.max(2), "{width} columns: {line}");
+                    }
+                }
             }
         }
     }
 
-    /// Does something with the terminal while no bar is in its way.
-    pub(crate) fn beside<T>(&self, work: impl FnOnce() -> T) -> T {
-        match &self.shown {
-            Shown::Bars(bars) => bars.suspend(work),
-            _ => work(),
-        }
+    #[test]
+    fn a_wide_terminal_has_bars_and_a_narrow_one_says_the_state() {
+        let mut state = lottery(2);
+        state.agency(AgencyId::new(2).expect("an agency"), 0, 0).doing = Doing::Waiting;
+        state.missing = vec![3, 4];
+        let half = format!("[{}>{}]", "=".repeat(15), " ".repeat(14));
+        let wide = state.lines(24, 100);
+        assert!(wide[0].contains(&format!("agency   1 {half} 1,000,000/2,000,000 ")), "{wide:?}");
+        assert_eq!(wide[2], "the draw waits for agencies 3, 4");
+        let narrow = state.lines(24, 40);
+        assert_eq!(narrow[2], "the draw waits for agencies 3, 4");
+        assert!(narrow[1].starts_with("agency   2 1,000,000/2,000,000 waiting"), "{narrow:?}");
     }
 
-    fn agencies(&self) -> MutexGuard<'_, BTreeMap<AgencyId, Agency>> {
-        self.agencies.lock().unwrap_or_else(PoisonError::into_inner)
+    #[test]
+    fn agencies_beyond_the_rows_share_a_line_with_a_total() {
+        let state = lottery(30);
+        let lines = state.lines(12, 80);
+        assert_eq!(lines.len(), 10);
+        let total = "21 more; all 30: 30,000,000/60,000,000 bets, 0 waiting, 0 done";
+        assert_eq!(lines[9], total);
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .expect("the templates are constants that are right")
-        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            // Where it cannot be written, nothing of the bar can.
-            let _unwritten = write!(out, "{:.0}", state.per_sec());
-        })
-        .progress_chars("=> ")
 }

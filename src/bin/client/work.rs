@@ -3,15 +3,18 @@
 use crate::process::{self, Failure};
 use crate::progress::Progress;
 use crate::report;
+use log::info;
 use loteria::bet::{AgencyId, Bet};
 use loteria::client::{self, Error, Observer, SingleBet};
 use loteria::stop::{Stop, Stopper};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{self, Builder};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How often the server is asked for whom the draw waits, where there are bars to say so.
+/// How often the bars are drawn.
+const DRAW_PERIOD: Duration = Duration::from_millis(100);
+/// How often the server is asked for whom the draw waits, if there are bars to say so.
 const ASK_PERIOD: Duration = Duration::from_secs(5);
 /// The variables of a single bet, in the order of its fields.
 const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
@@ -117,10 +120,33 @@ pub(crate) fn run(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<(), Failure> {
+    let sends_files = matches!(work, Work::Agencies(_));
     match work_until(settings, work, progress, stop) {
-        Ok(()) | Err(Error::Stopped) => Ok(()),
-        Err(failed) => Err(Failure::failed(failed)),
+        Ok(()) => {
+            if sends_files && process::is_log_short() {
+                progress.say(&progress.summary());
+            }
+            Ok(())
+        }
+        Err(Error::Stopped) => {
+            if sends_files {
+                log_interrupted(settings, progress);
+            }
+            Ok(())
+        }
+        Err(error) => Err(Failure::failed(error)),
     }
+}
+
+/// Logs how far a run came that a signal ended.
+fn log_interrupted(settings: &client::Settings, progress: &Progress) {
+    let (stored, of) = progress.stored();
+    let next = match (settings.resume, stored < of || of == 0) {
+        (false, _) => return,
+        (true, true) => "run the client again, it goes on after the bets that are stored",
+        (true, false) => "run the client again, it asks for the winners",
+    };
+    info!("action: interrupt | result: success | stored: {stored} | of: {of} | next: {next}");
 }
 
 fn work_until(
@@ -138,10 +164,10 @@ fn work_until(
                     report::json(&summary).map_err(|error| Error::Output(error.into()))?
                 }
             };
-            print(&text).map_err(Error::Output)
+            progress.print(&text).map_err(Error::Output)
         }
-        Work::Agencies(agencies) if progress.shows_bars() && settings.resume => {
-            run_and_ask(agencies, settings, progress, stop)
+        Work::Agencies(agencies) if progress.shows_bars() => {
+            run_with_bars(agencies, settings, progress, stop)
         }
         Work::Agencies(agencies) => client::run(agencies, settings, &Terminal { progress }, stop),
         Work::Bet(agency, fields) => {
@@ -152,8 +178,8 @@ fn work_until(
     }
 }
 
-/// Runs agencies, and asks now and then for whom the draw waits.
-fn run_and_ask(
+/// Runs agencies beside a thread that draws their bars, and asks now and then for whom the draw waits.
+fn run_with_bars(
     agencies: Vec<(AgencyId, PathBuf)>,
     settings: &client::Settings,
     progress: &Progress,
@@ -161,18 +187,25 @@ fn run_and_ask(
 ) -> Result<(), Error> {
     let (working, done) = Stopper::new();
     thread::scope(|scope| {
-        let asking = || {
-            while !done.wait_for(ASK_PERIOD) {
-                // A server that does not know the question is no reason for anything.
-                if progress.anyone_waits()
-                    && let Ok(status) = client::status(settings, &done)
+        let draw = || {
+            let mut last_question = Instant::now();
+            while !done.wait_for(DRAW_PERIOD) {
+                progress.draw();
+                if settings.resume
+                    && progress.anyone_waits()
+                    && last_question.elapsed() >= ASK_PERIOD
                 {
-                    progress.stands(&status);
+                    // A server that does not know the question is no reason for anything.
+                    if let Ok(summary) = client::status(settings, &done) {
+                        progress.stands(&summary);
+                    }
+                    last_question = Instant::now();
                 }
             }
+            progress.clear();
         };
         let thread = Builder::new().name("progress".into());
-        thread.spawn_scoped(scope, asking).map_err(Error::Thread)?;
+        thread.spawn_scoped(scope, draw).map_err(Error::Thread)?;
         let outcome = client::run(agencies, settings, &Terminal { progress }, stop);
         drop(working);
         outcome
@@ -186,8 +219,7 @@ struct Terminal<'p> {
 
 impl Observer for Terminal<'_> {
     fn invalid_line(&self, report: &str) {
-        // Where stderr is closed there is nobody to tell.
-        let _closed = self.progress.beside(|| writeln!(io::stderr(), "{report}"));
+        self.progress.say(report);
     }
 
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64) {
@@ -205,14 +237,8 @@ impl Observer for Terminal<'_> {
     fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
         let lines: String =
             documents.iter().map(|document| format!("{agency},{document}\n")).collect();
-        self.progress.beside(|| print(&lines))?;
+        self.progress.print(&lines)?;
         self.progress.finished(agency, documents.len());
         Ok(())
     }
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }

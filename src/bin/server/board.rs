@@ -1,51 +1,43 @@
-//! How each agency stands, as the server shows it: on a terminal in lines below the log, elsewhere, where it
-//! is asked for, in the log.
+//! How each agency stands, as the server shows it: on a terminal in lines below the log, elsewhere, if it is
+//! asked for, in the log.
 
-use crate::process::AboveBars;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::stderr::{Stderr, fit};
+use indicatif::HumanCount;
 use log::info;
 use loteria::draw::Draw;
 use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::session;
 use loteria::stop::{Stop, Stopper};
-use loteria::summary::{AgencyState, AgencySummary};
-use loteria::text::LogLines;
-use std::io::{self, IsTerminal};
+use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
+use loteria::text::{Listed, LogLines};
+use std::io;
 use std::thread::{self, Builder};
 use std::time::Duration;
 
 /// How often the board is brought up to date.
 const PERIOD: Duration = Duration::from_secs(1);
-/// More agencies than this share one line.
-const LINES_MAX: usize = 20;
+/// More agencies than this share one line of the log.
+const LOG_LINES_MAX: usize = 20;
+/// How many agencies are named of those that the draw waits for.
+const AGENCIES_NAMED_MAX: usize = 20;
 
 /// How it is shown.
 pub(crate) enum Board {
     /// Below the log.
-    Lines(MultiProgress),
-    /// In the log, where something has changed.
+    Lines(Stderr),
+    /// In the log, if something has changed.
     Log,
     /// Not at all.
     Nothing,
 }
 
 impl Board {
-    /// A board where stderr is a terminal or it is `wanted`.
-    pub(crate) fn new(wanted: bool) -> Board {
-        if io::stderr().is_terminal() {
-            Board::Lines(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
-        } else if wanted {
-            Board::Log
-        } else {
-            Board::Nothing
-        }
-    }
-
-    /// Where log lines go.
-    pub(crate) fn log_target(&self) -> env_logger::Target {
-        match self {
-            Board::Lines(bars) => env_logger::Target::Pipe(Box::new(AboveBars(bars.clone()))),
-            _ => env_logger::Target::Stderr,
+    /// Returns a board if stderr is a terminal or it is `wanted`.
+    pub(crate) fn new(stderr: Stderr, wanted: bool) -> Board {
+        match (stderr.is_terminal(), wanted) {
+            (true, _) => Board::Lines(stderr),
+            (false, true) => Board::Log,
+            (false, false) => Board::Nothing,
         }
     }
 
@@ -70,55 +62,124 @@ impl Board {
         })
     }
 
-    /// Shows what is so until `over` is closed, or the ledger has ended.
+    /// Shows the state until `over` comes, or the ledger has ended.
     fn show(&self, access: &Access<'_>, draw: &Draw<DrawResult>, over: &Stop) {
-        let style = ProgressStyle::with_template("{msg}").expect("the template is right");
-        let mut lines: Vec<ProgressBar> = Vec::new();
-        let mut shown = Vec::new();
-        while let Ok(status) = session::summary(access, draw) {
-            let texts = describe_all(&status.agencies);
+        let mut logged = Vec::new();
+        while let Ok(summary) = session::summary(access, draw) {
             match self {
-                Board::Lines(bars) => {
-                    lines.resize_with(texts.len(), || {
-                        bars.add(ProgressBar::new_spinner().with_style(style.clone()))
-                    });
-                    lines
-                        .iter()
-                        .zip(&texts)
-                        .for_each(|(line, text)| line.set_message(text.clone()));
+                Board::Lines(stderr) => {
+                    let (rows, width) = stderr.size();
+                    stderr.show(lines(&summary, rows, width));
                 }
-                _ if texts != shown => info!(
-                    "{}",
-                    LogLines(&texts, |text: &String| format!(
-                        "action: progress | result: in_progress | state: {text}"
-                    ))
-                ),
-                _ => {}
+                _ => {
+                    let texts = log_texts(&summary);
+                    if texts != logged {
+                        let line = |text: &String| {
+                            format!("action: progress | result: in_progress | state: {text}")
+                        };
+                        info!("{}", LogLines(&texts, line));
+                        logged = texts;
+                    }
+                }
             }
-            shown = texts;
             if over.wait_for(PERIOD) {
                 break;
             }
         }
-        lines.iter().for_each(ProgressBar::finish_and_clear);
+        if let Board::Lines(stderr) = self {
+            stderr.show(Vec::new());
+        }
     }
 }
 
-/// A line for each agency, or one for all where they are many.
-fn describe_all(agencies: &[AgencySummary]) -> Vec<String> {
-    if agencies.len() > LINES_MAX {
-        return vec![summary(agencies)];
+/// Returns a line for each agency and one for the draw, or for as many agencies as fit with the others in
+/// one line.
+fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
+    let agencies = &summary.agencies;
+    // The row of the cursor, one of the log, and one for the draw.
+    let rows = rows.saturating_sub(3).max(1);
+    let listed = if agencies.len() <= rows { agencies.len() } else { rows - 1 };
+    let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
+        let bets = HumanCount(*bets).to_string();
+        format!("agency {agency:>3} {bets:>12} bets, {}", state.description())
+    };
+    let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
+    if listed < agencies.len() {
+        lines.push(format!("{} more; all {}", agencies.len() - listed, total(summary, true)));
     }
+    lines.push(describe_draw(summary, width));
+    lines.into_iter().map(|line| fit(line, width)).collect()
+}
+
+/// Returns the same for the log: one line for all agencies if they are many, numbers as programs read them.
+fn log_texts(summary: &Summary) -> Vec<String> {
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
         format!("agency {agency:>3}, {bets:>12} bets, {}", state.description())
     };
-    (1..).zip(agencies).map(describe).collect()
+    let mut texts = if summary.agencies.len() > LOG_LINES_MAX {
+        vec![total(summary, false)]
+    } else {
+        (1..).zip(&summary.agencies).map(describe).collect()
+    };
+    texts.push(describe_draw(summary, usize::MAX));
+    texts
 }
 
-fn summary(agencies: &[AgencySummary]) -> String {
-    let bets: u64 = agencies.iter().map(|agency| agency.bets).sum();
-    let count = |state| agencies.iter().filter(|agency| agency.state == state).count();
+/// Returns what all agencies have stored and are doing.
+fn total(summary: &Summary, for_people: bool) -> String {
+    let count = |state| summary.agencies.iter().filter(|agency| agency.state == state).count();
     let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
-    let agencies = agencies.len();
+    let (agencies, bets) = (summary.agencies.len(), summary.bets());
+    let bets = if for_people { HumanCount(bets).to_string() } else { bets.to_string() };
     format!("{agencies} agencies, {bets} bets: {open} open, {waiting} waiting for the draw")
+}
+
+/// Returns the state of the draw, with as many missing agencies as fit.
+fn describe_draw(summary: &Summary, width: usize) -> String {
+    let missing = summary.missing();
+    match summary.draw {
+        DrawState::Held { winners: 1 } => "the draw was held, 1 winner".into(),
+        DrawState::Held { winners } => {
+            format!("the draw was held, {} winners", HumanCount(winners))
+        }
+        DrawState::Pending if missing.is_empty() => "every agency is done".into(),
+        DrawState::Pending => {
+            let agencies = if missing.len() == 1 { "agency" } else { "agencies" };
+            let line = |named| format!("the draw waits for {agencies} {}", Listed(&missing, named));
+            let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
+            line(named.unwrap_or(1))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines;
+    use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
+
+    fn lottery(agencies: usize, draw: DrawState) -> Summary {
+        let agency = AgencySummary { bets: 1_234_567, state: AgencyState::Open };
+        Summary { draw, agencies: vec![agency; agencies] }
+    }
+
+    #[test]
+    fn the_board_fits_the_terminal_and_ends_with_the_draw() {
+        for agencies in [1, 5, 21, 500] {
+            for (rows, width) in [(24, 80), (24, 40), (6, 100), (3, 10), (1, 1)] {
+                let lines = lines(&lottery(agencies, DrawState::Pending), rows, width);
+                assert!(lines.len() <= rows.max(2), "{rows} rows: {lines:?}");
+                for line in lines {
+                    assert!(line.chars().count() < width.max(2), "{width} columns: {line}");
+                }
+            }
+        }
+        let five = lines(&lottery(5, DrawState::Pending), 24, 40);
+        assert_eq!(five[0], "agency   1    1,234,567 bets, open");
+        assert_eq!(five[5], "the draw waits for agencies 1 and 4 more");
+        let held = lines(&lottery(500, DrawState::Held { winners: 1 }), 10, 100);
+        assert_eq!(held.len(), 8);
+        let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
+        assert_eq!(held[6], format!("494 more; {total}"));
+        assert_eq!(held[7], "the draw was held, 1 winner");
+    }
 }

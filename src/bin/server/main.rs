@@ -5,6 +5,8 @@ mod arguments;
 mod board;
 #[path = "../process.rs"]
 mod process;
+#[path = "../stderr.rs"]
+mod stderr;
 mod verify;
 
 use arguments::{Arguments, switch};
@@ -16,11 +18,12 @@ use loteria::ledger::{self, Found, Ledger, OpenError};
 use loteria::server;
 use loteria::stop::Stop;
 use loteria::text::LogValue;
-use process::{Failure, SignalWatch};
+use process::{Configured, Failure};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
+use stderr::{Stderr, StderrThread};
 
 const ABOUT: &str = "\
 The lottery's central office: stores the agencies' bets and holds the draw when all are done.
@@ -52,14 +55,21 @@ fn main() -> ExitCode {
         switch("progress", "Show how each agency stands, as on a terminal"),
     ];
     let arguments = Arguments::parse(Program::Server, ABOUT, others, EXAMPLES);
-    let board = Board::new(arguments.is_set("progress"));
-    process::exit(SignalWatch::around(
-        || configure(&arguments, &board),
+    let thread = match StderrThread::start() {
+        Ok(thread) => thread,
+        Err(error) => return process::no_thread(&error),
+    };
+    let stderr = thread.handle();
+    let board = Board::new(stderr.clone(), arguments.is_set("progress"));
+    process::run(
+        thread,
+        Program::Server,
+        || configure(&arguments, &stderr),
         |task, stop| match task {
-            Task::Verify(settings) => verify::verify(&settings, stop),
+            Task::Verify(settings) => verify::verify(&settings, &stderr, stop),
             Task::Serve(service) => serve(*service, &board, stop),
         },
-    ))
+    )
 }
 
 /// What the server is to do.
@@ -75,16 +85,16 @@ struct Service {
     new_draw: bool,
 }
 
-fn configure(arguments: &Arguments, board: &Board) -> Result<Task, Failure> {
+fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>, Failure> {
     let flag = |name: &str| arguments.flag(name);
     let read = Sources::read(Program::Server, arguments.config(), &flag, &process::variable);
-    let sources = process::start_logger(read, None, board.log_target())?;
+    let sources = process::start_logger(read, None, stderr)?;
     process::warn_of_misspelled(Program::Server);
     let parts = sources.log_parts()?;
     let ledger = sources.ledger()?;
     if arguments.is_set("verify") {
         info!("action: config | result: success{parts}");
-        return Ok(Task::Verify(ledger));
+        return Ok(Configured::new(Task::Verify(ledger)));
     }
     let server = sources.server()?;
     info!("action: config | result: success{parts}");
@@ -96,7 +106,8 @@ fn configure(arguments: &Arguments, board: &Board) -> Result<Task, Failure> {
         );
     }
     let (address, new_draw) = (sources.address()?, arguments.is_set("new-draw"));
-    Ok(Task::Serve(Box::new(Service { address, ledger, server, new_draw })))
+    let service = Service { address, ledger, server, new_draw };
+    Ok(Configured::new(Task::Serve(Box::new(service))))
 }
 
 fn serve(service: Service, board: &Board, stop: &Stop) -> Result<(), Failure> {

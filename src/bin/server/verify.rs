@@ -1,12 +1,16 @@
 //! `--verify`: says on stdout whether the files of a server that is not running agree.
 
 use crate::process::Failure;
+use crate::stderr::Stderr;
 use loteria::ledger::{self, OpenError};
 use loteria::stop::Stop;
-use std::io::{self, Write};
 
 /// Says on stdout whether the files agree.
-pub(crate) fn verify(settings: &ledger::Settings, stop: &Stop) -> Result<(), Failure> {
+pub(crate) fn verify(
+    settings: &ledger::Settings,
+    stderr: &Stderr,
+    stop: &Stop,
+) -> Result<(), Failure> {
     let verified = match ledger::verify(settings, stop) {
         Ok(verified) => verified,
         Err(OpenError::Interrupted) => return Ok(()),
@@ -27,7 +31,7 @@ pub(crate) fn verify(settings: &ledger::Settings, stop: &Stop) -> Result<(), Fai
     if verified.differences.is_empty() {
         report.push_str(&format!("{bets}: {} bets, all valid\n", verified.bets));
     }
-    io::stdout().write_all(report.as_bytes()).map_err(Failure::failed)?;
+    stderr.print(&report).map_err(Failure::failed)?;
     match verified.differences.len() {
         0 => Ok(()),
         1 => Err(Failure::Failed("1 difference".into())),
