@@ -603,7 +603,9 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn every_link_of_every_page_leads_somewhere() {
     let mut pages: Vec<String> =
-        [ENGLISH, SPANISH, "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).to_vec();
+        [ENGLISH, SPANISH, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
+            .map(str::to_owned)
+            .to_vec();
     for entry in fs::read_dir(root().join("docs")).expect("the docs") {
         let name = entry.expect("an entry").file_name().into_string().expect("a name in UTF-8");
         pages.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
@@ -628,8 +630,8 @@ fn every_link_of_every_page_leads_somewhere() {
 }
 
 #[test]
-fn paths_of_the_project_that_the_readme_names_exist() {
-    for readme in [ENGLISH, SPANISH] {
+fn paths_of_the_project_that_the_pages_name_exist() {
+    for readme in [ENGLISH, SPANISH, "docs/promises.md", "CONTRIBUTING.md"] {
         for (line, span) in code_spans(&page(readme)) {
             let directory = span.split_once('/').map_or("", |(directory, _)| directory);
             let ours = ["src", "tests", "docs", "examples", "scripts", "benches", "agencies"];
