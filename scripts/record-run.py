@@ -16,6 +16,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COLUMNS, TICK = 80, 0.2
 # The lines of each terminal, and how long the last picture stands before all begins again.
-SERVER_LINES, CLIENT_LINES, HOLD = 9, 16, 5.0
+SERVER_LINES, CLIENT_LINES, HOLD = 10, 16, 5.0
 SECONDS_MAX = 120
 
 CHARACTER, LINE, MARGIN, BAR = 8.0, 17, 14, 26
@@ -161,16 +162,24 @@ class Terminal:
                 return
 
 
+def free_address():
+    """An address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "127.0.0.1:%d" % probe.getsockname()[1]
+
+
 def record(programs):
     """What both terminals showed at each tick, in the end with the client's exit code checked."""
+    address = free_address()
     with tempfile.TemporaryDirectory() as scratch:
         environment = {
             "PATH": os.environ["PATH"],
             "TERM": "xterm-256color",
             "BETS_FILE": f"{scratch}/bets.csv",
             "DRAW_FILE": f"{scratch}/sorteo.toml",
-            "SERVER_ADDRESS": "127.0.0.1:17574",
-            "CLI_SERVER_ADDRESS": "127.0.0.1:17574",
+            "SERVER_ADDRESS": address,
+            "CLI_SERVER_ADDRESS": address,
             "CLI_BATCH_MAX_AMOUNT": "20",
             "CLI_BATCH_PERIOD_MS": "40",
         }

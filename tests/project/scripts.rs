@@ -558,3 +558,50 @@ mod sorteo_local {
         assert!(TcpStream::connect(address).is_err(), "there is still a server");
     }
 }
+
+mod record_run {
+    use super::*;
+
+    /// What both terminals show in the end, a line of each after the other, without what differs from run to run:
+    /// log lines and how long it took.
+    fn last_picture(svg: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        for text in svg.split("<text xml:space").skip(1) {
+            if !text.contains("visibility=\"visible\">") {
+                continue;
+            }
+            let (text, _) = text.split_once("</text>").expect("an element ends");
+            let parts = text.split('<').filter_map(|part| Some(part.split_once('>')?.1));
+            let line: String = parts.collect();
+            let line = line.split(", in ").next().expect("a split has a first part").to_owned();
+            if line.starts_with("agency ") || !line.contains(": ") {
+                lines.push(line);
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn the_picture_in_the_readme_shows_what_two_terminals_show() {
+        if !PathBuf::from("/dev/ptmx").exists() || Command::new("python3").output().is_err() {
+            crate::pages::skipped("scripts/record-run.py", "python3 with terminals");
+            return;
+        }
+        let scratch = scratch();
+        let file = scratch.path().join("run.svg");
+        let programs = Path::new(env!("CARGO_BIN_EXE_server")).parent().expect("a directory");
+        let mut command = Command::new(root().join("scripts/record-run.py"));
+        let output = command.arg(&file).env("RECORD_PROGRAMS", programs).output().expect("a start");
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        let recorded = fs::read_to_string(file).expect("the picture");
+        let committed = fs::read_to_string(root().join("docs/run.svg")).expect("the picture");
+        let mut pictures = [recorded, committed].map(|svg| last_picture(&svg));
+        assert!(pictures[0].len() > 15, "{pictures:?}");
+        // Agencies tell their winners in the order in which they are answered.
+        for picture in &mut pictures {
+            picture.sort();
+        }
+        let [recorded, committed] = pictures;
+        assert_eq!(committed, recorded, "record it again: `make build && scripts/record-run.py`");
+    }
+}
