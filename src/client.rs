@@ -9,7 +9,9 @@ use crossbeam_channel::select;
 use log::{error, info};
 use std::io;
 use std::net::Shutdown;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 use std::time::Duration;
 
@@ -85,14 +87,11 @@ pub fn run(
     observer: &dyn Observer,
     stop: &Stop,
 ) -> Result<(), Error> {
-    let files = in_threads("check", agencies, |(id, path)| {
-        let file = BetsFile::check(&path, stop, |report| observer.invalid_line(&report))?;
-        Ok((id, file))
-    })?;
-
+    let files = check(agencies, observer, stop)?;
     let (waiting, dials) = (OpenSockets::new(), Dials::new());
     watched(stop, |sockets| {
-        in_threads("agency", files, |(id, file)| {
+        let named = |(id, file)| (format!("agency-{id}"), (id, file));
+        in_threads(files.into_iter().map(named), |(id, file)| {
             let attempts = Attempts { id, settings, stop, sockets, dials: &dials };
             let agency = Agency { file, attempts, observer, waiting: &waiting };
             let outcome = agency.run();
@@ -109,6 +108,29 @@ pub fn run(
         })
     })
     .map(|_each| ())
+}
+
+/// Checks the agencies' files, as many at a time as there are processors.
+fn check(
+    agencies: Vec<(AgencyId, PathBuf)>,
+    observer: &dyn Observer,
+    stop: &Stop,
+) -> Result<Vec<(AgencyId, BetsFile)>, Error> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = processors.min(agencies.len());
+    let agencies = Mutex::new(agencies.into_iter());
+    let next = || agencies.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let checked = in_threads((1..=threads).map(|number| (format!("check-{number}"), ())), |()| {
+        let (mut files, mut failure) = (Vec::new(), Ok(()));
+        while let Some((id, path)) = next() {
+            match BetsFile::check(&path, stop, |report| observer.invalid_line(&report)) {
+                Ok(file) => files.push((id, file)),
+                Err(error) => failure = heavier(failure, error.into()),
+            }
+        }
+        failure.map(|()| files)
+    })?;
+    Ok(checked.into_iter().flatten().collect())
 }
 
 /// Does `work` with a list of sockets that are shut as soon as `stop` comes.
@@ -134,43 +156,46 @@ fn watched<O>(
     })
 }
 
-/// Does `work` for each agency in a thread of its own, `NAME-ID`. Returns the outcome of each.
+/// Does `work` for each item in a thread of its own, which has the name beside the item. Returns the outcome of each.
 ///
 /// # Errors
 ///
 /// The heaviest failure, if there is any.
 fn in_threads<I: Send, O: Send>(
-    name: &str,
-    agencies: Vec<(AgencyId, I)>,
-    work: impl Fn((AgencyId, I)) -> Result<O, Error> + Sync,
+    items: impl Iterator<Item = (String, I)>,
+    work: impl Fn(I) -> Result<O, Error> + Sync,
 ) -> Result<Vec<O>, Error> {
     let work = &work;
     thread::scope(|scope| {
-        let start = |(id, item)| {
-            let thread = Builder::new().name(format!("{name}-{id}"));
-            thread.spawn_scoped(scope, move || {
-                let outcome = work((id, item));
+        let start = |(name, item)| {
+            Builder::new().name(name).spawn_scoped(scope, move || {
+                let outcome = work(item);
                 log_thread_closed();
                 outcome
             })
         };
-        let started: Vec<_> = agencies.into_iter().map(start).collect();
+        let started: Vec<_> = items.map(start).collect();
         let join = |thread: io::Result<thread::ScopedJoinHandle<'_, _>>| {
             thread.map_err(Error::Thread)?.join().unwrap_or(Err(Error::Panicked))
         };
         let outcomes: Vec<_> = started.into_iter().map(join).collect();
-        let mut done = Vec::new();
-        let mut heaviest: Option<Error> = None;
+        let (mut done, mut failure) = (Vec::new(), Ok(()));
         for outcome in outcomes {
             match outcome {
                 Ok(outcome) => done.push(outcome),
-                Err(error)
-                    if heaviest.as_ref().is_some_and(|other| other.rank() >= error.rank()) => {}
-                Err(error) => heaviest = Some(error),
+                Err(error) => failure = heavier(failure, error),
             }
         }
-        heaviest.map_or(Ok(done), Err)
+        failure.map(|()| done)
     })
+}
+
+/// Returns `error` unless there is a failure already that is as heavy.
+fn heavier(failure: Result<(), Error>, error: Error) -> Result<(), Error> {
+    match failure {
+        Err(other) if other.rank() >= error.rank() => Err(other),
+        _ => Err(error),
+    }
 }
 
 fn log_thread_closed() {

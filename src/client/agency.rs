@@ -1,7 +1,7 @@
 //! One agency, from its checked file to its winners.
 
 use super::attempts::{Attempts, Progress};
-use super::bets_file::{BetsFile, Line};
+use super::bets_file::BetsFile;
 use super::conversation::{Broken, Conversation, Standing, unexpected};
 use super::dial::pause;
 use super::{Error, Observer, Settings};
@@ -79,7 +79,7 @@ impl Agency<'_> {
             return Err(Error::OtherFile(why));
         }
         let mut place = 0;
-        self.file.each_line(self.attempts.stop, |line_number, line| {
+        self.file.each_bet(self.attempts.stop, |line_number, line| {
             place += 1;
             if place != stored {
                 return Ok(());
@@ -109,29 +109,23 @@ impl Agency<'_> {
             BatchWriter::new(self.attempts.id, self.attempts.settings.batch_max_amount);
         let mut window = Window { agency: self, sent: VecDeque::new(), paced: false };
         let mut skip = progress.confirmed;
-        let mut bets = 0;
-        self.file.each_line(self.attempts.stop, |_, line| {
-            bets += 1;
+        self.file.each_bet(self.attempts.stop, |_, line| {
             if skip > 0 {
                 skip -= 1;
                 return Ok(());
             }
-            match line {
-                Line::Plain(text, bet) => writer.push_plain(text, &bet),
-                other => {
-                    let fields = other.fields().ok_or_else(|| self.file.changed())?;
-                    let bet = fields.bet().map_err(|_| self.file.changed())?;
-                    writer.push(self.attempts.id, bet);
-                }
+            if let Some((text, bytes)) = line.unquoted() {
+                writer.push_line(text, bytes);
+            } else {
+                let fields = line.fields().ok_or_else(|| self.file.changed())?;
+                let bet = fields.bet().map_err(|_| self.file.changed())?;
+                writer.push(self.attempts.id, bet);
             }
             if writer.closed().len() >= window.burst() {
                 window.send(&mut writer, conversation, progress)?;
             }
             Ok::<(), Broken>(())
         })?;
-        if bets != self.file.bets() {
-            return Err(self.file.changed().into());
-        }
         writer.close();
         window.send(&mut writer, conversation, progress)?;
         window.hear_until(0, conversation, progress)

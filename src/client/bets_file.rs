@@ -1,18 +1,21 @@
-//! An agency's file, read twice: once to check every line, once to send them.
+//! An agency's file, read twice: once to check every line, once to send them. It is open only while it is read, so
+//! that an agency that waits needs no file descriptor for it.
 
+use crate::bet::plain_bet;
 use crate::bet::row::{Fields, InvalidRow};
-use crate::bet::{PlainBet, plain_bet};
 use crate::lines::{LineBuffer, LineTooLong};
 use crate::stop::Stop;
 use crate::text::{LogValue, if_denied};
 use log::info;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// The most bytes of a line, its end included: more than any bet takes, however it is quoted.
 const LINE_BYTES_MAX: usize = 8192;
+/// How many bytes are read at once, and have a checksum. A line buffer always has room for them.
+const PIECE_BYTES: usize = 128 << 10;
 /// The byte order mark that some programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -20,44 +23,43 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 #[derive(Debug)]
 pub(super) struct BetsFile {
     path: PathBuf,
-    file: File,
     bets: u64,
+    has_quotes: bool,
+    /// Of each piece, so that a file that changed after it was checked is found before anything of the change is
+    /// sent.
+    checksums: Vec<u32>,
 }
 
 impl BetsFile {
-    /// Opens the file at `path` and checks every line of it. `report` is called for each invalid one.
+    /// Checks every line of the file at `path`. `report` is called for each invalid one.
     pub(super) fn check(
         path: &Path,
         stop: &Stop,
         mut report: impl FnMut(String),
     ) -> Result<BetsFile, FileError> {
-        let failed = |error| FileError::Io { path: path.to_owned(), error };
-        // Checked before the file is opened, because opening a pipe blocks until somebody writes to it.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("not a regular file")));
-        }
-        let file = File::open(path).map_err(failed)?;
-        let mut file = BetsFile { path: path.to_owned(), file, bets: 0 };
-        let (mut bets, mut invalid) = (0, 0);
-        file.each_line(stop, |number, line| {
+        let (mut bets, mut invalid, mut has_quotes) = (0, 0, false);
+        let checksums = each_line(path, None, stop, plain_line, |number, line| {
             let reason = match line {
-                Line::Plain(..) => None,
-                Line::Other(line) => check_line(line).err().map(|reason| reason.to_string()),
+                Line::Whole(..) => None,
+                Line::Other(line) => {
+                    has_quotes |= is_quoted(line);
+                    check_line(line).err().map(|reason| reason.to_string())
+                }
                 Line::TooLong(too_long) => Some(format!("line: {too_long}")),
             };
-            let Some(reason) = reason else {
-                bets += 1;
-                return Ok::<(), FileError>(());
-            };
-            invalid += 1;
-            report(format!("{}:{number}: {reason}", path.display()));
-            Ok(())
+            match reason {
+                None => bets += 1,
+                Some(reason) => {
+                    invalid += 1;
+                    report(format!("{}:{number}: {reason}", path.display()));
+                }
+            }
+            Ok::<(), FileError>(())
         })?;
         if invalid > 0 {
             return Err(FileError::Invalid { path: path.to_owned(), lines: invalid });
         }
-        file.bets = bets;
-        Ok(file)
+        Ok(BetsFile { path: path.to_owned(), bets, has_quotes, checksums })
     }
 
     /// Returns how many bets it has.
@@ -65,57 +67,27 @@ impl BetsFile {
         self.bets
     }
 
-    /// Calls `visit` with the number, from 1, and the text of every line. Empty lines are left out, as CSV
-    /// readers do.
+    /// Calls `visit` with the line number, from 1, and the line of every bet. It looks for line ends alone: every line
+    /// was checked before, and the checksums show that it is the same.
     ///
     /// # Errors
     ///
-    /// Those of `visit`; the file cannot be read; the stop has come.
-    pub(super) fn each_line<E: From<FileError>>(
+    /// Those of `visit`; the file cannot be read, or changed; the stop has come.
+    pub(super) fn each_bet<E: From<FileError>>(
         &self,
         stop: &Stop,
-        mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
+        mut visit: impl FnMut(u64, BetLine<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let failed = |error| FileError::Io { path: self.path.clone(), error };
-        (&self.file).rewind().map_err(failed)?;
-        let mut lines = LineBuffer::fixed(LINE_BYTES_MAX);
-        let mut number = 0;
-        loop {
-            let marked = number == 0 && lines.rest().starts_with(BYTE_ORDER_MARK);
-            while let Some((bet, line_bytes)) = plain_line(lines.rest()).filter(|_| !marked) {
-                number += 1;
-                visit(number, Line::Plain(lines.rest(), bet))?;
-                lines.take(line_bytes);
-            }
-            match lines.next_line() {
-                Ok(Some(line)) => {
-                    number += 1;
-                    visit_other(line, number, &mut visit)?;
-                }
-                Ok(None) => {
-                    if !self.fill(&mut lines, stop)? {
-                        break;
-                    }
-                }
-                Err(too_long) => {
-                    number += 1;
-                    visit(number, Line::TooLong(too_long))?;
-                    while !lines.skip_line() && self.fill(&mut lines, stop)? {}
-                }
-            }
-        }
-        visit_other(lines.rest(), number + 1, &mut visit)
-    }
-
-    /// Reads on. Returns `false` at the end of the file.
-    fn fill(&self, lines: &mut LineBuffer<'_>, stop: &Stop) -> Result<bool, FileError> {
-        if stop.has_come() {
-            return Err(FileError::Stopped);
-        }
-        let count = lines.fill(&mut &self.file);
-        count
-            .map(|count| count > 0)
-            .map_err(|error| FileError::Io { path: self.path.clone(), error })
+        let seen = each_line(&self.path, Some(&self.checksums), stop, any_line, |number, line| {
+            let (text, bytes) = match line {
+                Line::Whole(text, bytes) => (text, bytes),
+                Line::Other(line) => (line, line.len()),
+                Line::TooLong(_) => return Err(self.changed().into()),
+            };
+            let is_quoted = self.has_quotes && is_quoted(&text[..bytes]);
+            visit(number, BetLine { text, bytes, is_quoted })
+        })?;
+        if seen.len() < self.checksums.len() { Err(self.changed().into()) } else { Ok(()) }
     }
 
     /// Returns the error of a file that is no longer what was checked.
@@ -124,43 +96,81 @@ impl BetsFile {
     }
 }
 
-impl Drop for BetsFile {
-    fn drop(&mut self) {
-        info!("action: close_file | result: success | file: {}", LogValue(self.path.display()));
+/// The line of a checked bet.
+#[derive(Clone, Copy)]
+pub(super) struct BetLine<'l> {
+    text: &'l [u8],
+    bytes: usize,
+    is_quoted: bool,
+}
+
+impl<'l> BetLine<'l> {
+    /// Returns a text that begins with the line, and the bytes of the line without its end. `None` if there are
+    /// quotes in it, so that its fields are more than what stands between commas.
+    pub(super) fn unquoted(self) -> Option<(&'l [u8], usize)> {
+        (!self.is_quoted).then_some((self.text, self.bytes))
+    }
+
+    /// Returns its fields, unless they cannot be read.
+    pub(super) fn fields(self) -> Option<Fields> {
+        Fields::parse(&self.text[..self.bytes]).ok()
     }
 }
 
 /// A line of an agency's file.
-pub(super) enum Line<'l> {
-    /// The text begins with a plain bet, and its line ends behind the bet.
-    Plain(&'l [u8], PlainBet),
-    /// Any other line, without its end: a bet that is written in a less usual way, or no bet.
+enum Line<'l> {
+    /// The text begins with a line of so many bytes without its end.
+    Whole(&'l [u8], usize),
+    /// Any other line, without its end.
     Other(&'l [u8]),
     /// A line that is longer than any bet.
     TooLong(LineTooLong),
 }
 
-impl Line<'_> {
-    /// Returns its fields, unless they cannot be read.
-    pub(super) fn fields(&self) -> Option<Fields> {
-        match self {
-            Line::Plain(text, bet) => Fields::parse(&text[..bet.end()]).ok(),
-            Line::Other(line) => Fields::parse(line).ok(),
-            Line::TooLong(_) => None,
+/// Calls `visit` with the number, from 1, of every line that is not empty. A line whose text `split` recognizes is not
+/// looked at again. Returns the checksums of the pieces.
+///
+/// # Errors
+///
+/// Those of `visit`; the file cannot be read; a checksum is not the `known` one; the stop has come.
+fn each_line<E: From<FileError>>(
+    path: &Path,
+    known: Option<&[u32]>,
+    stop: &Stop,
+    split: impl Fn(&[u8]) -> Option<(usize, usize)>,
+    mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
+) -> Result<Vec<u32>, E> {
+    let mut pieces = Pieces::open(path, known, stop)?;
+    let mut lines = LineBuffer::fixed(LINE_BYTES_MAX);
+    let mut number = 0;
+    loop {
+        let is_marked = number == 0 && lines.rest().starts_with(BYTE_ORDER_MARK);
+        while let Some((bytes, line_bytes)) = split(lines.rest()).filter(|_| !is_marked) {
+            number += 1;
+            if bytes > 0 {
+                visit(number, Line::Whole(lines.rest(), bytes))?;
+            }
+            lines.take(line_bytes);
+        }
+        match lines.next_line() {
+            Ok(Some(line)) => {
+                number += 1;
+                visit_other(line, number, &mut visit)?;
+            }
+            Ok(None) => {
+                if !pieces.fill(&mut lines)? {
+                    break;
+                }
+            }
+            Err(too_long) => {
+                number += 1;
+                visit(number, Line::TooLong(too_long))?;
+                while !lines.skip_line() && pieces.fill(&mut lines)? {}
+            }
         }
     }
-}
-
-/// Returns the plain bet that `text` begins with and the bytes of its line. Returns `None` if the line does not
-/// end behind it.
-#[inline]
-fn plain_line(text: &[u8]) -> Option<(PlainBet, usize)> {
-    let bet = plain_bet(text, b',')?;
-    match text[bet.end()..] {
-        [b'\n', ..] => Some((bet, bet.end() + 1)),
-        [b'\r', b'\n', ..] => Some((bet, bet.end() + 2)),
-        _ => None,
-    }
+    visit_other(lines.rest(), number + 1, &mut visit)?;
+    Ok(std::mem::take(&mut pieces.checksums))
 }
 
 /// Calls `visit` with a line without its end, and the first without a byte order mark, unless it is empty.
@@ -178,8 +188,102 @@ fn visit_other<E>(
     }
 }
 
+/// Returns the bytes of the plain bet that `text` begins with, and those of its line. `None` if the line does not end
+/// behind the bet.
+#[inline]
+fn plain_line(text: &[u8]) -> Option<(usize, usize)> {
+    let bytes = plain_bet(text, b',')?.end();
+    match text[bytes..] {
+        [b'\n', ..] => Some((bytes, bytes + 1)),
+        [b'\r', b'\n', ..] => Some((bytes, bytes + 2)),
+        _ => None,
+    }
+}
+
+/// Returns the bytes of the line that `text` begins with, without and with its end.
+#[inline]
+fn any_line(text: &[u8]) -> Option<(usize, usize)> {
+    let end = memchr::memchr(b'\n', text)?;
+    Some((end - usize::from(text[..end].ends_with(b"\r")), end + 1))
+}
+
+fn is_quoted(line: &[u8]) -> bool {
+    memchr::memchr(b'"', line).is_some()
+}
+
 fn check_line(line: &[u8]) -> Result<(), InvalidRow> {
     Fields::parse(line)?.bet().map(|_valid| ())
+}
+
+/// An open file, read in pieces.
+struct Pieces<'f> {
+    path: &'f Path,
+    file: File,
+    stop: &'f Stop,
+    known: Option<&'f [u32]>,
+    checksums: Vec<u32>,
+}
+
+impl<'f> Pieces<'f> {
+    fn open(
+        path: &'f Path,
+        known: Option<&'f [u32]>,
+        stop: &'f Stop,
+    ) -> Result<Pieces<'f>, FileError> {
+        let failed = |error| FileError::Io { path: path.to_owned(), error };
+        // Checked before the file is opened, because opening a pipe blocks until somebody writes to it.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("not a regular file")));
+        }
+        let file = File::open(path).map_err(failed)?;
+        Ok(Pieces { path, file, stop, known, checksums: Vec::new() })
+    }
+
+    /// Reads the next piece. Returns `false` at the end of the file.
+    fn fill(&mut self, lines: &mut LineBuffer<'_>) -> Result<bool, FileError> {
+        if self.stop.has_come() {
+            return Err(FileError::Stopped);
+        }
+        let path = self.path.to_owned();
+        match lines.fill(self) {
+            Ok(count) => Ok(count > 0),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(FileError::Changed { path })
+            }
+            Err(error) => Err(FileError::Io { path, error }),
+        }
+    }
+}
+
+impl Read for Pieces<'_> {
+    /// Reads a whole piece unless the file ends in it, so that both passes see the same pieces.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let piece = &mut buffer[..PIECE_BYTES];
+        let mut bytes = 0;
+        while bytes < PIECE_BYTES {
+            match self.file.read(&mut piece[bytes..]) {
+                Ok(0) => break,
+                Ok(count) => bytes += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if bytes > 0 {
+            let checksum = crc32fast::hash(&piece[..bytes]);
+            let place = self.checksums.len();
+            if self.known.is_some_and(|known| known.get(place) != Some(&checksum)) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            self.checksums.push(checksum);
+        }
+        Ok(bytes)
+    }
+}
+
+impl Drop for Pieces<'_> {
+    fn drop(&mut self) {
+        info!("action: close_file | result: success | file: {}", LogValue(self.path.display()));
+    }
 }
 
 /// Why an agency's file cannot be sent.
@@ -201,8 +305,10 @@ pub enum FileError {
         /// How many lines.
         lines: u64,
     },
-    /// It changed while it was being sent.
-    #[error("{}: changed while it was being sent", .path.display())]
+    /// It changed after it was checked.
+    #[error(
+        "{}: changed after it was checked; nothing of the change was sent. Run the client again", .path.display()
+    )]
     Changed {
         /// The file.
         path: PathBuf,

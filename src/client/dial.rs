@@ -43,9 +43,15 @@ impl Dials {
 
 /// Connects to `address`, `HOST:PORT`. Returns `None` if the stop came meanwhile.
 ///
-/// A name look-up cannot be interrupted, so a thread of its own does it. When the program stops that thread is not
-/// joined, the only one of all.
+/// An address that is no name and answers soon needs no thread. A name look-up cannot be interrupted, so a thread of
+/// its own does it. When the program stops that thread is not joined, the only one of all.
 pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> {
+    if let Ok(address) = address.parse() {
+        match once(&address, Duration::from_millis(CONNECT_TIMES_MS[0])) {
+            Err(error) if is_timeout(&error) => {}
+            outcome => return outcome.map(Some),
+        }
+    }
     let (connected, outcome) = bounded(1);
     let owned = address.to_owned();
     Builder::new().name("connect".into()).spawn(move || {
@@ -66,15 +72,7 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
         match connect_to(&address) {
-            // A port without a listener can be the very one that the kernel connects from.
-            Ok(stream) if stream.local_addr().ok() == stream.peer_addr().ok() => {
-                last = io::ErrorKind::ConnectionRefused.into();
-            }
-            Ok(stream) => {
-                // Batches are written whole, so that delaying small segments gains nothing.
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
@@ -85,12 +83,24 @@ fn connect(address: &str) -> io::Result<TcpStream> {
 fn connect_to(address: &SocketAddr) -> io::Result<TcpStream> {
     let mut last = io::ErrorKind::TimedOut.into();
     for time in CONNECT_TIMES_MS.map(Duration::from_millis) {
-        match TcpStream::connect_timeout(address, time) {
+        match once(address, time) {
             Err(error) if is_timeout(&error) => last = error,
             outcome => return outcome,
         }
     }
     Err(last)
+}
+
+/// Connects to one address within `time`.
+fn once(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(address, time)?;
+    // A port without a listener can be the very one that the kernel connects from.
+    if stream.local_addr().ok() == stream.peer_addr().ok() {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    // Batches are written whole, so that delaying small segments gains nothing.
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Waits for `time`. Returns `false` as soon as the stop comes.

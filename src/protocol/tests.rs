@@ -3,7 +3,7 @@
 
 use super::{BatchReader, BatchWriter, Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::bet::row::write_row;
-use crate::bet::{Agencies, AgencyId, Bet, plain_bet};
+use crate::bet::{Agencies, AgencyId, Bet};
 use proptest::prelude::*;
 
 fn agencies() -> Agencies {
@@ -95,9 +95,13 @@ proptest! {
             let Ok(bet) = Bet::new(fields) else { continue };
             write_row(agency(3), &bet, &mut expected);
             let line = format!("{}\nand the text goes on for as long as it does", fields.join(","));
-            match plain_bet(line.as_bytes(), b',') {
-                Some(plain) => writer.push_plain(line.as_bytes(), &plain),
-                None => writer.push(agency(3), bet),
+            if fields.iter().any(|field| field.contains([',', '"'])) {
+                writer.push(agency(3), bet);
+            } else {
+                let bytes = fields.join(",").len();
+                // In the middle of a file, and where it ends.
+                let text = &line.as_bytes()[..if bet.number().len() < 4 { line.len() } else { bytes }];
+                writer.push_line(text, bytes);
             }
         }
         writer.close();

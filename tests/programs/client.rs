@@ -178,6 +178,40 @@ mod files {
     }
 
     #[test]
+    fn a_file_that_changes_after_it_was_checked_is_an_error_and_nothing_of_the_change_is_sent() {
+        let bets = bets(1, 9_000);
+        let text = csv(&bets, Ends::Lf);
+        let sends_a_command = text.replacen("30010002", "1;ECO|x2", 1);
+        let ends_sooner = &text[..text.len() - 1];
+        let goes_on = format!("{text}{}", csv(&bets[..1], Ends::Lf));
+        // A checksum covers 128 KiB.
+        let begins_otherwise_later = text.replacen("30018999", "30018998", 1);
+        assert_eq!(begins_otherwise_later.len(), text.len());
+        for changed in [&sends_a_command, ends_sooner, &goes_on, &begins_otherwise_later, ""] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let file = scratch.path("agencies/agency-1.csv");
+            let server = FakeServer::start({
+                let (office, changed) = (Arc::clone(&office), changed.to_owned());
+                move |peer| {
+                    while let Some(message) = peer.hears() {
+                        if message.starts_with("REANUDAR") {
+                            std::fs::write(&file, &changed).expect("the file can be written");
+                        }
+                        let answer = locked(&office).answer(&message);
+                        peer.says(&answer);
+                    }
+                }
+            });
+            let ended = agency_1(&scratch, &server.address, &text).run();
+            ended.exits(1).says("agencies/agency-1.csv: changed after it was checked");
+            let stored = locked(&office).stored.clone();
+            assert!(stored == all_sent(1, &bets[..stored.len()]), "{ended}");
+            assert!(!server.messages().iter().any(|message| message.contains("ECO")), "{ended}");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_empty_is_an_agency_without_bets() {
         for text in ["", "\n", "\r\n\r\n", "\u{feff}"] {
             let scratch = Scratch::new();

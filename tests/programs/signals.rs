@@ -285,7 +285,7 @@ mod of_the_client {
             server.logs_times("action: apuesta_recibida | result: success", 9);
             let ended = client.stops_on(signal);
             assert_eq!(ended.count("action: close_socket | result: success"), 5, "{ended}");
-            assert_eq!(ended.count("action: close_file | result: success"), 5, "{ended}");
+            assert_eq!(ended.count("action: close_file | result: success"), 10, "{ended}");
             assert_eq!(ended.stdout, "");
         }
     }

@@ -89,9 +89,9 @@ fn protocol(criterion: &mut Criterion) {
     group.bench_function("written from lines", |bencher| {
         bencher.iter(|| {
             let mut rest = black_box(lines.as_slice());
-            while let Some(bet) = plain_bet(rest, b',') {
-                writer.push_plain(rest, &bet);
-                rest = &rest[bet.end() + 1..];
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                writer.push_line(rest, end);
+                rest = &rest[end + 1..];
             }
             writer.close();
             writer.clear();
