@@ -18,6 +18,7 @@ mod stderr;
 mod storms;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 #[cfg(feature = "tls")]
 mod tls;
 mod two_draws;

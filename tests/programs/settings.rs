@@ -408,7 +408,7 @@ fn an_address_may_be_a_name_or_an_ipv6_address() {
     }
     let ended = server.stops_on("TERM");
     // An IPv4 peer is shown as one.
-    ended.says("result: success | ip: ::1").says("result: success | ip: 127.0.0.1\n");
+    ended.says("result: success | ip: ::1").says("result: success | ip: 127.0.0.1 | ");
 }
 
 #[test]
@@ -467,8 +467,8 @@ mod levels {
     }
 
     const BETS: [&str; 2] = [
-        "DEBUG action: apuesta_almacenada | result: success | dni: 30000001 | numero: 75\n",
-        "DEBUG action: apuesta_almacenada | result: success | dni: 30000002 | numero: 0076\n",
+        "DEBUG action: apuesta_almacenada | result: success | dni: 30000001 | numero: 75 | ",
+        "DEBUG action: apuesta_almacenada | result: success | dni: 30000002 | numero: 0076 | ",
     ];
 
     #[test]

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -137,12 +137,33 @@ impl Start {
     pub(crate) fn limited(self, limits: &str) -> Start {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\"")]);
-        command.arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        self.replaced_by(command)
+    }
+
+    /// The same environment and directory for another program, which starts this one.
+    fn replaced_by(self, mut command: Command) -> Start {
+        command.env_clear();
         for (name, value) in self.command.get_envs() {
             command.env(name, value.expect("no variable is removed"));
         }
         command.current_dir(self.command.get_current_dir().expect("a scratch directory"));
         Start { name: self.name, ..Start::of(command) }
+    }
+
+    /// The same on a terminal of its own, of this size, that `script` of util-linux makes. What it writes there is
+    /// what it prints.
+    pub(crate) fn on_terminal(self, columns: u16, rows: u16) -> Start {
+        let mut words = vec![self.command.get_program()];
+        words.extend(self.command.get_args());
+        let words = words.into_iter().map(|word| word.to_str().expect("words in UTF-8"));
+        let words: Vec<String> = words.map(|word| format!("'{word}'")).collect();
+        let command = format!("stty cols {columns} rows {rows}; exec {}", words.join(" "));
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--echo", "never", "--command", &command, "/dev/null"]);
+        let mut start = self.replaced_by(script);
+        start.command.stdin(Stdio::piped());
+        start
     }
 
     pub(crate) fn stdout_to(mut self, file: File) -> Start {
@@ -314,6 +335,21 @@ impl Program {
     /// Its number in the system.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Types on its terminal.
+    pub(crate) fn types(&self, keys: &str) {
+        let mut terminal = self.child.stdin.as_ref().expect("it is on a terminal");
+        terminal.write_all(keys.as_bytes()).expect("it takes what is typed");
+    }
+
+    /// Waits for a line on stdout, or on its terminal, that contains `text`.
+    #[track_caller]
+    pub(crate) fn prints(&self, text: &str) {
+        let found = self.stdout.wait_until(|captured| {
+            captured.lines.iter().any(|line| line.contains(text)).then_some(())
+        });
+        found.unwrap_or_else(|| panic!("the {} never printed {text:?}", self.name));
     }
 
     /// Waits for its end.

@@ -58,7 +58,7 @@ enum Doing {
     Sending,
     Reconnecting,
     Waiting,
-    Done { winners: usize },
+    Done { winners: u64 },
 }
 
 impl Progress {
@@ -112,7 +112,7 @@ impl Progress {
     }
 
     /// The agency has heard its winners.
-    pub(crate) fn finished(&self, id: AgencyId, winners: usize) {
+    pub(crate) fn finished(&self, id: AgencyId, winners: u64) {
         if let Some(agency) = self.lock().agencies.get_mut(&id) {
             agency.doing = Doing::Done { winners };
         }
@@ -164,18 +164,21 @@ impl Progress {
             let Doing::Done { winners } = agency.doing else { continue };
             all += winners;
             if state.agencies.len() <= SUMMARY_LINES_MAX {
-                let bets = HumanCount(agency.bar.position());
+                let (bets, winners) =
+                    (count_of(agency.bar.position(), "bet"), count_of(winners, "winner"));
                 text.push_str(&format!(
-                    "agency {id:>3}: {bets} bets, {}\n",
-                    count_winners(winners)
+                    "agency {id:>3}: {bets}, {winners}
+"
                 ));
             }
         }
-        let (bets, agencies) = (HumanCount(state.stored().0), state.agencies.len());
-        let agencies =
-            if agencies == 1 { "1 agency".into() } else { format!("{agencies} agencies") };
-        let (time, winners) = (self.start.elapsed().as_secs_f64(), count_winners(all));
-        text.push_str(&format!("{bets} bets of {agencies} stored, {winners}, in {time:.1} s"));
+        let bets = count_of(state.stored().0, "bet");
+        let agencies = match state.agencies.len() {
+            1 => "1 agency".into(),
+            count => format!("{count} agencies"),
+        };
+        let (time, winners) = (self.start.elapsed().as_secs_f64(), count_of(all, "winner"));
+        text.push_str(&format!("{bets} of {agencies} stored, {winners}, in {time:.1} s"));
         text
     }
 
@@ -219,8 +222,7 @@ impl State {
         }
         if missing > 0 {
             let agencies = if self.missing.len() == 1 { "agency" } else { "agencies" };
-            let line =
-                |named| format!("the draw waits for {agencies} {}", Listed(&self.missing, named));
+            let line = |named| format!("missing {agencies}: {}", Listed(&self.missing, named));
             let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
             lines.push(fit(line(named.unwrap_or(1)), width));
         }
@@ -253,7 +255,7 @@ impl Agency {
         let state = match self.doing {
             Doing::Reconnecting => "reconnecting".into(),
             Doing::Waiting => "waiting for the draw".into(),
-            Doing::Done { winners } => count_winners(winners),
+            Doing::Done { winners } => count_of(winners, "winner"),
             Doing::Sending => {
                 let rate = HumanCount(rounded(self.bar.per_sec()));
                 format!("{rate} bets/s, {} left", FormattedDuration(self.bar.eta()))
@@ -287,11 +289,9 @@ fn bar(part: u64, whole: u64, width: usize) -> String {
     format!("{:<width$}", "=".repeat(filled) + head)
 }
 
-fn count_winners(winners: usize) -> String {
-    match winners {
-        1 => "1 winner".into(),
-        _ => format!("{} winners", HumanCount(winners as u64)),
-    }
+/// Returns a number with its noun.
+fn count_of(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -341,9 +341,9 @@ mod tests {
         let half = format!("[{}>{}]", "=".repeat(15), " ".repeat(14));
         let wide = state.lines(24, 100);
         assert!(wide[0].contains(&format!("agency   1 {half} 1,000,000/2,000,000 ")), "{wide:?}");
-        assert_eq!(wide[2], "the draw waits for agencies 3, 4");
+        assert_eq!(wide[2], "missing agencies: 3, 4");
         let narrow = state.lines(24, 40);
-        assert_eq!(narrow[2], "the draw waits for agencies 3, 4");
+        assert_eq!(narrow[2], "missing agencies: 3, 4");
         assert!(narrow[1].starts_with("agency   2 1,000,000/2,000,000 waiting"), "{narrow:?}");
     }
 

@@ -238,7 +238,7 @@ impl Observer for Terminal<'_> {
         let lines: String =
             documents.iter().map(|document| format!("{agency},{document}\n")).collect();
         self.progress.print(&lines)?;
-        self.progress.finished(agency, documents.len());
+        self.progress.finished(agency, documents.len() as u64);
         Ok(())
     }
 }

@@ -145,7 +145,7 @@ fn describe_draw(summary: &Summary, width: usize) -> String {
         DrawState::Pending if missing.is_empty() => "every agency is done".into(),
         DrawState::Pending => {
             let agencies = if missing.len() == 1 { "agency" } else { "agencies" };
-            let line = |named| format!("the draw waits for {agencies} {}", Listed(&missing, named));
+            let line = |named| format!("missing {agencies}: {}", Listed(&missing, named));
             let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
             line(named.unwrap_or(1))
         }
@@ -175,7 +175,7 @@ mod tests {
         }
         let five = lines(&lottery(5, DrawState::Pending), 24, 40);
         assert_eq!(five[0], "agency   1    1,234,567 bets, open");
-        assert_eq!(five[5], "the draw waits for agencies 1 and 4 more");
+        assert_eq!(five[5], "missing agencies: 1, 2, 3, 4, 5");
         let held = lines(&lottery(500, DrawState::Held { winners: 1 }), 10, 100);
         assert_eq!(held.len(), 8);
         let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
