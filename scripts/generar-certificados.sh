@@ -3,23 +3,34 @@
 # agencies, in PEM.
 #
 #   scripts/generar-certificados.sh DIRECTORY N [HOST...]
+#   scripts/generar-certificados.sh --renew DIRECTORY
+#   scripts/generar-certificados.sh --revoke N DIRECTORY
 #
-#   authority.pem, authority.key   whom everybody believes; the key is for signing more, and for nobody else
+#   authority.pem, authority.key   the trusted CA; the key signs certificates, so keep it to yourself
 #   server.pem, server.key         the central, at the hosts server, localhost, 127.0.0.1, ::1 and HOST...
 #   agency-1.pem, agency-1.key     agency 1, and so on up to N
 #   agencies.pem, agencies.key     all N in one, for a client that runs them all
+#   revoked.pem, revoked.txt       the list of revoked certificates, and what it is made from
 #
-# What is there already stays as it is, but for agencies.pem where there are more of them; to renew a
-# certificate, remove it. DAYS says for how long one is good (730); the authority's is for ten years.
+# Certificates that exist are kept, except agencies.pem if there are more agencies. DAYS says how long a new one is
+# good (730); the authority's is good for ten years.
+#
+# --renew replaces each certificate that expires within 30 days, and its key, by one for the same names.
+# --revoke puts the certificate of agency N on the list and removes it and its key; the next run without --revoke
+# makes another. It does the same to agencies.pem, because that speaks for agency N too. The server reads the
+# list, and a renewed certificate of its own, at its start and when it gets SIGHUP.
 set -eu
 
 # All of them are named in agencies.pem, which has to fit into the handshake.
 AGENCIES_MAX=1000
 AUTHORITY_DAYS=3650
+RENEWED_DAYS=30
 
 refuse() {
     echo "generar-certificados: $*" >&2
     echo "usage: $0 DIRECTORY N [HOST...]    (N agencies, 1 to $AGENCIES_MAX)" >&2
+    echo "       $0 --renew DIRECTORY" >&2
+    echo "       $0 --revoke N DIRECTORY" >&2
     exit 2
 }
 
@@ -29,6 +40,19 @@ fail() {
     exit 1
 }
 
+task=make
+case ${1-} in
+    --renew)
+        [ $# -eq 2 ] || refuse "--renew needs a directory"
+        # How many agencies there are does not matter.
+        task=renew && set -- "$2" 1
+        ;;
+    --revoke)
+        [ $# -eq 3 ] || refuse "--revoke needs an agency and a directory"
+        task=revoke && set -- "$3" "$2"
+        ;;
+    --*) refuse "'$1' is no option" ;;
+esac
 [ $# -ge 2 ] || refuse "two arguments are needed, not $#"
 [ -n "$1" ] || refuse "DIRECTORY is empty"
 case $2 in
@@ -63,6 +87,7 @@ command -v openssl >/dev/null || fail "openssl is needed, and is not installed"
 
 # The directory keeps others of this machine out. The files in it may be read, so that the users inside
 # containers, which are nobody's here, can read those that are mounted for them.
+[ $task = make ] || [ -d "$directory" ] || fail "$directory is no directory"
 (umask 077 && mkdir -p -- "$directory")
 # Else `cd` takes a `-` for where one was before, and looks for others elsewhere, where CDPATH says so.
 case $directory in
@@ -89,15 +114,19 @@ remove all that is signed by the one before"
 fi
 
 # Nothing is left half made: a file gets its name when it is complete.
-trap 'rm -f new.key new.pem new.csr new.cnf new.log' EXIT
+trap 'rm -f new.key new.pem new.csr new.cnf new.log new.txt new.txt.*' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
 key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out new.key; }
 
-# sign NAME USAGE SUBJECT_ALTERNATIVE_NAMES
+# sign NAME USAGE SUBJECT_ALTERNATIVE_NAMES: unless the certificate exists.
 sign() {
-    [ ! -e "$1.pem" ] || return 0
+    [ -e "$1.pem" ] || replace "$@"
+}
+
+# The same if it does.
+replace() {
     [ -e authority.key ] || fail "$directory/authority.key is needed to sign $1.pem, and is not there"
     key
     cat >new.cnf <<CNF
@@ -119,7 +148,68 @@ CNF
     made=$((made + 1))
 }
 
+# revoke NAME: puts the certificate on the list and removes it.
+revoke() {
+    # The database of `openssl ca` is a line for each certificate that was revoked.
+    : >>revoked.txt
+    cp revoked.txt new.txt
+    cat >new.cnf <<CNF
+[ca]
+default_ca = list
+[list]
+database = new.txt
+default_md = sha256
+default_crl_days = $AUTHORITY_DAYS
+crl_extensions = extensions
+[extensions]
+authorityKeyIdentifier = keyid:always
+CNF
+    serial=$(openssl x509 -in "$1.pem" -noout -serial)
+    if ! cut -f 4 revoked.txt | grep -qx "${serial#serial=}"; then
+        openssl ca -config new.cnf -cert authority.pem -keyfile authority.key -revoke "$1.pem" 2>new.log || {
+            cat new.log >&2
+            fail "$directory/$1.pem is not revoked, for what openssl says above"
+        }
+    fi
+    openssl ca -config new.cnf -cert authority.pem -keyfile authority.key -gencrl -out new.pem 2>new.log || {
+        cat new.log >&2
+        fail "$directory/revoked.pem is not made, for what openssl says above"
+    }
+    mv new.txt revoked.txt
+    mv new.pem revoked.pem
+    rm -f "$1.pem" "$1.key"
+    echo "$directory: $1.pem is revoked; the server reads $directory/revoked.pem (tls.revoked) when it gets SIGHUP" >&2
+}
+
+if [ $task = revoke ]; then
+    for file in authority.pem authority.key "agency-$agencies.pem"; do
+        [ -e "$file" ] || fail "$directory/$file is needed to revoke, and is not there"
+    done
+    revoke "agency-$agencies"
+    if [ -e agencies.pem ] && openssl x509 -in agencies.pem -noout -text | grep -q "DNS:agency-$agencies\(,\|\$\)"; then
+        revoke agencies
+    fi
+    exit
+fi
+
 made=0
+if [ $task = renew ]; then
+    lasts() { openssl x509 -in "$1" -noout -checkend $((RENEWED_DAYS * 86400)) >/dev/null; }
+    for file in server.pem agenc*.pem; do
+        if [ -e "$file" ] && ! lasts "$file"; then
+            names=$(openssl x509 -in "$file" -noout -ext subjectAltName |
+                sed -nE 's/IP Address:/IP:/g; s/, */,/g; s/^ *(DNS|IP):/\1:/p')
+            usage=clientAuth
+            [ "$file" != server.pem ] || usage='serverAuth, clientAuth'
+            replace "${file%.pem}" "$usage" "$names"
+            echo "$directory: $file is renewed" >&2
+        fi
+    done
+    lasts authority.pem ||
+        echo "generar-certificados: $directory/authority.pem expires within $RENEWED_DAYS days: make another in another directory" >&2
+    echo "$directory: $made certificates renewed" >&2
+    exit
+fi
 if [ ! -e authority.pem ]; then
     key
     openssl req -x509 -new -key new.key -days "$AUTHORITY_DAYS" -subj "/O=loteria/CN=authority" \

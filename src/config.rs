@@ -194,7 +194,11 @@ impl<'s> Sources<'s> {
     }
 
     /// Returns the files of TLS. `None` means plain TCP.
-    fn tls(&self) -> Result<Option<TlsFiles>, InvalidConfig> {
+    ///
+    /// # Errors
+    ///
+    /// Some of them are set and some are not.
+    pub fn tls(&self) -> Result<Option<TlsFiles>, InvalidConfig> {
         let needed = [table::TLS_CERTIFICATE, table::TLS_KEY, table::TLS_AUTHORITY];
         let revoked = self.value(&table::TLS_REVOKED)?.map(PathBuf::from);
         let (mut paths, mut missing) = (Vec::new(), Vec::new());

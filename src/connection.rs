@@ -1,9 +1,10 @@
 //! Blocking connections, plain or in TLS, in bounded time, and the list of the sockets that are open.
 //! Does not interpret what travels over them.
 
-use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use thiserror::Error;
 
 mod open_sockets;
 mod stream;
@@ -35,18 +36,34 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The trusted CA certificates.
     pub authority: PathBuf,
-    /// The list of certificates that are not accepted any more, if there is one.
+    /// Lists of revoked certificates, which a server rejects. `None` means that there are none.
     pub revoked: Option<PathBuf>,
 }
 
-/// Why TLS cannot be used: the file at fault and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidTls(String);
-
-impl fmt::Display for InvalidTls {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "tls: {}", self.0)
+impl TlsFiles {
+    /// Returns whether other users of this machine can read the key: its mode lets them, and so do those of the
+    /// directories above it.
+    pub fn is_key_exposed(&self) -> bool {
+        /// The bits of a mode that let others read a file, or reach what is in a directory.
+        const READ: u32 = 0o004;
+        const SEARCH: u32 = 0o001;
+        // A key that cannot be looked at cannot be read either, which is said elsewhere.
+        let Ok(key) = self.key.canonicalize() else { return false };
+        let mut needed = READ;
+        key.ancestors().all(|path| {
+            let others = path.metadata().is_ok_and(|found| found.mode() & needed != 0);
+            needed = SEARCH;
+            others
+        })
     }
 }
 
-impl std::error::Error for InvalidTls {}
+/// Why TLS cannot be used: the file at fault and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("tls: {0}")]
+pub struct InvalidTls(String);
+
+/// Why the certificate that a client showed is not accepted any more.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the certificate of this connection is not accepted any more: {0}")]
+pub struct RejectedCertificate(String);

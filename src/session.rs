@@ -226,7 +226,9 @@ impl Session<'_, '_> {
             return Ok(());
         };
         let bets = self.batches.closed.iter().copied().map(u64::from).sum();
-        let outcome = self.access.store(agency, bets, &mut self.batches.rows).map_err(End::from);
+        let outcome = self.verify_again().map_err(End::from).and_then(|()| {
+            self.access.store(agency, bets, &mut self.batches.rows).map_err(End::from)
+        });
         let closed = std::mem::take(&mut self.batches.closed);
         match &outcome {
             Ok(()) => {
@@ -258,6 +260,11 @@ impl Session<'_, '_> {
             }
             outcome => outcome.map(|()| true),
         }
+    }
+
+    /// Verifies that the peer's certificate is still good, so that no connection outlives it.
+    fn verify_again(&mut self) -> Result<(), Refusal> {
+        self.stream.verify_again().map_err(|rejected| ErrorCode::CertificateRejected.with(rejected))
     }
 
     /// Sends the answers.

@@ -3,6 +3,7 @@
 use crate::stderr::{Stderr, StderrThread};
 use log::{Level, error, info, log_enabled, warn};
 use loteria::config::{self, InvalidConfig, Program, Sources};
+use loteria::connection::TlsFiles;
 use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -120,6 +121,18 @@ pub(crate) fn warn_of_misspelled(program: Program) {
             "action: config | result: in_progress | error: {name}: no setting has this variable{hint}"
         );
     }
+}
+
+/// Warns of a private key that anybody on this machine can read.
+pub(crate) fn warn_of_exposed_key(sources: &Sources<'_>) -> Result<(), InvalidConfig> {
+    if let Some(files) = sources.tls()?.filter(TlsFiles::is_key_exposed) {
+        let key = LogValue(files.key.display());
+        warn!(
+            "action: config | result: in_progress | error: {key}: other users of this machine can read this \
+             private key; `chmod o-r` keeps them out"
+        );
+    }
+    Ok(())
 }
 
 fn log_to(stderr: Stderr, filter: &str) {

@@ -1,5 +1,6 @@
 //! A connection as a conversation sees it: a reader and a writer with a deadline.
 
+use super::RejectedCertificate;
 use super::timed::TimedSocket;
 use super::tls::{Acceptor, Connector, Tls};
 use std::io::{self, Read, Write};
@@ -85,6 +86,17 @@ impl<'s> Stream<'s> {
     /// Returns the DNS names in the peer's certificate. There are none without TLS.
     pub fn peer_names(&self) -> Vec<String> {
         self.tls.as_ref().map(Tls::peer_names).unwrap_or_default()
+    }
+
+    /// Verifies that the certificate that a client showed is still good: it has not expired, and is not on a list
+    /// of revoked ones. Cheap enough for every batch, because it looks at most once a second, or when the
+    /// files were read again.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the certificate is rejected.
+    pub fn verify_again(&mut self) -> Result<(), RejectedCertificate> {
+        self.tls.as_mut().map_or(Ok(()), Tls::verify_again)
     }
 
     /// Frees the memory in which bytes arrive, before a long wait.

@@ -1,61 +1,111 @@
-//! TLS 1.3 over a blocking socket, where both sides show a certificate of one authority. The only place
-//! that knows the packages which do it; `no_tls.rs` stands in for it where they are not built in.
+//! TLS 1.3 over a blocking socket, with a certificate on both sides. Home of `rustls`; `no_tls.rs` takes its
+//! place in a build without it.
+
+mod files;
+mod verifier;
 
 use super::timed::TimedSocket;
-use super::{InvalidTls, TlsFiles};
+use super::{InvalidTls, RejectedCertificate, TlsFiles};
+use files::{authority, identity, invalid, unfit_key};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::version::TLS13;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, Error,
-    InvalidMessage, RootCertStore, ServerConfig, ServerConnection,
+    InvalidMessage, ServerConfig, ServerConnection,
 };
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use verifier::Verifier;
 
-/// How many bytes are taken from the socket at a time while hands are shaken.
+/// How many bytes are taken from the socket at a time during the handshake.
 const HANDSHAKE_BYTES_MAX: usize = 8 << 10;
+/// How long a certificate that was verified counts as verified, unless the files are read again.
+const VERIFIED_FOR: Duration = Duration::from_secs(1);
 
-/// What a server needs to speak TLS.
+/// What a server needs to speak TLS. A clone shares what is read again.
 #[derive(Clone, Debug)]
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    files: TlsFiles,
+    identity: RwLock<Arc<Identity>>,
+}
+
+/// What was read from the files.
+#[derive(Debug)]
+struct Identity {
+    config: Arc<ServerConfig>,
+    verifier: Arc<Verifier>,
+}
 
 impl Acceptor {
-    /// Speaks with those whose certificates are of the authority.
+    /// Reads the files of a server.
     ///
     /// # Errors
     ///
-    /// Which file is not what it has to be, and why.
+    /// Returns the file that is not as it has to be, and why.
     pub fn open(files: &TlsFiles) -> Result<Acceptor, InvalidTls> {
+        let identity = RwLock::new(Arc::new(Identity::read(files)?));
+        Ok(Acceptor(Arc::new(Shared { files: files.clone(), identity })))
+    }
+
+    /// Reads the same files again. Connections that are open keep their keys, and their peers' certificates
+    /// are verified again before the next batch.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Acceptor::open`]. Nothing has changed then.
+    pub fn reload(&self) -> Result<(), InvalidTls> {
+        let read = Arc::new(Identity::read(&self.0.files)?);
+        *self.0.identity.write().unwrap_or_else(PoisonError::into_inner) = read;
+        Ok(())
+    }
+
+    /// Performs the handshake of one connection.
+    pub(super) fn accept(&self, socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
+        let identity = self.identity();
+        let connection = ServerConnection::new(Arc::clone(&identity.config)).map_err(fault)?;
+        let mut tls = Tls::shake_hands(connection.into(), socket)?;
+        let at = Instant::now();
+        tls.verified = Some(Verified { acceptor: self.clone(), identity, at });
+        Ok(tls)
+    }
+
+    fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.0.identity.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Identity {
+    fn read(files: &TlsFiles) -> Result<Identity, InvalidTls> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(
-            Arc::new(authority(files)?),
-            Arc::clone(&provider),
-        );
-        let verifier = verifier.build().map_err(|error| invalid(&files.authority, error))?;
+        let verifier = Arc::new(Verifier::read(files, &provider)?);
         let (chain, key) = identity(files)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| invalid(&files.certificate, error))?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
             .with_single_cert(chain, key)
             .map_err(|error| unfit_key(files, error))?;
-        // Every connection shows its certificate: nobody comes back on the strength of an earlier one.
+        // No resumption: every connection shows its certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Acceptor(Arc::new(config)))
+        Ok(Identity { config: Arc::new(config), verifier })
     }
+}
 
-    /// Lets a peer show who it is.
-    pub(super) fn accept(&self, socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
-        let connection = ServerConnection::new(Arc::clone(&self.0)).map_err(fault)?;
-        Tls::shake_hands(connection.into(), socket)
-    }
+/// When the certificate of a client was verified last, and with which files.
+#[derive(Debug)]
+struct Verified {
+    acceptor: Acceptor,
+    identity: Arc<Identity>,
+    at: Instant,
 }
 
 /// What a client needs to speak TLS with one server.
@@ -66,12 +116,12 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Speaks with the server at `address`, `HOST:PORT`, if its certificate is of the authority and
-    /// names that host.
+    /// Reads the files of a client of the server at `address`, `HOST:PORT`. The certificate of the server has
+    /// to name that host.
     ///
     /// # Errors
     ///
-    /// Which file is not what it has to be, and why; or that no certificate can name the host.
+    /// Returns the file that is not as it has to be, and why; or that no certificate can name the host.
     pub fn open(files: &TlsFiles, address: &str) -> Result<Connector, InvalidTls> {
         let provider = Arc::new(ring::default_provider());
         let (chain, key) = identity(files)?;
@@ -89,8 +139,8 @@ impl Connector {
         Ok(Connector { config: Arc::new(config), server })
     }
 
-    /// Sees who the server is, and shows it who the client is. Whether the server believes it comes with
-    /// the first answer.
+    /// Performs the handshake of one connection. If the server rejects the client's certificate, the first read
+    /// fails.
     pub(super) fn connect(&self, socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
         let config = Arc::clone(&self.config);
         let connection = ClientConnection::new(config, self.server.clone()).map_err(fault)?;
@@ -98,17 +148,19 @@ impl Connector {
     }
 }
 
-/// One connection's keys and what is on its way through them.
+/// One connection's keys, and the bytes between them and the socket.
 #[derive(Debug)]
 pub(super) struct Tls {
     connection: Connection,
     /// Bytes that were taken from the socket and not yet decrypted.
     arrived: Arrived,
+    /// `None` on the client's side.
+    verified: Option<Verified>,
 }
 
 impl Tls {
     fn shake_hands(connection: Connection, socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
-        let mut tls = Tls { connection, arrived: Arrived::default() };
+        let mut tls = Tls { connection, arrived: Arrived::default(), verified: None };
         tls.flush(socket)?;
         while tls.connection.is_handshaking() {
             if tls.arrived.is_empty() && tls.arrived.take_from(socket, HANDSHAKE_BYTES_MAX)? == 0 {
@@ -120,7 +172,25 @@ impl Tls {
         Ok(tls)
     }
 
-    /// The host names in the peer's certificate.
+    /// Verifies the certificate of a client as in its handshake, unless that was done with the same files within
+    /// [`VERIFIED_FOR`].
+    pub(super) fn verify_again(&mut self) -> Result<(), RejectedCertificate> {
+        let Some(verified) = &mut self.verified else { return Ok(()) };
+        let identity = verified.acceptor.identity();
+        let is_recent = verified.at.elapsed() < VERIFIED_FOR;
+        if is_recent && Arc::ptr_eq(&identity, &verified.identity) {
+            return Ok(());
+        }
+        let chain = self.connection.peer_certificates().and_then(<[_]>::split_first);
+        let (certificate, intermediates) = chain.expect("a handshake is over, and needs it");
+        let rejected = |error| RejectedCertificate(reason(&error));
+        let now = UnixTime::now();
+        identity.verifier.verify_client_cert(certificate, intermediates, now).map_err(rejected)?;
+        (verified.identity, verified.at) = (identity, Instant::now());
+        Ok(())
+    }
+
+    /// Returns the DNS names in the peer's certificate.
     pub(super) fn peer_names(&self) -> Vec<String> {
         let certificate = self.connection.peer_certificates().and_then(<[_]>::first);
         let certificate = certificate.and_then(|der| webpki::EndEntityCert::try_from(der).ok());
@@ -255,56 +325,19 @@ impl Read for Arrived {
     }
 }
 
-/// The certificates of which the peer's has to be one, or be signed by one.
-fn authority(files: &TlsFiles) -> Result<RootCertStore, InvalidTls> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.authority)? {
-        roots.add(certificate).map_err(|error| invalid(&files.authority, error))?;
-    }
-    Ok(roots)
-}
-
-/// Who one is, and the key that proves it.
-fn identity(
-    files: &TlsFiles,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), InvalidTls> {
-    let chain = certificates(&files.certificate)?;
-    let key = read(&files.key)?;
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|_| invalid(&files.key, "no key in PEM, or one with a passphrase"))?;
-    Ok((chain, key))
-}
-
-/// Why the key and the certificate do not go together.
-fn unfit_key(files: &TlsFiles, error: Error) -> InvalidTls {
+/// Returns why a client's certificate is rejected.
+fn reason(error: &Error) -> String {
     match error {
-        Error::InconsistentKeys(_) => {
-            let certificate = files.certificate.display();
-            invalid(&files.key, format_args!("not the key of {certificate}"))
-        }
-        other => invalid(&files.key, other),
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "it has expired".into(),
+        Error::InvalidCertificate(CertificateError::Revoked) => "it was revoked".into(),
+        Error::InvalidCertificate(why) => why.to_string(),
+        other => other.to_string(),
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
-    let text = read(path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(invalid(path, "no certificate in PEM")),
-        Err(error) => Err(invalid(path, error)),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, InvalidTls> {
-    std::fs::read(path).map_err(|error| invalid(path, error))
-}
-
-fn invalid(path: &Path, why: impl fmt::Display) -> InvalidTls {
-    InvalidTls(format!("{}: {why}", path.display()))
-}
-
-/// What went wrong, as [`super::is_distrust`] tells apart.
+/// Converts an error so that [`super::is_distrust`] tells what kind it is.
 fn fault(error: Error) -> io::Error {
     match error {
         Error::NoCertificatesPresented => distrust("the peer shows no certificate".into()),
@@ -312,7 +345,9 @@ fn fault(error: Error) -> io::Error {
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => distrust("the peer's certificate is not of this side's authority".into()),
-        Error::InvalidCertificate(why) => distrust(format!("the peer's certificate: {why}")),
+        Error::InvalidCertificate(_) => {
+            distrust(format!("the peer's certificate: {}", reason(&error)))
+        }
         Error::AlertReceived(why) if is_about_certificates(why) => {
             distrust(format!("the peer does not believe this side's certificate: alert {why:?}"))
         }

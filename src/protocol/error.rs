@@ -77,6 +77,8 @@ error_codes! {
     Superseded, "superseded", Closes;
     /// The server speaks TLS, and the peer does not.
     TlsRequired, "tls_required", Closes;
+    /// The certificate of the client has expired or was revoked since it was shown.
+    CertificateRejected, "certificate_rejected", Closes;
     /// As many connections as are allowed are open.
     TooManyConnections, "too_many_connections", Closes;
     /// The server is stopping.

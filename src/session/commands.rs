@@ -103,6 +103,7 @@ impl Session<'_, '_> {
     fn winners(&mut self, agency: AgencyId, lines: &mut LineBuffer<'_>) -> Result<(), End> {
         self.between_batches()?;
         self.speak_for(agency)?;
+        self.verify_again()?;
         self.access.finish(agency)?;
 
         // The wait may be long: what is answered so far is sent, and memory freed.
@@ -114,6 +115,7 @@ impl Session<'_, '_> {
 
         match self.office.draw.attend(agency, || self.hold_draw()) {
             Some(Fate::Held(result)) => {
+                self.verify_again()?;
                 let documents = result.winners(agency).iter().map(String::as_str).collect();
                 Reply::Winners { documents }.write(&mut self.answers);
                 self.send()?;
@@ -151,6 +153,7 @@ impl Session<'_, '_> {
     fn resume(&mut self, agency: AgencyId) -> Result<(), End> {
         self.between_batches()?;
         self.speak_for(agency)?;
+        self.verify_again()?;
         let Standing { bets, last } = self.access.resume(agency)?;
         info!("action: resume | result: success | bets: {bets} | {}", self.peer);
         let last = last.as_ref().map(|(document, number)| LastBet { document, number });

@@ -8,10 +8,11 @@ use crate::sample::{Ends, all_winners, assert_all_stored, bets, csv, five_agenci
 use crate::support::certificates::Certificates;
 use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, Start, WITHIN};
-use loteria::connection::{Acceptor, Connector, Stream};
+use loteria::connection::{Acceptor, Connector, Stream, TlsFiles};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::cell::Cell;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -31,6 +32,8 @@ struct Office {
     certificates: Certificates,
     server: Program,
     address: String,
+    /// How often the server has read its files again.
+    reloads: Cell<usize>,
 }
 
 impl Office {
@@ -44,7 +47,7 @@ impl Office {
         let start = scratch.server().shows(&certificates, "server");
         let server = start.variables(variables).start();
         let address = server.address();
-        Office { scratch, certificates, server, address }
+        Office { scratch, certificates, server, address, reloads: Cell::default() }
     }
 
     fn client(&self, shows: &str) -> Start {
@@ -58,6 +61,28 @@ impl Office {
     /// Talks with the server as `shows`.
     fn talk(&self, shows: &str, conversation: impl FnOnce(&mut Peer<Stream<'_>>)) {
         talk(&self.address, &self.connector(shows), conversation);
+    }
+
+    /// The server rejects a handshake, and logs why.
+    #[track_caller]
+    fn rejects(&self, why: &str) {
+        let line = self.server.logs(&format!(" | error: {why}"));
+        let start = "action: handshake | result: fail | ip: 127.0.0.1 | port: ";
+        assert!(line.contains(start), "{line}");
+    }
+
+    /// Lets the server read its files again.
+    fn reloads(&self) {
+        self.reloads.set(self.reloads.get() + 1);
+        self.server.signal("HUP");
+        let success = "action: reload_certificates | result: success";
+        self.server.logs_times(success, self.reloads.get());
+    }
+
+    /// Revokes the certificate of an agency.
+    fn revokes(&self, agency: u16) {
+        self.certificates.revoke(agency);
+        self.reloads();
     }
 
     /// A peer that has not said who it is.
@@ -74,11 +99,25 @@ fn socket(address: &str) -> TcpStream {
 
 fn talk(address: &str, connector: &Connector, conversation: impl FnOnce(&mut Peer<Stream<'_>>)) {
     let socket = socket(address);
-    let stream = Stream::connect(&socket, connector, WITHIN).expect("a handshake");
-    conversation(&mut Peer::over(stream));
+    conversation(&mut peer(&socket, connector));
+}
+
+/// A connection in TLS.
+fn peer<'s>(socket: &'s TcpStream, connector: &Connector) -> Peer<Stream<'s>> {
+    Peer::over(Stream::connect(socket, connector, WITHIN).expect("a handshake"))
 }
 
 impl Peer<Stream<'_>> {
+    /// Asks until the status of the lottery holds `state`.
+    fn asks_until(&mut self, state: &str) {
+        loop {
+            self.says("ESTADO");
+            if self.hears_a_line().contains(state) {
+                return;
+            }
+        }
+    }
+
     /// The server does not believe who this is: nothing is heard but TLS's own word for it.
     #[track_caller]
     fn is_refused(&mut self, alert: &str) {
@@ -109,9 +148,7 @@ fn five_agencies_each_with_its_certificate_hold_a_lottery() {
     assert_all_stored(&office.scratch, &files);
     let ended = office.server.stops_on("TERM");
     for agency in 1..=5 {
-        ended.says(&format!(
-            "action: handshake | result: success | ip: 127.0.0.1 | agencies: {agency}\n"
-        ));
+        ended.says(&format!(" | agencies: {agency}\n"));
     }
     ended.never_says("error:");
 }
@@ -124,7 +161,7 @@ fn one_certificate_may_name_several_agencies_and_one_that_names_none_may_ask() {
     ended.succeeds();
     assert_eq!(ended.sorted_stdout(), all_winners(&files));
     assert_all_stored(&office.scratch, &files);
-    office.server.logs("agencies: 1 2 3 4 5");
+    office.server.logs(" | agencies: 1, 2, 3, 4, 5");
 
     let asked = office.client("server").arguments(&["--status", "--log-level", "info"]).run();
     asked.exits(0).says("action: close_socket | result: success\n");
@@ -197,7 +234,7 @@ fn no_name_but_its_own_is_an_agency_s() {
             peer.hears_a_line_of("ERROR|wrong_agency|");
         }
     });
-    office.server.logs("action: handshake | result: success | ip: 127.0.0.1 | agencies: none");
+    office.server.logs(" | agencies: none");
 }
 
 /// A client's configuration as others write it, as far as it is the same for all of these.
@@ -234,9 +271,7 @@ fn who_shows_no_certificate_is_refused() {
     assert!(refused.contains("CertificateRequired"), "{refused}");
     let nothing = stream.sock.read_to_end(&mut Vec::new()).expect("an end that is no reset");
     assert_eq!(nothing, 0);
-    office.server.logs(
-        "action: handshake | result: fail | ip: 127.0.0.1 | error: the peer shows no certificate",
-    );
+    office.rejects("the peer shows no certificate");
     assert_eq!(office.scratch.read("bets.csv"), "");
 }
 
@@ -265,7 +300,7 @@ fn who_speaks_an_older_tls_is_refused() {
     let output = command.output().expect("openssl, which these tests need");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("alert protocol version"), "{said}");
-    office.server.logs("action: handshake | result: fail | ip: 127.0.0.1 | error: ");
+    office.rejects("");
 }
 
 #[test]
@@ -280,8 +315,8 @@ fn who_is_of_another_authority_is_refused_on_either_side() {
     let ended = both.variable("CLI_ID", "3").run();
     ended.exits(1).says("error: TLS: the peer does not believe this side's certificate: alert ");
     ended.never_says("next_try_ms");
-    let not_ours = "result: fail | ip: 127.0.0.1 | error: the peer's certificate is not of this side's authority";
-    office.server.logs(not_ours);
+    let not_ours = "the peer's certificate is not of this side's authority";
+    office.rejects(not_ours);
 
     // The client does not believe the server.
     let ended = office.client("agency-3").shows(&other, "agency-3").variable("CLI_ID", "3").run();
@@ -318,14 +353,12 @@ fn a_certificate_out_of_date_or_of_another_kind_is_refused() {
     let certificates = &office.certificates;
     certificates.sign("for-servers", "serverAuth", "DNS:agency-3");
     office.talk("for-servers", |peer| peer.is_refused("UnsupportedCertificate"));
-    office
-        .server
-        .logs("action: handshake | result: fail | ip: 127.0.0.1 | error: the peer's certificate: ");
+    office.rejects("the peer's certificate: ");
 
     // One that is good for less than a second: that it was is as well.
     std::fs::remove_file(certificates.path("agency-3.pem")).expect("it was made");
     Certificates::good_for("0", &office.scratch, "tls", 5);
-    office.server.logs_while("error: the peer's certificate: certificate expired", || {
+    office.server.logs_while("error: the peer's certificate: it has expired", || {
         talk(&office.address, &office.connector("agency-3"), |peer| {
             // It ends in either way.
             let _ended = peer.tries(b"ECO|a\n");
@@ -363,9 +396,7 @@ fn who_does_not_speak_tls_hears_so() {
         .exits(1)
         .says("tls_required: this server speaks TLS and nothing else; [tls] in config.toml ");
     ended.never_says("next_try_ms");
-    office.server.logs(
-        "action: handshake | result: fail | ip: 127.0.0.1 | error: the peer does not speak TLS",
-    );
+    office.rejects("the peer does not speak TLS");
 
     let mut socket = office.socket();
     socket.write_all(b"ECO|hola\nECO|").expect("it can be sent");
@@ -438,7 +469,7 @@ fn a_handshake_has_the_time_of_a_message_however_slowly_it_drips() {
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        let not_over = "result: fail | ip: 127.0.0.1 | error: not over within 300 ms";
+        let not_over = " | error: not over within 300 ms";
         office.server.logs_times(not_over, 2);
     });
     let mut silent = silent;
@@ -460,7 +491,7 @@ fn those_past_the_bound_hear_so_in_tls() {
         });
         let mut silent = office.socket();
         assert_eq!(silent.read(&mut [0]).expect("the end"), 0);
-        office.server.logs("result: fail | ip: 127.0.0.1 | error: not over within 1000 ms");
+        office.rejects("not over within 1000 ms");
         first.says("ECO|b");
         first.hears("ECO|b");
     });
@@ -540,14 +571,8 @@ fn who_has_sent_much_and_waits_for_the_draw_costs_little() {
         waiting.push(socket);
     }
     // That the last one waits is known by the answer to whoever asks.
-    office.talk("server", |asking| {
-        let waits = |agency: usize| format!("{agency},{},ESPERA", BETS * BATCHES);
-        loop {
-            asking.says("ESTADO");
-            if asking.hears_a_line().contains(&waits(AGENCIES)) {
-                break;
-            }
-        }
+    office.talk("server", |peer| {
+        peer.asks_until(&format!("{AGENCIES},{},ESPERA", BETS * BATCHES));
     });
     let grown = resident_kib(&office.server).unwrap_or_default().saturating_sub(before);
     let each = grown / AGENCIES as u64;
@@ -733,4 +758,227 @@ fn openssl_is_such_a_client_as_the_page_says() {
     child.wait().expect("it ends");
     heard.expect("an answer");
     assert_eq!(line, "REANUDAR|0\n");
+}
+
+/// What a client hears whose certificate was good when it connected.
+const NOT_ANY_MORE: &str =
+    "ERROR|certificate_rejected|the certificate of this connection is not accepted any more: ";
+
+/// A server that reads a list of revoked certificates, on which agency 5 is.
+fn office_with_list() -> Office {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 5);
+    certificates.sign("agency-5", "clientAuth", "DNS:agency-5");
+    certificates.revoke(5);
+    certificates.sign("agency-5", "clientAuth", "DNS:agency-5");
+    certificates.sign(
+        "others",
+        "clientAuth",
+        "DNS:agency-1,DNS:agency-2,DNS:agency-4,DNS:agency-5",
+    );
+    let start = scratch.server().shows(&certificates, "server");
+    let server = start.variable("TLS_REVOKED", certificates.path("revoked.pem")).start();
+    let address = server.address();
+    Office { scratch, certificates, server, address, reloads: Cell::default() }
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_and_another_of_the_same_agency_is_not() {
+    let office = office_with_list();
+    office.talk("agency-5", |peer| {
+        peer.says("REANUDAR|5");
+        peer.hears("REANUDAR|0");
+    });
+    let before = office.connector("agency-5");
+    office.revokes(5);
+    talk(&office.address, &before, |peer| peer.is_refused("CertificateRevoked"));
+    office.server.logs("error: the peer's certificate: it was revoked");
+    office.talk("agency-3", |peer| {
+        peer.says(BET);
+        peer.hears("CONFIRMARAPUESTA|1");
+    });
+}
+
+#[test]
+fn no_connection_outlives_its_certificate() {
+    let office = office_with_list();
+    let connector = office.connector("agency-3");
+    let sockets: Vec<TcpStream> = (0..4).map(|_| office.socket()).collect();
+    let mut peers: Vec<Peer<Stream<'_>>> =
+        sockets.iter().map(|socket| peer(socket, &connector)).collect();
+    for peer in &mut peers {
+        peer.says(BET);
+        peer.hears("CONFIRMARAPUESTA|1");
+    }
+    office.revokes(3);
+    // A batch of whole messages, one of several, and the two that ask.
+    let bet = BET.trim_end_matches(";FINAPUESTA");
+    let said = [BET, &format!("{bet}\nFINAPUESTA"), "REANUDAR|3", "GANADORES|3"];
+    for (peer, said) in peers.iter_mut().zip(said) {
+        peer.says(said);
+        peer.hears(&format!("{NOT_ANY_MORE}it was revoked"));
+        peer.hears_the_end();
+    }
+    assert_eq!(office.scratch.read("bets.csv").lines().count(), peers.len());
+    office.talk("server", |peer| peer.asks_until("|3,4,ABIERTA|"));
+}
+
+#[test]
+fn who_waits_with_a_certificate_that_is_revoked_hears_no_winners() {
+    let office = office_with_list();
+    let (three, others) = (office.connector("agency-3"), office.connector("others"));
+    let sockets: Vec<TcpStream> = (0..5).map(|_| office.socket()).collect();
+    let mut waiting = peer(&sockets[0], &three);
+    waiting.says(&format!("{BET};GANADORES|3"));
+    waiting.hears("CONFIRMARAPUESTA|1");
+    office.talk("server", |peer| peer.asks_until("|3,1,ESPERA|"));
+    office.revokes(3);
+    let mut rest: Vec<Peer<Stream<'_>>> =
+        sockets[1..].iter().map(|socket| peer(socket, &others)).collect();
+    for (peer, agency) in rest.iter_mut().zip([1, 2, 4, 5]) {
+        peer.says(&format!("GANADORES|{agency}"));
+    }
+    for peer in &mut rest {
+        peer.hears("GANADORES|");
+    }
+    waiting.hears(&format!("{NOT_ANY_MORE}it was revoked"));
+    waiting.hears_the_end();
+}
+
+#[test]
+fn no_connection_outlives_the_time_of_its_certificate() {
+    let office = Office::open();
+    office.certificates.sign_for(Duration::from_secs(5), 3);
+    office.talk("agency-3", |peer| {
+        let mut stored = 0;
+        loop {
+            peer.says(BET);
+            let line = peer.hears_a_line();
+            if line != "CONFIRMARAPUESTA|1" {
+                assert_eq!(line, format!("{NOT_ANY_MORE}it has expired"));
+                break;
+            }
+            stored += 1;
+        }
+        peer.hears_the_end();
+        assert_eq!(office.scratch.read("bets.csv").lines().count(), stored);
+        assert!(stored > 0);
+    });
+}
+
+#[test]
+fn a_list_says_nothing_of_certificates_of_another_authority_of_the_same_name() {
+    let office = office_with_list();
+    let other = Certificates::new(&office.scratch, "other", 5);
+    let revoked = office.connector("agency-4");
+    office.certificates.revoke(4);
+    let authorities =
+        ["tls/authority.pem", "other/authority.pem"].map(|file| office.scratch.read(file));
+    office.scratch.write("tls/authority.pem", authorities.concat());
+    // In either order of the lists.
+    other.revoke(4);
+    let lists = ["tls/revoked.pem", "other/revoked.pem"].map(|file| office.scratch.read(file));
+    for lists in [lists[0].clone(), lists.concat(), [lists[1].clone(), lists[0].clone()].concat()] {
+        office.scratch.write("tls/revoked.pem", lists);
+        office.reloads();
+        for certificates in [&office.certificates, &other] {
+            let authority = office.certificates.path("authority.pem");
+            let files = TlsFiles { authority, ..certificates.files("agency-3") };
+            let connector = Connector::open(&files, &office.address).expect("the files are good");
+            talk(&office.address, &connector, |peer| {
+                peer.says("ECO|a");
+                peer.hears("ECO|a");
+            });
+        }
+        talk(&office.address, &revoked, |peer| peer.is_refused("CertificateRevoked"));
+    }
+}
+
+#[test]
+fn a_server_shows_its_renewed_certificate_after_sighup_and_keeps_the_one_before_if_it_cannot() {
+    let office = office_with_list();
+    let connector = office.connector("agency-3");
+    let shown = || {
+        let socket = office.socket();
+        peer(&socket, &connector).stream_mut().peer_names()
+    };
+    let names = ["server", "localhost"];
+    assert_eq!(shown(), names);
+    for broken in ["server.pem", "revoked.pem", "authority.pem"] {
+        let file = office.certificates.path(broken);
+        let good = std::fs::read(&file).expect("it was made");
+        std::fs::write(&file, "no PEM").expect("a file of the test's own");
+        office.server.signal("HUP");
+        office.server.logs(&format!(
+            "action: reload_certificates | result: fail | error: tls: {}",
+            file.display()
+        ));
+        assert_eq!(shown(), names);
+        std::fs::write(&file, good).expect("a file of the test's own");
+    }
+    office.certificates.sign("server", "serverAuth,clientAuth", "DNS:renewed,IP:127.0.0.1");
+    assert_eq!(shown(), names);
+    office.reloads();
+    assert_eq!(shown(), ["renewed"]);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_warned_of_by_both_programs() {
+    let warning =
+        "other users of this machine can read this private key; `chmod o-r` keeps them out";
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 1);
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 1), Ends::Lf));
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))
+            .expect("a file of the test's own");
+    };
+    // The directories above keep others out, and then the mode of the key does.
+    for (directory, key, warned) in
+        [(0o700, 0o644, false), (0o711, 0o644, true), (0o711, 0o640, false)]
+    {
+        set_mode(&scratch.path(""), directory);
+        set_mode(&certificates.path(""), directory);
+        set_mode(&certificates.path("server.key"), key);
+        set_mode(&certificates.path("agency-1.key"), key);
+        let server = scratch.server().shows(&certificates, "server").start();
+        server.address();
+        // Nobody listens where the client looks for a server.
+        let client = scratch.client("127.0.0.1:1").shows(&certificates, "agency-1");
+        let ended = [server.stops_on("TERM"), client.variable("CLI_RETRY_FOR_MS", "0").run()];
+        for (name, ended) in ["server", "agency-1"].iter().zip(ended) {
+            let key = certificates.path(&format!("{name}.key"));
+            let line = format!("error: {}: {warning}", key.display());
+            assert_eq!(ended.count(&line), usize::from(warned), "{ended}");
+        }
+    }
+}
+
+#[test]
+fn certificates_are_renewed_before_they_expire_for_the_names_that_they_had() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::good_for("20", &scratch, "tls", 2);
+    let names = |file: &str| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["x509", "-noout", "-ext", "subjectAltName,extendedKeyUsage", "-in"]);
+        let output = openssl.arg(certificates.path(file)).output().expect("openssl can be run");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let read = |file: &str| std::fs::read(certificates.path(file)).expect("it was made");
+    let files = ["server.pem", "agency-1.pem", "agency-2.pem", "agencies.pem"];
+    let before = files.map(|file| (read(file), names(file)));
+    std::fs::remove_file(certificates.path("agency-1.pem")).expect("it was made");
+    Certificates::good_for("40", &scratch, "tls", 2);
+    let lasting = read("agency-1.pem");
+    certificates.renew();
+    assert_eq!(read("agency-1.pem"), lasting);
+    for (file, (text, names_before)) in files.into_iter().zip(before) {
+        assert!(read(file) != text, "{file} is renewed");
+        assert_eq!(names(file), names_before, "{file}");
+    }
+    // They are good, and so are their keys.
+    let address = "127.0.0.1:1";
+    for name in ["server", "agency-2", "agencies"] {
+        certificates.connector(name, address);
+    }
 }

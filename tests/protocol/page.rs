@@ -100,6 +100,7 @@ fn every_word_of_a_reply_and_every_code_that_can_be_shown_is_shown() {
         ErrorCode::BatchTooLong,
         ErrorCode::Superseded,
         ErrorCode::TlsRequired,
+        ErrorCode::CertificateRejected,
     ];
     let heard: Vec<String> = transcripts()
         .into_iter()

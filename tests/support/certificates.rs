@@ -5,6 +5,7 @@ use super::program::{Scratch, Start};
 use loteria::connection::{Connector, TlsFiles};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// What the script makes, in a directory of the test's own.
 pub(crate) struct Certificates(PathBuf);
@@ -23,8 +24,7 @@ impl Certificates {
         agencies: usize,
     ) -> Certificates {
         let directory = scratch.path(directory);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/generar-certificados.sh");
-        let mut command = Command::new(script);
+        let mut command = Command::new(script());
         command.arg(&directory).arg(agencies.to_string()).env("DAYS", days);
         succeeds(command);
         Certificates(directory)
@@ -32,18 +32,8 @@ impl Certificates {
 
     /// One more, for whatever `usage` and `names` say in the words of openssl.
     pub(crate) fn sign(&self, name: &str, usage: &str, names: &str) {
-        let (key, request) = (format!("{name}.key"), format!("{name}.csr"));
-        let extensions = format!("extendedKeyUsage = {usage}\nsubjectAltName = {names}\n");
-        std::fs::write(self.0.join("extensions"), extensions).expect("a file of the test's own");
-        let openssl = |arguments: &[&str]| {
-            let mut command = Command::new("openssl");
-            command.args(arguments).current_dir(&self.0);
-            succeeds(command);
-        };
-        openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &key]);
-        openssl(&["req", "-new", "-key", &key, "-subj", &format!("/CN={name}"), "-out", &request]);
-        let signed = format!("{name}.pem");
-        openssl(&[
+        let (request, signed) = (self.request(name, usage, names), format!("{name}.pem"));
+        self.openssl(&[
             "x509",
             "-req",
             "-in",
@@ -58,6 +48,55 @@ impl Certificates {
             "-out",
             &signed,
         ]);
+    }
+
+    /// The same for an agency, good for so long, in whole seconds.
+    pub(crate) fn sign_for(&self, time: Duration, agency: u16) {
+        let name = format!("agency-{agency}");
+        let request = self.request(&name, "clientAuth", &format!("DNS:{name}"));
+        let settings = "[ca]\ndefault_ca = one\n[one]\ndatabase = signed\nnew_certs_dir = .\n\
+                        default_md = sha256\nrand_serial = yes\npolicy = any\n[any]\ncommonName = supplied\n";
+        std::fs::write(self.0.join("settings"), settings).expect("a file of the test's own");
+        std::fs::write(self.0.join("signed"), "").expect("a file of the test's own");
+        let end = (jiff::Timestamp::now() + time).strftime("%Y%m%d%H%M%SZ").to_string();
+        let signed = format!("{name}.pem");
+        #[rustfmt::skip]
+        self.openssl(&[
+            "ca", "-batch", "-notext", "-config", "settings", "-extfile", "extensions",
+            "-cert", "authority.pem", "-keyfile", "authority.key",
+            "-startdate", "20200101000000Z", "-enddate", &end, "-in", &request, "-out", &signed,
+        ]);
+    }
+
+    /// A key, and a file that asks for a certificate of it.
+    fn request(&self, name: &str, usage: &str, names: &str) -> String {
+        let (key, request) = (format!("{name}.key"), format!("{name}.csr"));
+        let extensions = format!("extendedKeyUsage = {usage}\nsubjectAltName = {names}\n");
+        std::fs::write(self.0.join("extensions"), extensions).expect("a file of the test's own");
+        let subject = format!("/CN={name}");
+        self.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &key]);
+        self.openssl(&["req", "-new", "-key", &key, "-subj", &subject, "-out", &request]);
+        request
+    }
+
+    fn openssl(&self, arguments: &[&str]) {
+        let mut command = Command::new("openssl");
+        command.args(arguments).current_dir(&self.0);
+        succeeds(command);
+    }
+
+    /// Puts the certificate of an agency on the list of revoked ones, which is `revoked.pem`, as people do.
+    pub(crate) fn revoke(&self, agency: u16) {
+        let mut command = Command::new(script());
+        command.args(["--revoke", &agency.to_string()]).arg(&self.0);
+        succeeds(command);
+    }
+
+    /// Replaces those that expire soon.
+    pub(crate) fn renew(&self) {
+        let mut command = Command::new(script());
+        command.arg("--renew").arg(&self.0);
+        succeeds(command);
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
@@ -87,6 +126,10 @@ impl Start {
             .variable("TLS_KEY", key)
             .variable("TLS_AUTHORITY", authority)
     }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/generar-certificados.sh")
 }
 
 #[track_caller]

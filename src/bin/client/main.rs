@@ -78,6 +78,7 @@ fn configure(
     let quiet_filter = (is_quiet && flag("log-level").is_none()).then_some("error");
     let sources = process::start_logger(read, quiet_filter, stderr)?;
     process::warn_of_misspelled(Program::Client);
+    process::warn_of_exposed_key(&sources)?;
     let parts = sources.log_parts()?;
     let settings = sources.client()?;
     if arguments.is_set("status") {

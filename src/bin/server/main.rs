@@ -13,6 +13,7 @@ use arguments::{Arguments, switch};
 use board::Board;
 use log::{info, warn};
 use loteria::config::{Program, Sources};
+use loteria::connection::Acceptor;
 use loteria::draw::Draw;
 use loteria::ledger::{self, Found, Ledger, OpenError};
 use loteria::server;
@@ -90,6 +91,7 @@ fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>,
     let read = Sources::read(Program::Server, arguments.config(), &flag, &process::variable);
     let sources = process::start_logger(read, None, stderr)?;
     process::warn_of_misspelled(Program::Server);
+    process::warn_of_exposed_key(&sources)?;
     let parts = sources.log_parts()?;
     let ledger = sources.ledger()?;
     if arguments.is_set("verify") {
@@ -106,8 +108,21 @@ fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>,
         );
     }
     let (address, new_draw) = (sources.address()?, arguments.is_set("new-draw"));
+    let tls = server.tls.clone();
+    let at_hangup = Box::new(move || tls.iter().for_each(read_again));
     let service = Service { address, ledger, server, new_draw };
-    Ok(Configured::new(Task::Serve(Box::new(service))))
+    Ok(Configured { task: Task::Serve(Box::new(service)), at_hangup })
+}
+
+/// Reads the files of TLS again.
+fn read_again(acceptor: &Acceptor) {
+    match acceptor.reload() {
+        Ok(()) => info!("action: reload_certificates | result: success"),
+        Err(error) => warn!(
+            "action: reload_certificates | result: fail | error: {}; those before stay in use",
+            LogValue(error)
+        ),
+    }
 }
 
 fn serve(service: Service, board: &Board, stop: &Stop) -> Result<(), Failure> {
