@@ -2,11 +2,12 @@
 """An agency of the lottery, written from docs/protocol.md and from nothing else.
 
     python3 examples/agency.py 1 agencies/agency-1.csv --server 127.0.0.1:12345
+    python3 examples/agency.py 1 agencies/agency-1.csv --tls tls/authority.pem tls/agency-1.pem tls/agency-1.key
 
 Sends the file's bets, waits for the draw, and prints the winners as `agency,document`. Whatever
 breaks on the way, run it again: it goes on behind the last bet that is stored.
 """
-import argparse, csv, random, re, socket, sys, time
+import argparse, csv, random, re, socket, ssl, sys, time
 
 MESSAGE_BYTES_MAX, BATCH_BETS_MAX = 8192, 120
 REPLY_SECONDS, ASK_AGAIN_SECONDS, GIVE_UP_SECONDS = 30, 300, 60
@@ -28,9 +29,11 @@ def read(path):
     return bets
 
 class Office:  # A conversation with it: a message, an answer.
-    def __init__(self, address):
+    def __init__(self, address, tls):
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host.strip("[]"), port), REPLY_SECONDS)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host.strip("[]"))
         self.replies = self.socket.makefile(encoding="utf-8", newline="\n")
 
     def ask(self, message, expected, seconds=REPLY_SECONDS):
@@ -72,17 +75,23 @@ def converse(office, agency, path, bets):
     except TimeoutError:
         yield None  # A wait that long may be a server that vanished: ask over a new connection.
 
-def main(server, agency, file):
+def main(server, agency, file, tls):
     if not re.fullmatch(r".+:\d+", server):
         raise Refused(f"{server}: HOST:PORT was expected")
+    if tls:
+        authority, *own = tls
+        tls = ssl.create_default_context(cafile=authority)
+        tls.load_cert_chain(*own)
     bets, forward = read(file), time.monotonic()
     while True:
         try:
-            for winners in converse(Office(server), agency, file, bets):
+            for winners in converse(Office(server, tls), agency, file, bets):
                 forward = time.monotonic()
                 if winners is not None:
                     return print("".join(f"{agency},{winner}\n" for winner in winners), end="")
         except OSError as error:
+            if re.search("CERTIFICATE|ALERT", str(getattr(error, "reason", ""))):
+                raise Refused(f"{server}: {error}")  # One side rejects the other's certificate.
             if time.monotonic() > forward + GIVE_UP_SECONDS:
                 raise Refused(f"{server}: {error}; is the server running there?")
             print(f"agency {agency}: {server}: {error}; trying again", file=sys.stderr)
@@ -93,6 +102,7 @@ if __name__ == "__main__":
     parser.add_argument("agency", help="its number, from 1")
     parser.add_argument("file", help="nombre,apellido,documento,nacimiento,numero on every line")
     parser.add_argument("--server", metavar="HOST:PORT", default="127.0.0.1:12345")
+    parser.add_argument("--tls", metavar=("AUTHORITY", "CERTIFICATE", "KEY"), nargs=3, help="PEM files; speaks TLS")
     try:
         main(**vars(parser.parse_args()))
     except (Refused, OSError, UnicodeDecodeError, csv.Error, KeyboardInterrupt) as reason:

@@ -40,7 +40,7 @@ fail() {
     exit 1
 }
 
-task=make
+task=create
 case ${1-} in
     --renew)
         [ $# -eq 2 ] || refuse "--renew needs a directory"
@@ -87,7 +87,7 @@ command -v openssl >/dev/null || fail "openssl is needed, and is not installed"
 
 # The directory keeps others of this machine out. The files in it may be read, so that the users inside
 # containers, which are nobody's here, can read those that are mounted for them.
-[ $task = make ] || [ -d "$directory" ] || fail "$directory is no directory"
+[ $task = create ] || [ -d "$directory" ] || fail "$directory is no directory"
 (umask 077 && mkdir -p -- "$directory")
 # Else `cd` takes a `-` for where one was before, and looks for others elsewhere, where CDPATH says so.
 case $directory in

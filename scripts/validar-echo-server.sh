@@ -8,6 +8,9 @@
 # a container that is stopped is a failure, whatever else listens on this machine. Without such a container it asks
 # 127.0.0.1:12345. ECHO_SECONDS says how long an answer may take, the connection included (5).
 #
+# With TLS_AUTHORITY, TLS_CERTIFICATE and TLS_KEY set, which name files in PEM, it speaks TLS, from this machine and
+# with `openssl`; any certificate that the authority signed for a client will do.
+#
 # Prints `result: success` and exits with 0, or prints `result: fail` and exits with 1.
 set -eu
 
@@ -31,7 +34,7 @@ line="ECO|$message"
 
 inspect() { docker inspect --type container --format "$1" server; }
 
-# Asks from a container in the server's network.
+# Asks from a container in the server's network, or in TLS from this machine.
 ask_in_docker() {
     state=$(inspect '{{.State.Status}}') || return 1
     [ "$state" = running ] || { say "the container 'server' is not running but $state"; return 1; }
@@ -41,6 +44,11 @@ ask_in_docker() {
     # By address, because Docker's default network resolves no names.
     host=$(inspect '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' | head -n 1)
     port=$(inspect '{{range .Config.Env}}{{println .}}{{end}}' | sed -n 's/^SERVER_ADDRESS=.*://p')
+    if [ -n "${TLS_AUTHORITY-}" ]; then
+        name=server
+        ask_directly "$host:${port:-12345}"
+        return
+    fi
     # The outer limit ends nc when a peer keeps it busy with an endless answer.
     # shellcheck disable=SC2016 # expanded by the shell in the container
     docker run --rm --network "$network" busybox:latest sh -c '
@@ -56,9 +64,19 @@ ask_directly() {
     say "asking $1 directly"
     host=${1%:*}
     host=${host#[}
+    host=${host%]}
+    name=${name:-$host}
+    case $name in
+        *:* | *[0-9].[0-9]*) verify=-verify_ip ;;
+        *) verify=-verify_hostname ;;
+    esac
     # shellcheck disable=SC2016 # expanded by bash
     bash -c '
         exec 4< <(
+            if [ -n "${TLS_AUTHORITY-}" ]; then
+                exec openssl s_client -connect "$5" -quiet -verify_return_error "$6" "$7" -CAfile "$TLS_AUTHORITY" \
+                    -cert "$TLS_CERTIFICATE" -key "$TLS_KEY" <<<"$1" 2>/dev/null
+            fi
             exec 3<>"/dev/tcp/$2/$3" &&
             printf "%s\n" "$1" >&3 &&
             IFS= read -r answer <&3 &&
@@ -70,7 +88,7 @@ ask_directly() {
         { kill "$asker" && wait "$asker"; } 2>/dev/null
         [ "$heard" -eq 0 ] || { echo "no line came back" >&2; exit 1; }
         [ "$answer" = "$1" ] || { echo "came back: $answer" >&2; exit 1; }
-    ' bash "$line" "${host%]}" "${1##*:}" "$seconds"
+    ' bash "$line" "$host" "${1##*:}" "$seconds" "$1" "$verify" "$name"
 }
 
 # Docker's answer is empty when there is no such container, and an error when Docker itself does not answer.

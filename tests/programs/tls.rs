@@ -982,3 +982,54 @@ fn certificates_are_renewed_before_they_expire_for_the_names_that_they_had() {
         certificates.connector(name, address);
     }
 }
+
+#[test]
+fn the_agency_in_python_and_the_echo_script_speak_tls() {
+    let office = Office::open_with(&[("AGENCIES", "1")]);
+    let agency = bets(1, 300);
+    office.scratch.write("agency-1.csv", csv(&agency, Ends::Lf));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = |authority: &str, shows: &str| {
+        let mut command = Command::new("python3");
+        command
+            .arg(root.join("examples/agency.py"))
+            .arg("1")
+            .arg(office.scratch.path("agency-1.csv"));
+        command.args(["--server", &office.address, "--tls"]).arg(office.scratch.path(authority));
+        let [pem, key] =
+            ["pem", "key"].map(|end| office.certificates.path(&format!("{shows}.{end}")));
+        command.arg(pem).arg(key).output().expect("python3, which this test needs")
+    };
+    let echo = |authority: &str, address: &str| {
+        let mut command = Command::new(root.join("scripts/validar-echo-server.sh"));
+        command.env("SERVER_ADDRESS", address).env("ECHO_SECONDS", "5");
+        command.env("TLS_AUTHORITY", office.scratch.path(authority));
+        command.env("TLS_CERTIFICATE", office.certificates.path("agency-2.pem"));
+        command.env("TLS_KEY", office.certificates.path("agency-2.key"));
+        command.output().expect("a shell").status.code()
+    };
+    Certificates::new(&office.scratch, "other", 1);
+
+    // Each looks whom it talks with, and the server whom.
+    assert_eq!(echo("other/authority.pem", &office.address), Some(1));
+    let output = python("other/authority.pem", "agency-1");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("CERTIFICATE_VERIFY_FAILED"), "{said}");
+    let output = python("tls/authority.pem", "agency-2");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("wrong_agency"), "{said}");
+    assert_eq!(office.scratch.read("bets.csv"), "");
+
+    assert_eq!(echo("tls/authority.pem", &office.address), Some(0));
+    assert_eq!(
+        echo("tls/authority.pem", &office.address.replace("127.0.0.1", "localhost")),
+        Some(0)
+    );
+    let output = python("tls/authority.pem", "agency-1");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let winners = std::str::from_utf8(&output.stdout).expect("text");
+    let mut winners: Vec<&str> = winners.split_inclusive('\n').collect();
+    winners.sort_unstable();
+    assert_eq!(winners, all_winners(std::slice::from_ref(&agency)));
+    assert_all_stored(&office.scratch, &[agency]);
+}
