@@ -4,7 +4,7 @@
 //! A recipe whose tool is not installed is skipped, and says so. The one for PostgreSQL asks the server of the
 //! variables that `psql` knows (`PGHOST`, …), and is skipped where `PGHOST` is not set.
 
-use crate::pages::{Block, blocks, page, skipped, tool};
+use crate::pages::{Block, blocks, page, python_has, skipped, tool};
 use crate::support::peer::Peer;
 use crate::support::program::{Start, lasting_address, run};
 use std::fs;
@@ -136,15 +136,6 @@ fn store(lines: &str, agencies: u32, directory: &Path) {
     server.ends().exits(0);
     let stored = fs::read_to_string(directory.join("bets.csv")).expect("bets.csv can be read");
     assert_eq!(stored, lines, "the sample of {PAGE} is not what a server writes");
-}
-
-/// Whether python3 has the module.
-fn python_has(module: &str) -> bool {
-    tool("python3").is_some() && {
-        let mut python = Command::new("python3");
-        python.args(["-c", &format!("import {module}")]);
-        run(python).code == Some(0)
-    }
 }
 
 #[test]

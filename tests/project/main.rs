@@ -5,6 +5,7 @@ mod agencies;
 mod data;
 mod example;
 mod map;
+mod national;
 mod packaging;
 mod pages;
 mod readme;

@@ -1,7 +1,9 @@
 //! The pages of the project, their fenced blocks, and the tools that their readers have.
 
+use crate::support::program::run;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The directory of the project.
 pub(crate) fn root() -> &'static Path {
@@ -65,6 +67,15 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|directory| directory.join(name))
         .find(|candidate| candidate.exists())
+}
+
+/// Whether python3 has the module.
+pub(crate) fn python_has(module: &str) -> bool {
+    tool("python3").is_some() && {
+        let mut python = Command::new("python3");
+        python.args(["-c", &format!("import {module}")]);
+        run(python).code == Some(0)
+    }
 }
 
 /// Says that something was not tried, where it cannot be overlooked.

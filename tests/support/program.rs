@@ -357,6 +357,11 @@ impl Program {
         self.wait(WITHIN)
     }
 
+    /// Waits so long for its end.
+    pub(crate) fn ends_within(mut self, time: Duration) -> Ended {
+        self.wait(time)
+    }
+
     /// Sends the signal and waits for the end, which has to be good and soon.
     pub(crate) fn stops_on(mut self, signal: &str) -> Ended {
         let start = Instant::now();
