@@ -27,7 +27,7 @@ mod status;
 pub use bets_file::FileError;
 pub use error::{Doubt, Error};
 pub use single::{SingleBet, place};
-pub use status::status;
+pub use status::{status, watch};
 
 use agency::Agency;
 use attempts::Attempts;

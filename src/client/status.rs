@@ -1,14 +1,15 @@
-//! The state of the lottery, asked once.
+//! The state of the lottery, asked once or again and again.
 
 use super::conversation::{Broken, Conversation, no_reply_within, stream, unexpected};
 use super::dial::dial;
 use super::{Error, Settings, watched};
-use crate::bet::AGENCIES_MAX;
+use crate::bet::{AGENCIES_MAX, AgencyId};
 use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply};
 use crate::stop::Stop;
 use crate::summary::Summary;
 use log::info;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The most bytes of one agency in a status.
 const AGENCY_BYTES_MAX: usize = 40;
@@ -19,19 +20,53 @@ const AGENCY_BYTES_MAX: usize = 40;
 ///
 /// [`Error::Stopped`] as soon as `stop` comes, or why there is no answer.
 pub fn status(settings: &Settings, stop: &Stop) -> Result<Summary, Error> {
+    connected(settings, stop, |conversation| ask(conversation, settings))
+}
+
+/// Asks the server for the state of the lottery every `period`, over one connection, as long as `tell` returns
+/// true. The connection belongs to `agency`, which has no more bets, so that the server keeps it.
+///
+/// # Errors
+///
+/// [`Error::Stopped`] as soon as `stop` comes, or why there is no answer.
+pub fn watch(
+    agency: AgencyId,
+    settings: &Settings,
+    period: Duration,
+    stop: &Stop,
+    mut tell: impl FnMut(Summary) -> bool,
+) -> Result<(), Error> {
+    connected(settings, stop, |conversation| {
+        // Nothing of an agency without more bets can be taken over by this.
+        conversation.resume(agency)?;
+        while tell(ask(conversation, settings)?) {
+            if stop.wait_for(period) {
+                return Err(Error::Stopped.into());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Does `work` over a connection of its own.
+fn connected<T>(
+    settings: &Settings,
+    stop: &Stop,
+    work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Broken>,
+) -> Result<T, Error> {
     watched(stop, |sockets| {
         let address = &settings.server_address;
         let failed = |error| Error::NoServer(format!("{address}: {error}"));
         let socket = Arc::new(dial(address, stop).map_err(failed)?.ok_or(Error::Stopped)?);
         let open = sockets.register(socket).ok_or(Error::Stopped)?;
-        let answer = stream(&open, settings).and_then(|stream| {
+        let outcome = stream(&open, settings).and_then(|stream| {
             let mut conversation = Conversation::new(stream, settings.reply_timeout);
-            let answer = ask(&mut conversation, settings);
+            let outcome = work(&mut conversation);
             conversation.end();
-            answer
+            outcome
         });
         info!("action: close_socket | result: success");
-        answer.map_err(|broken| match broken {
+        outcome.map_err(|broken| match broken {
             _ if sockets.is_closed() => Error::Stopped,
             Broken::Lost(reason) | Broken::Replaced(reason) => {
                 Error::NoServer(format!("{address}: {reason}"))

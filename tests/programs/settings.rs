@@ -425,6 +425,20 @@ fn a_variable_that_resembles_a_setting_and_is_none_is_warned_of() {
     assert_eq!(client.count("WARN"), 1, "{client}");
 }
 
+#[test]
+fn a_file_that_looks_like_an_agency_s_and_is_none_is_warned_of() {
+    let scratch = Scratch::new();
+    for name in ["agency-1.csv", "agency-02.csv", "Agency-3.csv", "agency-10001.csv", "notes.csv"] {
+        scratch.write(&format!("agencies/{name}"), "bad line");
+    }
+    let client = scratch.bare_client().run();
+    for name in ["agency-02.csv", "Agency-3.csv", "agency-10001.csv"] {
+        client
+            .says(&format!("WARN action: config | result: in_progress | file: agencies/{name} | "));
+    }
+    assert_eq!(client.exits(1).count("WARN"), 3, "{client}");
+}
+
 mod levels {
     use super::*;
 

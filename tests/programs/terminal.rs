@@ -132,3 +132,20 @@ fn an_interrupted_client_says_what_is_stored_and_how_to_go_on() {
     assert!(screen.iter().all(|line| !line.starts_with("agency ")), "{screen:#?}");
     server.stops_on("TERM");
 }
+
+#[test]
+fn a_client_that_waits_asks_who_is_missing_over_one_connection() {
+    let scratch = Scratch::new();
+    five_agencies(&scratch);
+    let server = scratch.server().variable("AGENCIES", "2").start();
+    let address = server.address();
+    let waiting = on_terminal(scratch.client(&address).variable("CLI_ID", "1")).start();
+    waiting.prints("missing agency: 2");
+    // The other agency takes longer than the time between two questions.
+    let slowly = [("CLI_ID", "2"), ("CLI_BATCH_PERIOD_MS", "280"), ("CLI_BATCH_MAX_AMOUNT", "1")];
+    scratch.client(&address).variables(&slowly).run().succeeds();
+    waiting.ends().exits(0);
+    let server = server.stops_on("TERM");
+    let connections = "action: accept_connections | result: success";
+    assert_eq!(server.count(connections), 3, "one of each agency, and one for questions: {server}");
+}

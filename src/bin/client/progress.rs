@@ -77,9 +77,11 @@ impl Progress {
         self.shown == Shown::Bars
     }
 
-    /// Returns whether an agency waits for the draw.
-    pub(crate) fn anyone_waits(&self) -> bool {
-        self.lock().agencies.values().any(|agency| agency.doing == Doing::Waiting)
+    /// Returns an agency that waits for the draw, if one does.
+    pub(crate) fn waiting_agency(&self) -> Option<AgencyId> {
+        let state = self.lock();
+        let waiting = state.agencies.iter().find(|(_, agency)| agency.doing == Doing::Waiting);
+        waiting.map(|(id, _)| *id)
     }
 
     /// So many of the agency's bets are stored.
@@ -166,10 +168,7 @@ impl Progress {
             if state.agencies.len() <= SUMMARY_LINES_MAX {
                 let (bets, winners) =
                     (count_of(agency.bar.position(), "bet"), count_of(winners, "winner"));
-                text.push_str(&format!(
-                    "agency {id:>3}: {bets}, {winners}
-"
-                ));
+                text.push_str(&format!("agency {id:>3}: {bets}, {winners}\n"));
             }
         }
         let bets = count_of(state.stored().0, "bet");

@@ -3,19 +3,24 @@
 use crate::process::{self, Failure};
 use crate::progress::Progress;
 use crate::report;
-use log::info;
-use loteria::bet::{AgencyId, Bet};
+use log::{info, warn};
+use loteria::bet::{AGENCIES_MAX, AgencyId, Bet};
 use loteria::client::{self, Error, Observer, SingleBet};
 use loteria::stop::{Stop, Stopper};
+use loteria::text::LogValue;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{self, Builder};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often the bars are drawn.
 const DRAW_PERIOD: Duration = Duration::from_millis(100);
-/// How often the server is asked for whom the draw waits, if there are bars to say so.
+/// How often it is looked whether an agency waits for the draw, so that the server is asked for whom it waits.
+const ASK_FIRST_AFTER: Duration = Duration::from_secs(1);
+/// How often the server is asked.
 const ASK_PERIOD: Duration = Duration::from_secs(5);
+/// The pause after a question that failed.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The variables of a single bet, in the order of its fields.
 const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
@@ -99,7 +104,15 @@ fn agencies_in(directory: &Path) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
     let mut agencies = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        agencies.extend(agency_of(&path).map(|id| (id, path)));
+        match agency_of(&path) {
+            Some(id) => agencies.push((id, path)),
+            None if looks_like_an_agency(&path) => warn!(
+                "action: config | result: in_progress | file: {} | error: left out, because the file of an \
+                 agency is named agency-N.csv, with N from 1 to {AGENCIES_MAX} and without zeros before it",
+                LogValue(path.display())
+            ),
+            None => {}
+        }
     }
     if agencies.is_empty() {
         return Err(failed(io::Error::other("no agency-N.csv in it")));
@@ -108,7 +121,13 @@ fn agencies_in(directory: &Path) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
     Ok(agencies)
 }
 
-/// N, of `agency-N.csv`.
+/// Returns whether a file was perhaps meant to be one of an agency: `agency-02.csv`, `Agency-3.CSV`.
+fn looks_like_an_agency(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    name.is_some_and(|name| name.starts_with("agency") && name.ends_with(".csv"))
+}
+
+/// Returns N, of `agency-N.csv`.
 fn agency_of(path: &Path) -> Option<AgencyId> {
     let name = path.file_name()?.to_str()?;
     AgencyId::parse(name.strip_prefix("agency-")?.strip_suffix(".csv")?)
@@ -178,7 +197,7 @@ fn work_until(
     }
 }
 
-/// Runs agencies beside a thread that draws their bars, and asks now and then for whom the draw waits.
+/// Runs agencies beside a thread that draws their bars and one that asks for whom the draw waits.
 fn run_with_bars(
     agencies: Vec<(AgencyId, PathBuf)>,
     settings: &client::Settings,
@@ -188,28 +207,36 @@ fn run_with_bars(
     let (working, done) = Stopper::new();
     thread::scope(|scope| {
         let draw = || {
-            let mut last_question = Instant::now();
             while !done.wait_for(DRAW_PERIOD) {
                 progress.draw();
-                if settings.resume
-                    && progress.anyone_waits()
-                    && last_question.elapsed() >= ASK_PERIOD
-                {
-                    // A server that does not know the question is no reason for anything.
-                    if let Ok(summary) = client::status(settings, &done) {
-                        progress.stands(&summary);
-                    }
-                    last_question = Instant::now();
-                }
             }
             progress.clear();
         };
-        let thread = Builder::new().name("progress".into());
-        thread.spawn_scoped(scope, draw).map_err(Error::Thread)?;
+        let drawing = Builder::new().name("progress".into());
+        drawing.spawn_scoped(scope, draw).map_err(Error::Thread)?;
+        if settings.resume {
+            let asking = Builder::new().name("question".into());
+            let ask = || ask_while_waiting(settings, progress, &done);
+            asking.spawn_scoped(scope, ask).map_err(Error::Thread)?;
+        }
         let outcome = client::run(agencies, settings, &Terminal { progress }, stop);
         drop(working);
         outcome
     })
+}
+
+/// Asks the server for whom the draw waits, while an agency waits, until `done` comes.
+fn ask_while_waiting(settings: &client::Settings, progress: &Progress, done: &Stop) {
+    let mut pause = ASK_FIRST_AFTER;
+    while !done.wait_for(pause) {
+        let Some(agency) = progress.waiting_agency() else { continue };
+        let asked = client::watch(agency, settings, ASK_PERIOD, done, |summary| {
+            progress.stands(&summary);
+            progress.waiting_agency().is_some()
+        });
+        // A server that does not know the question, or is gone, is no reason for anything.
+        pause = if asked.is_ok() { ASK_FIRST_AFTER } else { ASK_AGAIN_AFTER };
+    }
 }
 
 /// Winners to stdout, and nothing else there; the rest to stderr.
