@@ -1,18 +1,22 @@
 //! The one owner of `bets.csv`: a thread that stores batches in groups, knows how far each agency
 //! got, and holds the draw. To ask it something is to send a message and wait.
 
-use crate::bet::{Agencies, AgencyId};
+use crate::bet::{Agencies, PerAgency};
 use crate::stop::{Stop, Stopper};
 use crossbeam_channel::{Sender, bounded};
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+mod adopt;
+mod aside;
+mod count;
 mod disk;
+mod hash;
+mod journal;
 mod open;
-mod recovery;
+mod pass;
+mod request;
 mod result;
 #[cfg(test)]
 mod simulation;
@@ -20,18 +24,23 @@ mod verify;
 mod winners;
 mod writer;
 
-pub use open::{OpenError, set_aside};
-pub use recovery::InvalidLine;
-pub use result::{AgencyResult, DrawResult, InvalidResult};
+pub use adopt::InvalidLine;
+pub use aside::{SetAside, set_aside};
+pub use open::OpenError;
+pub use request::{Access, AgencyCount, HoldFailed, Refused, Standing};
+pub use result::{AgencyResult, DrawResult};
 pub use verify::{Difference, Verified, verify};
+pub use writer::WriterFailed;
 
-/// How many requests may wait for the writer before those who ask wait themselves.
+use request::{Request, Tickets};
+
+/// How many requests may wait for the writer before further ones block.
 const REQUESTS_MAX: usize = 256;
 
 /// What a ledger is opened with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The path of `bets.csv`.
+    /// The path of `bets.csv`. The journal is beside it.
     pub bets: PathBuf,
     /// The path of `sorteo.toml`.
     pub result: PathBuf,
@@ -41,15 +50,26 @@ pub struct Settings {
     pub winning_number: u16,
 }
 
-/// What was found where a ledger was opened.
+/// What was found when a ledger was opened.
 #[derive(Debug)]
 pub struct Found {
-    /// How many bets each agency has stored, in their order.
-    pub bets: Vec<u64>,
-    /// How many bytes of a line that was never completed were cut off.
-    pub torn_bytes: u64,
-    /// The result of the draw, where it was held.
+    /// How many bets each agency has stored.
+    pub bets: PerAgency<u64>,
+    /// The result of the draw, if it was held.
     pub result: Option<DrawResult>,
+    /// What was done to the files.
+    pub repair: Repair,
+}
+
+/// What a start did to the files before it went on with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repair {
+    /// There was a `bets.csv` and no journal: every line was checked, and a journal was made.
+    pub adopted: bool,
+    /// How many bytes were cut off the end of `bets.csv`, because they were never confirmed.
+    pub cut_bytes: u64,
+    /// How many bytes were written to its end, because the journal had them and it had not.
+    pub written_bytes: u64,
 }
 
 /// The thread that owns `bets.csv`.
@@ -58,47 +78,37 @@ pub struct Ledger {
     requests: Sender<Request>,
     writer: JoinHandle<Result<(), WriterFailed>>,
     ended: Stop,
-    tickets: Arc<AtomicU64>,
+    tickets: Arc<Tickets>,
 }
 
 impl Ledger {
-    /// Locks, checks and repairs `bets.csv`, makes sure that what is in it is on disk, and starts
-    /// the thread. Creates the file where it is missing.
+    /// Locks and checks the files, puts what the journal has into `bets.csv`, and starts the thread. Makes the
+    /// files if there are none.
     ///
     /// # Errors
     ///
-    /// What keeps it from being opened, or [`OpenError::Interrupted`] as soon as `stop` is closed.
+    /// What keeps it from being opened; [`OpenError::Interrupted`] as soon as `stop` comes.
     pub fn open(settings: Settings, stop: &Stop) -> Result<(Ledger, Found), OpenError> {
-        let (disk, recovered, result) = open::open(&settings, stop)?;
+        let opened = open::open(disk::FileSystem, &settings, stop)?;
         let found = Found {
-            bets: recovered.accounts.iter().map(|account| account.bets).collect(),
-            torn_bytes: recovered.torn_bytes,
-            result,
+            bets: opened.stored.clone().map(|_, stored| stored.bets),
+            result: opened.result.clone(),
+            repair: opened.repair,
         };
-        let draw_held = found.result.is_some();
-        let ledger = Ledger::start(disk, recovered, settings.winning_number, draw_held, stop)
-            .map_err(OpenError::Thread)?;
+        let tickets = Arc::new(Tickets::default());
+        let start =
+            |tickets| writer::Writer::new(opened, settings.winning_number, tickets, stop.clone());
+        let writer = start(Arc::clone(&tickets)).map_err(OpenError::Thread)?;
+        let ledger = Ledger::start(writer, tickets).map_err(OpenError::Thread)?;
         Ok((ledger, found))
     }
 
     fn start(
-        disk: impl disk::Disk + 'static,
-        recovered: recovery::Recovered,
-        winning_number: u16,
-        draw_held: bool,
-        stop: &Stop,
+        writer: writer::Writer<impl disk::Disk>,
+        tickets: Arc<Tickets>,
     ) -> std::io::Result<Ledger> {
         let (requests, queue) = bounded(REQUESTS_MAX);
         let (alive, ended) = Stopper::new();
-        let tickets = Arc::new(AtomicU64::new(0));
-        let writer = writer::Writer::new(
-            disk,
-            recovered,
-            winning_number,
-            draw_held,
-            Arc::clone(&tickets),
-            stop.clone(),
-        );
         let writer = std::thread::Builder::new().name("ledger".into()).spawn(move || {
             let _alive = alive;
             writer.run(&queue)
@@ -106,9 +116,9 @@ impl Ledger {
         Ok(Ledger { requests, writer, ended, tickets })
     }
 
-    /// Access for one more connection: later ones are newer.
+    /// Returns access for one more connection: later ones are newer.
     pub fn access(&self) -> Access<'_> {
-        Access { requests: &self.requests, ticket: next_ticket(&self.tickets) }
+        Access::new(&self.requests, self.tickets.next())
     }
 
     /// Returns the stop that comes when the thread has ended, by [`Ledger::close`] or by a failure.
@@ -116,7 +126,7 @@ impl Ledger {
         &self.ended
     }
 
-    /// Ends the thread after what it was asked so far, and waits for it. The file is closed then.
+    /// Ends the thread after what it was asked so far, and waits for it. The files are closed then.
     ///
     /// # Errors
     ///
@@ -126,176 +136,3 @@ impl Ledger {
         self.writer.join().unwrap_or(Err(WriterFailed::Panicked))
     }
 }
-
-fn next_ticket(tickets: &AtomicU64) -> u64 {
-    tickets.fetch_add(1, Ordering::Relaxed)
-}
-
-/// A connection's access to the ledger.
-#[derive(Debug)]
-pub struct Access<'l> {
-    requests: &'l Sender<Request>,
-    ticket: u64,
-}
-
-impl Access<'_> {
-    /// Stores `rows`, which are `bets` lines of `bets.csv` of `agency`. Blocks until they are on disk.
-    /// The buffer is lent to the ledger meanwhile, and comes back as it was unless the ledger has ended.
-    ///
-    /// # Errors
-    ///
-    /// Why none of them is stored.
-    pub fn store(&self, agency: AgencyId, bets: u64, rows: &mut Vec<u8>) -> Result<(), Refused> {
-        let lent = std::mem::take(rows);
-        let (returned, outcome) = self.ask(|reply| {
-            Request::Store(StoreRequest { ticket: self.ticket, agency, bets, rows: lent, reply })
-        })?;
-        *rows = returned;
-        outcome
-    }
-
-    /// Takes `agency` over: from here on older connections store none of its bets.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused::Ended`].
-    pub fn resume(&mut self, agency: AgencyId) -> Result<Standing, Refused> {
-        let (ticket, standing) = self.ask(|reply| Request::Resume { agency, reply })?;
-        self.ticket = ticket;
-        Ok(standing)
-    }
-
-    /// Says that `agency` has no more bets: none is stored from here on, by any connection.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused::TakenOver`] or [`Refused::Ended`].
-    pub fn finish(&self, agency: AgencyId) -> Result<(), Refused> {
-        self.ask(|reply| Request::Finish { ticket: self.ticket, agency, reply })?
-    }
-
-    /// Holds the draw over all that is stored: its result is on disk when this comes back, and no
-    /// bet is stored any more. To be called once.
-    ///
-    /// # Errors
-    ///
-    /// [`HoldFailed`]; after [`HoldFailed::Storage`] the ledger has ended.
-    pub fn hold_draw(&self) -> Result<DrawResult, HoldFailed> {
-        self.ask(|reply| Request::Hold { reply }).unwrap_or(Err(HoldFailed::Storage))
-    }
-
-    /// How many bets each agency has stored, and whether it has more, in their order.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused::Ended`].
-    pub fn count(&self) -> Result<Vec<AgencyCount>, Refused> {
-        self.ask(|reply| Request::Count { reply })
-    }
-
-    fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, Refused> {
-        let (reply, answer) = bounded(1);
-        // Both fail alike: the thread is gone, and with it whoever could answer.
-        self.requests.send(request(reply)).map_err(|_| Refused::Ended)?;
-        answer.recv().map_err(|_| Refused::Ended)
-    }
-}
-
-/// What is known of an agency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgencyCount {
-    /// How many of its bets are on disk.
-    pub bets: u64,
-    /// Whether none is stored any more: it said so, or the draw was held.
-    pub finished: bool,
-}
-
-/// How far an agency got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// How many of its bets are on disk.
-    pub bets: u64,
-    /// Document and number of the one stored last, where there is one.
-    pub last: Option<(String, String)>,
-}
-
-/// The buffer that was lent, and whether what is in it is stored.
-type StoreAnswer = (Vec<u8>, Result<(), Refused>);
-
-#[derive(Debug)]
-struct StoreRequest {
-    ticket: u64,
-    agency: AgencyId,
-    /// How many rows there are.
-    bets: u64,
-    rows: Vec<u8>,
-    reply: Sender<StoreAnswer>,
-}
-
-#[derive(Debug)]
-enum Request {
-    Store(StoreRequest),
-    Resume { agency: AgencyId, reply: Sender<(u64, Standing)> },
-    Finish { ticket: u64, agency: AgencyId, reply: Sender<Result<(), Refused>> },
-    Count { reply: Sender<Vec<AgencyCount>> },
-    Hold { reply: Sender<Result<DrawResult, HoldFailed>> },
-}
-
-/// Why the ledger did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// A newer connection took the agency over.
-    TakenOver,
-    /// The agency has said that it has no more bets.
-    Finished,
-    /// The draw was held.
-    DrawHeld,
-    /// The disk did not take it, and it is undone: why.
-    WriteFailed(String),
-    /// The ledger has ended. What it was asked last may or may not be on disk.
-    Ended,
-}
-
-/// Why there is no draw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldFailed {
-    /// The program is stopping.
-    Interrupted,
-    /// The disk failed; the ledger has ended.
-    Storage,
-}
-
-/// Why the ledger ended by itself.
-#[derive(Debug)]
-pub enum WriterFailed {
-    /// The disk could not be made to keep what was written: whether it did is not known.
-    Sync(std::io::Error),
-    /// A failed write could not be undone.
-    Undo(std::io::Error),
-    /// The bets could not be read for the draw.
-    Scan(std::io::Error),
-    /// The draw's result could not be written.
-    SaveResult(std::io::Error),
-    /// It panicked, which is a defect of this program.
-    Panicked,
-}
-
-impl fmt::Display for WriterFailed {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WriterFailed::Sync(error) => write!(formatter, "bets could not be synced: {error}"),
-            WriterFailed::Undo(error) => {
-                write!(formatter, "a failed write could not be undone: {error}")
-            }
-            WriterFailed::Scan(error) => {
-                write!(formatter, "the bets could not be read for the draw: {error}")
-            }
-            WriterFailed::SaveResult(error) => {
-                write!(formatter, "the draw's result could not be written: {error}")
-            }
-            WriterFailed::Panicked => formatter.write_str("the ledger panicked"),
-        }
-    }
-}
-
-impl std::error::Error for WriterFailed {}

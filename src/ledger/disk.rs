@@ -1,103 +1,231 @@
-//! All that the writer does to the disk, as a seam: tests put a disk that fails behind it.
+//! The seam between the ledger and the file system. All that the ledger does to a disk goes through these
+//! two traits, so that tests can put a disk behind them that fails, loses power and lies.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often, and after which pause, a file is opened again for want of a descriptor.
+/// How often, and after which pause, a file is opened again if there is no descriptor for it.
 const OPEN_TRIES_MAX: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
 /// The system, and this process, have no file descriptor left; the numbers of all Unix systems.
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
+/// The most links that lead to one file, as Linux has it.
+const LINKS_MAX: u32 = 40;
 
-/// A disk with `bets.csv` and, at the end, `sorteo.toml` on it.
-pub(super) trait Disk: Send {
-    /// Writes at the end of `bets.csv`. After an error any part of it may be there.
-    fn append(&mut self, rows: &[u8]) -> io::Result<()>;
-    /// Cuts `bets.csv` to its first `bytes` bytes.
-    fn truncate(&mut self, bytes: u64) -> io::Result<()>;
-    /// Comes back when the bytes and the length of `bets.csv` are durable.
-    fn sync(&mut self) -> io::Result<()>;
-    /// Reads `bets.csv` from its beginning.
-    fn read(&mut self) -> io::Result<impl Read>;
-    /// Makes `sorteo.toml` of `text`: durably, and all of it or nothing.
-    fn save_result(&mut self, text: &str) -> io::Result<()>;
+/// A file system.
+pub(super) trait Disk: Clone + Send + 'static {
+    /// A file that is open.
+    type File: DiskFile;
+
+    /// Opens a file. Returns `None` if there is none.
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Option<Self::File>>;
+    /// Opens a file for reading and writing. Makes an empty one if there is none.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// Returns whether anything has this name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Returns where a symbolic link leads; `None` for anything else, and for nothing.
+    fn link_target(&self, path: &Path) -> io::Result<Option<PathBuf>>;
+    /// Gives a file another name, in place of what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Blocks until the names in the directory of `path` are durable.
+    fn sync_directory_of(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The real one.
-#[derive(Debug)]
-pub(super) struct FileDisk {
-    bets: File,
-    bets_path: PathBuf,
-    result: PathBuf,
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Read,
+    /// Reading and writing.
+    Write,
 }
 
-impl FileDisk {
-    /// `bets` is open for reading and appending, and stands at `bets_path`; `result` is the path of
-    /// `sorteo.toml`.
-    pub(super) fn new(bets: File, bets_path: &Path, result: &Path) -> FileDisk {
-        FileDisk { bets, bets_path: bets_path.to_owned(), result: result.to_owned() }
+/// A file that is open. It is closed, and its lock is given back, when it is dropped.
+pub(super) trait DiskFile: Send + Sync + 'static {
+    /// Locks the file. Returns whether nobody else has it: a lock for reading tolerates others for reading.
+    fn try_lock(&self, mode: Mode) -> io::Result<bool>;
+    /// Returns its length in bytes. Fails if it is no regular file.
+    fn length(&self) -> io::Result<u64>;
+    /// Returns whether it is the file that `path` names.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
+    /// Reads into `buffer` from `offset` on. Returns how many bytes, 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes` from `offset` on. After an error any part of them may be there.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts the file to `length` bytes.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+    /// Blocks until the bytes and the length are durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// The real file system.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileSystem;
+
+impl Disk for FileSystem {
+    type File = File;
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Option<File>> {
+        let write = mode == Mode::Write;
+        match patiently(|| OpenOptions::new().read(true).write(write).open(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
-    /// Fails where the file is not the one that the next start will find: what is synced to a file
-    /// that somebody removed is stored nowhere.
-    fn check_place(&self) -> io::Result<()> {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            let (own, found) = (self.bets.metadata()?, std::fs::metadata(&self.bets_path));
-            let is_same =
-                |found: std::fs::Metadata| (found.dev(), found.ino()) == (own.dev(), own.ino());
-            if !found.is_ok_and(is_same) {
-                let path = self.bets_path.display();
-                return Err(io::Error::other(format!("{path} was removed or replaced")));
+    fn create(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        patiently(|| options.open(path))
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => found.map(|_| true),
+        }
+    }
+
+    fn link_target(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if found.is_symlink() => std::fs::read_link(path).map(Some),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
+        patiently(|| File::open(directory_of(path)))?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn try_lock(&self, mode: Mode) -> io::Result<bool> {
+        let locked = match mode {
+            Mode::Read => self.try_lock_shared(),
+            Mode::Write => File::try_lock(self),
+        };
+        match locked {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        let metadata = self.metadata()?;
+        if metadata.is_file() {
+            Ok(metadata.len())
+        } else {
+            Err(io::Error::other("not a regular file"))
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let own = self.metadata()?;
+        match std::fs::metadata(path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            match FileExt::read_at(self, buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
             }
         }
-        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
     }
 }
 
-impl Disk for FileDisk {
-    fn append(&mut self, rows: &[u8]) -> io::Result<()> {
-        self.bets.write_all(rows)
-    }
-
-    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        self.bets.set_len(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.bets.sync_data()?;
-        self.check_place()
-    }
-
-    fn read(&mut self) -> io::Result<impl Read> {
-        self.check_place()?;
-        self.bets.rewind()?;
-        Ok(&self.bets)
-    }
-
-    fn save_result(&mut self, text: &str) -> io::Result<()> {
-        let mut draft = self.result.clone().into_os_string();
-        draft.push(".draft");
-        let mut file = patiently(|| File::create(&draft))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&draft, &self.result)?;
-        sync_directory_of(&self.result)
-    }
+/// Returns the directory that holds `path`.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes durable which files there are beside `path`.
-pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    patiently(|| File::open(directory.unwrap_or(Path::new("."))))?.sync_all()
+/// Returns the path of the file that `path` leads to, over any number of symbolic links.
+pub(super) fn follow_links(disk: &impl Disk, path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Some(target) = disk.link_target(&path)? else { return Ok(path) };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(io::Error::other("too many symbolic links"))
 }
 
-/// Opens a file, again and again for a moment where there is no file descriptor for it: the server
-/// keeps some from its peers, but for the instant in which it looks whether there are any.
+/// Reads a whole file.
+pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let mut end = 0;
+    while end < length {
+        match file.read_at(&mut bytes[end..], end as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => end += count,
+        }
+    }
+    Ok(bytes)
+}
+
+/// Makes a file of `bytes` at `path`, durably, and all of it or nothing: a crash leaves what was there
+/// before, or the new file.
+pub(super) fn replace<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<D::File> {
+    let draft = draft_of(path);
+    let file = disk.create(&draft)?;
+    if !file.try_lock(Mode::Write)? {
+        return Err(io::Error::other("another server is writing it"));
+    }
+    file.truncate(0)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(&draft, path)?;
+    disk.sync_directory_of(path)?;
+    Ok(file)
+}
+
+/// Finds out whether [`replace`] could make a file at `path`.
+pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
+    let draft = draft_of(path);
+    drop(disk.create(&draft)?);
+    disk.remove(&draft)
+}
+
+/// The name that a file has until all of it is there.
+fn draft_of(path: &Path) -> PathBuf {
+    let mut draft = path.to_owned().into_os_string();
+    draft.push(".draft");
+    draft.into()
+}
+
+/// Opens a file. Tries again for half a second if file descriptors run out, because the accept thread takes
+/// the reserved ones for an instant, to see whether there are any.
 fn patiently(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
     for _ in 0..OPEN_TRIES_MAX {
         match open() {

@@ -1,10 +1,9 @@
 //! The result of the draw, as a value and as `sorteo.toml`.
 
-use crate::bet::{AgencyId, NUMBER_MAX, is_document};
+use super::journal::Extent;
+use super::winners::Documents;
+use crate::bet::{AgencyId, NUMBER_MAX, PerAgency, is_document};
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
 use toml::value::Datetime;
 
 /// A draw that was held.
@@ -15,6 +14,10 @@ pub struct DrawResult {
     pub winning_number: u16,
     /// When it was held, in UTC.
     pub held_at: Datetime,
+    /// How many bytes `bets.csv` had.
+    pub bets_bytes: u64,
+    /// Their SHA-256, as `sha256sum` writes it.
+    pub bets_sha256: String,
     /// Every agency that took part, in their order.
     #[serde(default, rename = "agency")]
     pub agencies: Vec<AgencyResult>,
@@ -33,33 +36,50 @@ pub struct AgencyResult {
 }
 
 impl DrawResult {
-    /// The documents of the winners of `agency`; none where it took no part.
+    /// The result of a draw held now over `extent`, of which each agency has as many bets as `bets` says.
+    pub(super) fn new(
+        winning_number: u16,
+        extent: Extent,
+        bets_sha256: String,
+        bets: &PerAgency<u64>,
+        winners: Documents,
+    ) -> DrawResult {
+        let agency = |((id, bets), winners): ((AgencyId, &u64), Vec<String>)| AgencyResult {
+            id: id.get(),
+            bets: *bets,
+            winners,
+        };
+        DrawResult {
+            winning_number,
+            held_at: now(),
+            bets_bytes: extent.bytes,
+            bets_sha256,
+            agencies: bets.iter().zip(winners).map(agency).collect(),
+        }
+    }
+
+    /// Returns the documents of the winners of `agency`; none if it took no part.
     pub fn winners(&self, agency: AgencyId) -> &[String] {
         let result = self.agencies.iter().find(|result| result.id == agency.get());
         result.map_or(&[], |result| &result.winners)
     }
 
-    /// What stands in `sorteo.toml`.
+    /// Returns the text of `sorteo.toml`.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("numbers, dates and digits can be written as TOML")
     }
 
-    /// What stands in the file at `path`; `None` where there is no such file.
+    /// Reads the text of `sorteo.toml`.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or is not what this program writes.
-    pub fn load(path: &Path) -> Result<Option<DrawResult>, InvalidResult> {
-        let invalid = |reason: String| InvalidResult { path: path.to_owned(), reason };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(invalid(error.to_string())),
-        };
-        let result: DrawResult = toml::from_str(&text)
-            .map_err(|error: toml::de::Error| invalid(error.message().to_owned()))?;
-        result.check().map_err(invalid)?;
-        Ok(Some(result))
+    /// What is wrong with it, if it says no result. It may be written otherwise than by [`DrawResult::to_toml`].
+    pub fn parse(text: &[u8]) -> Result<DrawResult, String> {
+        let text = std::str::from_utf8(text).map_err(|_| "is not UTF-8")?;
+        let result: DrawResult =
+            toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())?;
+        result.check()?;
+        Ok(result)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -71,24 +91,59 @@ impl DrawResult {
                 return Err(format!("agency: number {} stands in place {place}", agency.id));
             }
             if let Some(other) = agency.winners.iter().find(|winner| !is_document(winner)) {
-                return Err(format!("agency {place}: winners: no document is \"{other}\""));
+                return Err(format!("agency {place}: winners: \"{other}\" is not a document"));
             }
         }
         Ok(())
     }
-}
 
-/// A result that is there and cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidResult {
-    path: PathBuf,
-    reason: String,
-}
-
-impl fmt::Display for InvalidResult {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.path.display(), self.reason)
+    /// Returns what in it, and in the text that it was read from, is not what the bets give, but for their hash.
+    pub(super) fn differences(
+        &self,
+        text: &[u8],
+        extent: Extent,
+        bets: &PerAgency<u64>,
+        winners: &Documents,
+    ) -> Vec<String> {
+        let mut differences = Vec::new();
+        if self.bets_bytes != extent.bytes {
+            let (held, stored) = (self.bets_bytes, extent.bytes);
+            differences
+                .push(format!("was held over {held} bytes of bets, and {stored} are stored"));
+        }
+        let (told, agencies) = (self.agencies.len(), bets.agencies().count());
+        if told != usize::from(agencies) {
+            differences.push(format!("has {told} agencies, and the lottery has {agencies}"));
+        }
+        for ((told, (_, bets)), (_, winners)) in
+            self.agencies.iter().zip(bets.iter()).zip(winners.iter())
+        {
+            let id = told.id;
+            if told.bets != *bets {
+                let told = told.bets;
+                differences
+                    .push(format!("counts {told} bets of agency {id}, and {bets} are stored"));
+            }
+            if told.winners != *winners {
+                let (told, winners) = (list(&told.winners), list(winners));
+                differences.push(format!(
+                    "lists {told} as winners of agency {id}, but the bets yield {winners}"
+                ));
+            }
+        }
+        if self.to_toml().as_bytes() != text {
+            differences.push("is not written as this program does".into());
+        }
+        differences
     }
 }
 
-impl std::error::Error for InvalidResult {}
+fn list(documents: &[String]) -> String {
+    if documents.is_empty() { "none".into() } else { documents.join(" ") }
+}
+
+/// The time in UTC, to the second.
+fn now() -> Datetime {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    now.parse().expect("TOML takes its dates from the same standard")
+}

@@ -1,156 +1,45 @@
-//! The writer over a disk that fails and crashes on purpose.
+//! The ledger over a disk that fails, and a program and a machine that die, on purpose.
 //!
-//! At stake are the first three promises: what was confirmed is there, what is there was sent, once
-//! and in order, and what was refused is not there. Every run follows from its seed.
+//! At stake are the first four promises: what was confirmed is there; what is there was sent, once, in order and in
+//! whole batches; the server starts; there is one draw. Every run follows from its seed.
 
 #![allow(
     clippy::cast_possible_truncation,
     reason = "all the numbers of a simulation are small, and a wrong one would fail it"
 )]
 
-use super::disk::Disk;
-use super::recovery::{self, Recovered};
+mod disk;
+mod edits;
+
+use self::disk::{Random, SimulatedDisk};
+use super::aside::set_aside_on;
+use super::open::{OpenError, open};
+use super::request::{Refused, Request, StoreAnswer, StoreRequest, Tickets};
+use super::verify::verify_on;
 use super::writer::Writer;
-use super::{HoldFailed, Refused, Request, StoreAnswer, StoreRequest, WriterFailed};
+use super::{DrawResult, HoldFailed, Settings, WriterFailed};
 use crate::bet::{Agencies, AgencyId};
 use crate::stop::Stop;
 use crossbeam_channel::{Receiver, bounded};
-use std::io::{self, Read};
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::mpsc;
-
-/// What was done to the file since it was synced last.
-#[derive(Clone, Debug)]
-enum Change {
-    Append(Vec<u8>),
-    Truncate(u64),
-}
-
-/// A disk in memory. It says what it holds to whoever listens when it is dropped.
-#[derive(Debug)]
-struct SimulatedDisk {
-    durable: Vec<u8>,
-    changes: Vec<Change>,
-    result: Option<String>,
-    random: Random,
-    /// One call in so many fails; none where it is 0.
-    one_fails_in: u64,
-    left: mpsc::Sender<Left>,
-}
-
-/// What a process leaves behind.
-#[derive(Debug)]
-struct Left {
-    durable: Vec<u8>,
-    changes: Vec<Change>,
-    result: Option<String>,
-}
-
-impl Drop for SimulatedDisk {
-    fn drop(&mut self) {
-        let _not_listening = self.left.send(Left {
-            durable: std::mem::take(&mut self.durable),
-            changes: std::mem::take(&mut self.changes),
-            result: self.result.take(),
-        });
-    }
-}
-
-impl SimulatedDisk {
-    fn fails(&mut self) -> bool {
-        self.one_fails_in > 0 && self.random.below(self.one_fails_in) == 0
-    }
-
-    fn check(&mut self) -> io::Result<()> {
-        if self.fails() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl Disk for SimulatedDisk {
-    fn append(&mut self, rows: &[u8]) -> io::Result<()> {
-        if self.fails() {
-            // A short write: some of it is there.
-            let written = self.random.below(rows.len() as u64 + 1) as usize;
-            self.changes.push(Change::Append(rows[..written].to_vec()));
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.changes.push(Change::Append(rows.to_vec()));
-        Ok(())
-    }
-
-    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        self.check()?;
-        self.changes.push(Change::Truncate(bytes));
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.check()?;
-        self.durable = after(&self.durable, &self.changes);
-        self.changes.clear();
-        Ok(())
-    }
-
-    fn read(&mut self) -> io::Result<impl Read> {
-        self.check()?;
-        Ok(io::Cursor::new(after(&self.durable, &self.changes)))
-    }
-
-    fn save_result(&mut self, text: &str) -> io::Result<()> {
-        self.check()?;
-        self.result = Some(text.to_owned());
-        Ok(())
-    }
-}
-
-fn after(durable: &[u8], changes: &[Change]) -> Vec<u8> {
-    let mut bytes = durable.to_vec();
-    for change in changes {
-        match change {
-            Change::Append(rows) => bytes.extend_from_slice(rows),
-            Change::Truncate(length) => bytes.truncate(*length as usize),
-        }
-    }
-    bytes
-}
-
-impl Left {
-    /// What is found after a crash: what was durable, and any beginning of what was done since.
-    fn crash(&self, random: &mut Random) -> Vec<u8> {
-        let whole = random.below(self.changes.len() as u64 + 1) as usize;
-        let mut bytes = after(&self.durable, &self.changes[..whole]);
-        if let Some(Change::Append(rows)) = self.changes.get(whole) {
-            let part = random.below(rows.len() as u64 + 1) as usize;
-            bytes.extend_from_slice(&rows[..part]);
-        }
-        bytes
-    }
-}
-
-/// A small generator, so that a run follows from its seed (SplitMix64).
-#[derive(Clone, Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 const AGENCIES: u16 = 3;
 const BETS_EACH: usize = 40;
+const WINNING_NUMBER: u16 = 7;
 
-fn agencies() -> Agencies {
-    Agencies::new(AGENCIES).expect("3 is a number of agencies")
+fn settings() -> Settings {
+    Settings {
+        bets: "bets.csv".into(),
+        result: "sorteo.toml".into(),
+        agencies: Agencies::new(AGENCIES).expect("3 is a number of agencies"),
+        winning_number: WINNING_NUMBER,
+    }
+}
+
+fn agency(number: u16) -> AgencyId {
+    AgencyId::new(number).expect("it is a number of an agency")
 }
 
 /// The rows that an agency has to get stored, in order.
@@ -159,228 +48,424 @@ fn rows_of(agency: AgencyId) -> Vec<String> {
     (0..BETS_EACH as u16).map(row).collect()
 }
 
-fn stored_of(content: &[u8], agency: AgencyId) -> Vec<String> {
-    let text = String::from_utf8(content.to_vec()).expect("rows are text");
+/// The rows of an agency that are stored.
+fn stored_of(disk: &SimulatedDisk, agency: AgencyId) -> Vec<String> {
+    let text =
+        String::from_utf8(disk.bytes("bets.csv").unwrap_or_default()).expect("rows are text");
     let own = format!("{agency},");
     text.split_inclusive('\n').filter(|row| row.starts_with(&own)).map(str::to_owned).collect()
 }
 
-fn recover(content: &[u8]) -> Recovered {
-    recovery::check(content, agencies(), &Stop::never()).expect("what is left can be recovered")
+/// Opens the ledger. `None` if the disk keeps it from that; anything else that does is a defect.
+fn start(disk: &SimulatedDisk) -> Option<(Writer<SimulatedDisk>, Option<DrawResult>)> {
+    let opened = match open(disk.clone(), &settings(), &Stop::never()) {
+        Ok(opened) => opened,
+        Err(OpenError::Io { .. }) => return None,
+        Err(error) => panic!("the server does not start: {error}"),
+    };
+    let result = opened.result.clone();
+    let tickets = Arc::new(Tickets::default());
+    // Connections have tickets 0 and 1.
+    let _others = (tickets.next(), tickets.next());
+    let writer = Writer::new(opened, WINNING_NUMBER, tickets, Stop::never());
+    Some((writer.expect("a thread"), result))
 }
 
-/// An agency with one batch on its way at a time, as a connection has it.
+/// An agency and what it knows, over all lives of the server.
 struct Sender {
     agency: AgencyId,
     confirmed: usize,
+    /// It heard that a batch was refused, in this life.
     refused: bool,
-    waiting: Option<(usize, Receiver<StoreAnswer>)>,
+    /// Batches in flight: how many bets there are with each.
+    waiting: VecDeque<(usize, Receiver<StoreAnswer>)>,
 }
 
 impl Sender {
     /// The next batch of at most nine bets, if there is one to send.
     fn next_batch(&mut self, random: &mut Random) -> Option<Request> {
-        let end = (self.confirmed + 1 + random.below(9) as usize).min(BETS_EACH);
-        if self.refused || self.confirmed == BETS_EACH {
+        let sent = self.waiting.back().map_or(self.confirmed, |(end, _)| *end);
+        if self.refused || sent == BETS_EACH {
             return None;
         }
-        let rows = rows_of(self.agency)[self.confirmed..end].concat().into_bytes();
-        let bets = (end - self.confirmed) as u64;
+        let end = (sent + 1 + random.below(9) as usize).min(BETS_EACH);
+        let rows = rows_of(self.agency)[sent..end].concat().into_bytes();
         let (reply, answer) = bounded(1);
-        self.waiting = Some((end, answer));
+        self.waiting.push_back((end, answer));
+        let bets = (end - sent) as u64;
         Some(Request::Store(StoreRequest { ticket: 1, agency: self.agency, bets, rows, reply }))
     }
 
     fn hear(&mut self) {
-        if let Some((end, answer)) = self.waiting.take()
+        while let Some((end, answer)) = self.waiting.front()
             && let Ok((_, outcome)) = answer.try_recv()
         {
             match outcome {
-                Ok(()) => self.confirmed = end,
+                Ok(()) => self.confirmed = *end,
                 Err(_) => self.refused = true,
             }
+            self.waiting.pop_front();
         }
+    }
+
+    fn has_nothing_left(&self) -> bool {
+        self.refused || self.confirmed == BETS_EACH
     }
 }
 
-/// One life of the writer, until it fails or nobody has anything to send. What each agency heard, and
-/// what is left on the disk.
-fn live(content: &[u8], random: &mut Random, one_fails_in: u64) -> (Vec<Sender>, Left) {
-    let recovered = recover(content);
-    let mut senders: Vec<Sender> = agencies()
-        .iter()
-        .zip(&recovered.accounts)
-        .map(|(agency, account)| Sender {
-            agency,
-            confirmed: account.bets as usize,
-            refused: false,
-            waiting: None,
-        })
-        .collect();
-    let (left, was_left) = mpsc::channel();
-    let disk = SimulatedDisk {
-        durable: content[..recovered.bytes as usize].to_vec(),
-        changes: Vec::new(),
-        result: None,
-        random: Random(random.next()),
-        one_fails_in,
-        left,
-    };
-    let tickets = Arc::new(AtomicU64::new(2));
-    let mut writer = Writer::new(disk, recovered, 7574, false, tickets, Stop::never());
-    loop {
-        let mut sent = 0;
-        let mut alive = true;
-        for sender in &mut senders {
-            if random.below(3) > 0
-                && let Some(batch) = sender.next_batch(random)
-            {
-                sent += 1;
-                alive &= writer.take(batch).is_ok();
+/// A lottery on a disk, and what is known of it from outside.
+struct Storm {
+    seed: u64,
+    random: Random,
+    disk: SimulatedDisk,
+    senders: Vec<Sender>,
+    /// The result that somebody may have heard.
+    told: Option<DrawResult>,
+}
+
+impl Storm {
+    fn new(seed: u64) -> Storm {
+        let sender =
+            |agency| Sender { agency, confirmed: 0, refused: false, waiting: VecDeque::new() };
+        Storm {
+            seed,
+            random: Random(seed),
+            disk: SimulatedDisk::new(seed),
+            senders: settings().agencies.iter().map(sender).collect(),
+            told: None,
+        }
+    }
+
+    /// One life of the server. Returns whether the draw was held and it stopped in order.
+    fn live(&mut self) -> bool {
+        let Some((mut writer, result)) = start(&self.disk) else { return false };
+        self.check_stored();
+        self.hear_result(result);
+        if self.serve(&mut writer).is_err() {
+            return false;
+        }
+        let held = self.told.is_some();
+        // Half of the servers are stopped in order.
+        self.random.below(2) == 0 && writer.close().is_ok() && held
+    }
+
+    fn serve(&mut self, writer: &mut Writer<SimulatedDisk>) -> Result<(), WriterFailed> {
+        while self.told.is_none() {
+            let mut sent = false;
+            for sender in &mut self.senders {
+                for _ in 0..self.random.below(4) {
+                    if let Some(batch) = sender.next_batch(&mut self.random) {
+                        sent = true;
+                        writer.take(batch)?;
+                    }
+                }
+            }
+            let committed = writer.commit();
+            self.senders.iter_mut().for_each(Sender::hear);
+            committed?;
+            if !sent && self.senders.iter().all(Sender::has_nothing_left) {
+                break;
+            }
+            // Some servers die with little done.
+            if self.random.below(30) == 0 {
+                return Ok(());
             }
         }
-        alive &= writer.commit().is_ok();
-        senders.iter_mut().for_each(Sender::hear);
-        let nothing_left = |sender: &Sender| sender.refused || sender.confirmed == BETS_EACH;
-        if !alive || (sent == 0 && senders.iter().all(nothing_left)) {
-            break;
+        if self.told.is_none() && self.senders.iter().all(|sender| !sender.refused) {
+            let (reply, answer) = bounded(1);
+            let held = writer.take(Request::Hold { reply });
+            match answer.try_recv() {
+                Ok(Ok(result)) => self.hear_result(Some(result)),
+                Ok(Err(HoldFailed::Storage)) => {}
+                other => panic!("seed {}: {other:?}", self.seed),
+            }
+            held?;
+        }
+        Ok(())
+    }
+
+    fn hear_result(&mut self, result: Option<DrawResult>) {
+        let seed = self.seed;
+        if self.told.is_some() {
+            assert_eq!(result, self.told, "seed {seed}: one draw");
+        }
+        if let Some(result) = &result {
+            for (sender, result) in self.senders.iter().zip(&result.agencies) {
+                assert_eq!(result.bets, BETS_EACH as u64, "seed {seed}: over all bets");
+                let winner = format!("{:08}", WINNING_NUMBER * 10 + sender.agency.get());
+                assert_eq!(result.winners, [winner], "seed {seed}");
+            }
+        }
+        self.told = result;
+    }
+
+    /// After a start the promises hold for what is stored, and each agency goes on from there.
+    fn check_stored(&mut self) {
+        let seed = self.seed;
+        for sender in &mut self.senders {
+            let agency = sender.agency;
+            let stored = stored_of(&self.disk, agency);
+            assert!(
+                rows_of(agency).starts_with(&stored),
+                "seed {seed}: agency {agency} has {stored:?}, which is no beginning of what it sent"
+            );
+            let in_flight = sender.waiting.iter().any(|(end, _)| *end == stored.len());
+            assert!(
+                stored.len() == sender.confirmed || (in_flight && !sender.refused),
+                "seed {seed}: agency {agency} had {} bets confirmed, its batches in flight end at {:?}, and \
+                 {} bets are stored (refused: {})",
+                sender.confirmed,
+                sender.waiting.iter().map(|(end, _)| end).collect::<Vec<_>>(),
+                stored.len(),
+                sender.refused
+            );
+            (sender.confirmed, sender.refused) = (stored.len(), false);
+            sender.waiting.clear();
         }
     }
-    drop(writer);
-    (senders, was_left.recv().expect("the disk was dropped"))
-}
 
-/// Lives and crashes until every bet is stored, with the promises checked after each crash. How many
-/// lives it took.
-fn storm(seed: u64) -> u32 {
-    let mut random = Random(seed);
-    let mut content = Vec::new();
-    for life in 1..=40 {
-        // After a while the disk is good, so that it ends.
-        let one_fails_in = if life <= 20 { 2 + random.below(20) } else { 0 };
-        let (senders, left) = live(&content, &mut random, one_fails_in);
-        content = left.crash(&mut random);
-
-        let recovered = recover(&content);
-        let complete = &content[..recovered.bytes as usize];
-        for Sender { agency, confirmed, refused, .. } in senders {
-            let stored = stored_of(complete, agency);
-            let sent = rows_of(agency);
-            assert!(
-                sent.starts_with(&stored),
-                "seed {seed}, life {life}: agency {agency} has {stored:?} stored, which is no \
-                 beginning of what it sent"
-            );
-            assert!(
-                stored.len() >= confirmed,
-                "seed {seed}, life {life}: agency {agency} had {confirmed} bets confirmed, and {} \
-                 are there",
-                stored.len()
-            );
-            assert!(
-                stored.len() == confirmed || !refused,
-                "seed {seed}, life {life}: agency {agency} heard that its batch after {confirmed} \
-                 bets was refused, and {} bets are there",
-                stored.len()
-            );
+    /// Lives and dies until the draw was held. Returns how many lives it took.
+    fn run(mut self) -> u32 {
+        for life in 1..=60 {
+            // After a while the disk is good, so that it ends.
+            if life <= 30 {
+                let one_fails_in = [0, 5 + self.random.below(100)][self.random.below(2) as usize];
+                let calls_left = [None, Some(1 + self.random.below(120))];
+                self.disk.misbehave(one_fails_in, calls_left[self.random.below(2) as usize]);
+            }
+            let done = self.live();
+            if self.random.below(3) == 0 {
+                self.disk.kill();
+            } else {
+                self.disk.cut_power();
+            }
+            if done {
+                let verified = verify_on(&self.disk, &settings(), &Stop::never());
+                let verified = verified.expect("the files can be read");
+                assert_eq!(verified.differences, [], "seed {}", self.seed);
+                assert_eq!(verified.result, self.told, "seed {}", self.seed);
+                return life;
+            }
         }
-        if recovered.accounts.iter().all(|account| account.bets == BETS_EACH as u64) {
-            return life;
-        }
+        panic!("seed {}: a good disk stores everything", self.seed);
     }
-    panic!("seed {seed}: a good disk stores everything");
 }
 
 #[test]
-fn what_was_confirmed_is_there_once_and_in_order_after_any_crash_of_any_disk() {
-    let lives: u32 = (0..2_000).map(storm).sum();
-    assert!(lives > 4_000, "a storm is more than one life, not {lives} in 2000");
+fn what_was_confirmed_is_there_in_whole_batches_and_there_is_one_draw_after_any_crash_of_any_disk()
+{
+    let count = std::env::var("LOTERIA_SIMULATIONS").ok();
+    let count: u64 = count.map_or(700, |count| count.parse().expect("a number of schedules"));
+    let first = std::env::var("LOTERIA_SIMULATION_SEED").ok();
+    let first: u64 = first.map_or(0, |seed| seed.parse().expect("a seed"));
+    let lives: u64 = (first..first + count).map(|seed| u64::from(Storm::new(seed).run())).sum();
+    assert!(
+        count < 100 || lives > 2 * count,
+        "a storm is more than one life, not {lives} in {count}"
+    );
 }
 
-/// A writer over a good disk, and what its disk will leave.
-fn writer_with(content: &str, one_fails_in: u64) -> (Writer<SimulatedDisk>, mpsc::Receiver<Left>) {
-    let (left, was_left) = mpsc::channel();
-    let disk = SimulatedDisk {
-        durable: content.as_bytes().to_vec(),
-        changes: Vec::new(),
-        result: None,
-        random: Random(7),
-        one_fails_in,
-        left,
-    };
-    let recovered = recover(content.as_bytes());
-    let tickets = Arc::new(AtomicU64::new(2));
-    (Writer::new(disk, recovered, 7574, false, tickets, Stop::never()), was_left)
-}
-
-fn store(writer: &mut Writer<SimulatedDisk>, rows: &str) -> Option<Result<(), Refused>> {
-    let (reply, answer) = bounded(1);
-    let agency = AgencyId::new(1).expect("1 is an agency");
-    let store = StoreRequest { ticket: 1, agency, bets: 1, rows: rows.as_bytes().to_vec(), reply };
-    let _failed = writer.take(Request::Store(store)).and_then(|()| writer.commit());
+/// Stores one batch of one agency.
+fn store(
+    writer: &mut Writer<SimulatedDisk>,
+    number: u16,
+    rows: &[String],
+) -> Option<Result<(), Refused>> {
+    let answer = ask_to_store(writer, number, rows);
+    // Of a ledger that has failed there is no answer.
+    let _failed = writer.commit();
     answer.try_recv().ok().map(|(_, outcome)| outcome)
 }
 
-const ROW: &str = "1,Ana,Paz,1234567,2000-01-01,7574\n";
-
-#[test]
-fn a_full_disk_refuses_the_batch_and_keeps_nothing_of_it() {
-    let (mut writer, was_left) = writer_with(ROW, 0);
-    writer.disk_mut().one_fails_in = 1;
-    // The undoing fails too on this disk, so it is final, and nobody is told that it is stored.
-    assert_eq!(store(&mut writer, ROW), None);
-    drop(writer);
-    assert_eq!(was_left.recv().expect("it was dropped").durable, ROW.as_bytes());
+fn ask_to_store(
+    writer: &mut Writer<SimulatedDisk>,
+    number: u16,
+    rows: &[String],
+) -> Receiver<StoreAnswer> {
+    let (reply, answer) = bounded(1);
+    let (bets, rows) = (rows.len() as u64, rows.concat().into_bytes());
+    let store = StoreRequest { ticket: 1, agency: agency(number), bets, rows, reply };
+    writer.take(Request::Store(store)).expect("a batch is only taken");
+    answer
 }
 
-#[test]
-fn the_draw_is_not_held_where_its_result_cannot_be_written() {
-    let (mut writer, was_left) = writer_with(ROW, 1);
+fn hold(
+    writer: &mut Writer<SimulatedDisk>,
+) -> (Result<(), WriterFailed>, Result<DrawResult, HoldFailed>) {
     let (reply, answer) = bounded(1);
-    let failed = writer.take(Request::Hold { reply });
-    assert!(matches!(failed, Err(WriterFailed::Scan(_))), "{failed:?}");
-    assert_eq!(answer.try_recv(), Ok(Err(HoldFailed::Storage)));
-    drop(writer);
-    assert_eq!(was_left.recv().expect("it was dropped").result, None);
+    let outcome = writer.take(Request::Hold { reply });
+    (outcome, answer.try_recv().expect("it is answered"))
 }
 
-#[test]
-fn the_result_is_written_before_anyone_is_told() {
-    let (mut writer, was_left) = writer_with(ROW, 0);
-    let (reply, answer) = bounded(1);
-    writer.take(Request::Hold { reply }).expect("the disk is good");
-    let result = answer.try_recv().expect("it is told").expect("it is held");
-    assert_eq!(result.agencies[0].winners, ["1234567"]);
-    assert_eq!(store(&mut writer, ROW), Some(Err(Refused::DrawHeld)));
-    drop(writer);
-    let text = was_left.recv().expect("it was dropped").result.expect("it was written");
-    assert_eq!(toml::from_str::<super::DrawResult>(&text).expect("it is TOML"), result);
+/// A ledger on a disk that does not fail.
+fn good() -> (SimulatedDisk, Writer<SimulatedDisk>) {
+    let disk = SimulatedDisk::new(7);
+    let (writer, _) = start(&disk).expect("a good disk");
+    (disk, writer)
 }
 
 #[test]
 fn a_question_between_batches_does_not_end_their_group_and_is_answered_after_it() {
-    let (mut writer, _was_left) = writer_with(ROW, 0);
-    let agency = AgencyId::new(1).expect("1 is an agency");
-    let store = |writer: &mut Writer<SimulatedDisk>| {
-        let (reply, answer) = bounded(1);
-        let rows = ROW.as_bytes().to_vec();
-        let store = StoreRequest { ticket: 1, agency, bets: 1, rows, reply };
-        writer.take(Request::Store(store)).expect("the disk is good");
-        answer
-    };
+    let (_disk, mut writer) = good();
+    let rows = rows_of(agency(1));
     let (count, counted) = bounded(1);
     let (resume, resumed) = bounded(1);
-    let first = store(&mut writer);
+    let first = ask_to_store(&mut writer, 1, &rows[..1]);
     writer.take(Request::Count { reply: count }).expect("the disk is good");
-    let second = store(&mut writer);
-    writer.take(Request::Resume { agency, reply: resume }).expect("the disk is good");
-    let third = store(&mut writer);
+    let second = ask_to_store(&mut writer, 1, &rows[1..3]);
+    let asked = Request::Resume { agency: agency(1), reply: resume };
+    writer.take(asked).expect("the disk is good");
+    let third = ask_to_store(&mut writer, 1, &rows[3..4]);
     assert!(first.is_empty() && counted.is_empty() && second.is_empty() && resumed.is_empty());
     assert_eq!(third.try_recv().expect("it is refused at once").1, Err(Refused::TakenOver));
     writer.commit().expect("the disk is good");
     for stored in [first, second] {
         assert_eq!(stored.try_recv().expect("it is answered").1, Ok(()));
     }
-    assert_eq!(counted.try_recv().expect("it is answered")[0].bets, 3);
+    assert_eq!(counted.try_recv().expect("it is answered")[agency(1)].bets, 3);
     assert_eq!(resumed.try_recv().expect("it is answered").1.bets, 3);
+}
+
+#[test]
+fn a_full_disk_refuses_the_batch_and_keeps_nothing_of_it() {
+    let rows = rows_of(agency(1));
+    let (mut refused, mut failed) = (0, 0);
+    for seed in 0..200 {
+        let disk = SimulatedDisk::new(seed);
+        let (mut writer, _) = start(&disk).expect("a good disk");
+        assert_eq!(store(&mut writer, 1, &rows[..1]), Some(Ok(())));
+        disk.misbehave(3, None);
+        let outcome = store(&mut writer, 1, &rows[1..2]);
+        disk.misbehave(0, None);
+        let stored = match outcome {
+            Some(Ok(())) => 2,
+            Some(Err(Refused::WriteFailed(reason))) => {
+                assert_eq!(reason, io::Error::from(io::ErrorKind::StorageFull).to_string());
+                refused += 1;
+                1
+            }
+            Some(other) => panic!("{other:?}"),
+            None => {
+                failed += 1;
+                continue;
+            }
+        };
+        assert_eq!(stored_of(&disk, agency(1)).len(), stored, "seed {seed}");
+        assert_eq!(store(&mut writer, 1, &rows[stored..=stored]), Some(Ok(())), "it goes on");
+        drop(writer);
+        disk.cut_power();
+        start(&disk).expect("a good disk");
+        assert_eq!(stored_of(&disk, agency(1)), rows[..=stored], "seed {seed}");
+    }
+    assert!(refused > 10 && failed > 10, "{refused} refused, {failed} failed");
+}
+
+#[test]
+fn the_draw_is_not_held_if_its_result_cannot_be_written() {
+    for calls in 0.. {
+        let (disk, mut writer) = good();
+        assert_eq!(store(&mut writer, 1, &rows_of(agency(1))), Some(Ok(())));
+        disk.misbehave(0, Some(calls));
+        let (outcome, answer) = hold(&mut writer);
+        if outcome.is_ok() {
+            assert!(calls > 8, "it takes more than {calls} calls to hold a draw");
+            assert_eq!(answer.expect("it is told").agencies[0].winners, ["00000071"]);
+            assert_eq!(store(&mut writer, 2, &rows_of(agency(2))), Some(Err(Refused::DrawHeld)));
+            return;
+        }
+        assert_eq!(answer, Err(HoldFailed::Storage), "nobody is told");
+    }
+}
+
+/// Every call at which a whole lottery, from its first start to its set files, can die.
+#[test]
+fn a_lottery_survives_a_death_at_each_of_its_calls() {
+    for calls in 0.. {
+        let mut survived = 0;
+        for seed in 0..6 {
+            let disk = SimulatedDisk::new(seed);
+            disk.misbehave(0, Some(calls));
+            let confirmed = play(&disk);
+            let died = disk.has_died();
+            disk.cut_power();
+            survived += usize::from(!died);
+            let aside = disk.names().iter().filter(|name| name.contains(".1.")).count();
+            if aside > 0 || confirmed == Some(Played::Aside) {
+                finish_aside(&disk, aside, seed, calls);
+                continue;
+            }
+            let (mut writer, result) = start(&disk).expect("a good disk");
+            let stored = stored_of(&disk, agency(1)).len();
+            match confirmed {
+                None => assert!(stored == 0 || stored == 2),
+                Some(Played::Stored(bets)) => assert!(stored == bets || stored == 2 * bets + 10),
+                Some(Played::Held) => assert!(stored == 14 && result.is_some()),
+                Some(Played::Aside) => unreachable!("it was looked at"),
+            }
+            if result.is_none() {
+                let (outcome, answer) = hold(&mut writer);
+                outcome.expect("a good disk");
+                assert_eq!(answer.expect("a good disk").agencies[0].bets, stored as u64);
+            }
+            writer.close().expect("a good disk");
+        }
+        if survived == 6 {
+            assert!(calls > 60, "a lottery takes more than {calls} calls");
+            return;
+        }
+    }
+}
+
+/// What is known to have been done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Played {
+    Stored(usize),
+    Held,
+    Aside,
+}
+
+/// Plays a whole lottery until the program dies: a small group, a large one, the draw, a stop, setting aside.
+fn play(disk: &SimulatedDisk) -> Option<Played> {
+    let rows = rows_of(agency(1));
+    let mut played = None;
+    let Ok(opened) = open(disk.clone(), &settings(), &Stop::never()) else { return played };
+    let tickets = Arc::new(Tickets::default());
+    let mut writer = Writer::new(opened, WINNING_NUMBER, tickets, Stop::never()).expect("a thread");
+    for batch in [&rows[..2], &rows[2..14]] {
+        if store(&mut writer, 1, batch) != Some(Ok(())) {
+            return played;
+        }
+        played = Some(Played::Stored(played.map_or(2, |_| 14)));
+    }
+    if hold(&mut writer).1.is_err() {
+        return played;
+    }
+    played = Some(Played::Held);
+    if writer.close().is_err() {
+        return played;
+    }
+    drop(writer);
+    if set_aside_on(disk.clone(), &settings(), &Stop::never()).is_ok() {
+        played = Some(Played::Aside);
+    }
+    played
+}
+
+/// After a death while the files were being set aside no other draw begins before they all are.
+fn finish_aside(disk: &SimulatedDisk, aside: usize, seed: u64, calls: u64) {
+    if aside < 3 {
+        let opened = open(disk.clone(), &settings(), &Stop::never());
+        let refused = matches!(opened, Err(OpenError::HalfAside { .. }));
+        assert!(refused, "seed {seed}, {calls} calls: another draw begins");
+        set_aside_on(disk.clone(), &settings(), &Stop::never()).expect("a good disk");
+    }
+    let mut names = disk.names();
+    names.retain(|name| !name.ends_with(".draft"));
+    assert_eq!(names, ["bets.1.csv", "bets.1.journal", "sorteo.1.toml"]);
+    let settings =
+        Settings { bets: "bets.1.csv".into(), result: "sorteo.1.toml".into(), ..settings() };
+    let verified = verify_on(disk, &settings, &Stop::never()).expect("a good disk");
+    assert_eq!(verified.differences, []);
+    assert_eq!(verified.bets, 14);
+    start(disk).expect("a new lottery begins");
 }

@@ -1,149 +1,191 @@
 //! Checking what a server left behind, without one: nothing is changed or repaired.
 
-use super::recovery::{self, InvalidLine};
-use super::result::{AgencyResult, DrawResult};
-use super::{OpenError, Settings, winners};
+use super::disk::{Disk, DiskFile, FileSystem, Mode};
+use super::journal::{Confirmed, Held};
+use super::open::{Files, OpenError, Paths, check_agencies, io_error};
+use super::result::DrawResult;
+use super::{Settings, disk};
 use crate::stop::Stop;
 use std::fmt;
-use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What was found in the files.
 #[derive(Debug)]
 pub struct Verified {
     /// How many bets are stored.
     pub bets: u64,
-    /// The result of the draw, where it was held.
+    /// The result of the draw, if it was held.
     pub result: Option<DrawResult>,
-    /// All that is not as it has to be; the files agree where there is nothing.
+    /// All that is not as it has to be. The files are what was confirmed if it is empty.
     pub differences: Vec<Difference>,
 }
 
 /// Something in the files that is not as it has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Difference {
-    /// A line of `bets.csv` is no bet of the lottery. Nothing behind it was read.
-    InvalidLine(InvalidLine),
-    /// The last line was never completed, and has so many bytes.
-    Torn(u64),
-    /// The result names more or fewer agencies than the lottery has.
-    Agencies {
-        /// How many the result has.
-        result: usize,
-        /// How many the lottery has.
-        lottery: usize,
-    },
-    /// The result counts other bets of an agency than are stored.
-    Bets {
-        /// The agency.
-        agency: u16,
-        /// How many the result says.
-        result: u64,
-        /// How many are stored.
-        stored: u64,
-    },
-    /// The result has other winners of an agency than the bets.
-    Winners {
-        /// The agency.
-        agency: u16,
-        /// Those that the result has.
-        result: Vec<String>,
-        /// Those that the bets make.
-        stored: Vec<String>,
-    },
+pub struct Difference {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, in words.
+    pub what: String,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Difference::InvalidLine(line) => write!(formatter, "line {line}"),
-            Difference::Torn(bytes) => write!(
-                formatter,
-                "the last line was never completed: {bytes} bytes that the next start cuts off"
-            ),
-            Difference::Agencies { result, lottery } => write!(
-                formatter,
-                "the result has {result} agencies, and the lottery {lottery}: see lottery.agencies"
-            ),
-            Difference::Bets { agency, result, stored } => write!(
-                formatter,
-                "agency {agency}: the result counts {result} bets, and {stored} are stored"
-            ),
-            Difference::Winners { agency, result, stored } => write!(
-                formatter,
-                "agency {agency}: the result has the winners {}, and the bets make {}",
-                list(result),
-                list(stored)
-            ),
-        }
+        write!(formatter, "{}: {}", self.path.display(), self.what)
     }
 }
 
-fn list(documents: &[String]) -> String {
-    if documents.is_empty() { "none".into() } else { documents.join(" ") }
-}
-
-/// Reads `bets.csv` and the draw's result and says whether they agree. The winning number is the one of
-/// the result, where there is one.
+/// Reads the files and compares them with each other. The winning number is that of the result, if there is one.
 ///
 /// # Errors
 ///
-/// A file cannot be read, or `stop` was closed.
+/// A file cannot be read, the bets are of a lottery of another size, or `stop` came.
 pub fn verify(settings: &Settings, stop: &Stop) -> Result<Verified, OpenError> {
-    let result = DrawResult::load(&settings.result)?;
-    let mut verified = Verified { bets: 0, result, differences: Vec::new() };
-    let open = || read(&settings.bets);
-    let recovered = match recovery::check(open()?, settings.agencies, stop) {
-        Ok(recovered) => recovered,
-        Err(recovery::CheckFailed::Invalid(line)) => {
-            verified.differences.push(Difference::InvalidLine(line));
-            return Ok(verified);
+    verify_on(&FileSystem, settings, stop)
+}
+
+pub(super) fn verify_on(
+    disk: &impl Disk,
+    settings: &Settings,
+    stop: &Stop,
+) -> Result<Verified, OpenError> {
+    let paths = Paths::of(disk, settings)?;
+    let files = Files::lock(disk, &paths, Mode::Read)?;
+    if files.bets.is_none() && files.journal.is_none() {
+        return Err(io_error(&paths.bets, io::ErrorKind::NotFound.into()));
+    }
+    let mut verification = Verification { files, paths, settings, stop, differences: Vec::new() };
+    let (bets, result) = verification.run()?;
+    Ok(Verified { bets, result, differences: verification.differences })
+}
+
+struct Verification<'v, F> {
+    files: Files<F>,
+    paths: Paths,
+    settings: &'v Settings,
+    stop: &'v Stop,
+    differences: Vec<Difference>,
+}
+
+impl<F: DiskFile> Verification<'_, F> {
+    fn run(&mut self) -> Result<(u64, Option<DrawResult>), OpenError> {
+        let agencies = self.settings.agencies;
+        let confirmed = self.journal()?;
+        if let Some(confirmed) = &confirmed {
+            check_agencies(confirmed, agencies)?;
         }
-        Err(failed) => return Err(OpenError::checking(&settings.bets, failed)),
-    };
-    verified.bets = recovered.accounts.iter().map(|account| account.bets).sum();
-    if recovered.torn_bytes > 0 {
-        verified.differences.push(Difference::Torn(recovered.torn_bytes));
+        let checked = match self.files.check_lines(&self.paths, agencies, self.stop) {
+            Ok(checked) => checked,
+            Err(OpenError::InvalidLine { line, .. }) => {
+                self.bets_differ(format!("line {line}"));
+                self.result(None)?;
+                return Ok((0, None));
+            }
+            Err(error) => return Err(error),
+        };
+        if checked.torn_bytes > 0 && confirmed.is_none() {
+            let bytes = checked.torn_bytes;
+            self.bets_differ(format!("has {bytes} bytes behind its last line, without an end"));
+        }
+        let there = Confirmed::adopted(checked.extent, agencies);
+        let Some(confirmed) = confirmed else {
+            return Ok((checked.lines, self.result(Some(&there))?));
+        };
+        let stored = match self.files.check_bets(&self.paths, &confirmed, agencies, self.stop) {
+            Ok(stored) => stored,
+            Err(OpenError::NotConfirmed { what, .. }) => {
+                self.bets_differ(what);
+                self.result(Some(&Confirmed { slot: confirmed.slot, ..there }))?;
+                return Ok((checked.lines, None));
+            }
+            Err(error) => return Err(error),
+        };
+        let (length, end) = (self.files.bets_bytes(&self.paths)?, confirmed.extent().bytes);
+        if length < end {
+            let bytes = end - length;
+            self.bets_differ(format!(
+                "lacks {bytes} bytes that the next start adds from the journal"
+            ));
+        }
+        if length > end {
+            let bytes = length - end;
+            self.bets_differ(format!(
+                "has {bytes} bytes that were not confirmed: the next start cuts them off"
+            ));
+        }
+        let bets = stored.values().map(|stored| stored.bets).sum();
+        Ok((bets, self.result(Some(&confirmed))?))
     }
-    let Some(result) = &verified.result else { return Ok(verified) };
-    let lottery = usize::from(settings.agencies.count());
-    if result.agencies.len() != lottery {
-        let result = result.agencies.len();
-        verified.differences.push(Difference::Agencies { result, lottery });
-    }
-    let winners = winners::find(open()?, settings.agencies, result.winning_number, stop)
-        .map_err(|error| OpenError::Io { path: settings.bets.clone(), error })?
-        .ok_or(OpenError::Interrupted)?;
-    for ((told, account), winners) in result.agencies.iter().zip(&recovered.accounts).zip(winners) {
-        verified.differences.extend(compare(told, account.bets, winners));
-    }
-    Ok(verified)
-}
 
-/// What the result tells of an agency and its bets do not.
-fn compare(told: &AgencyResult, bets: u64, winners: Vec<String>) -> Vec<Difference> {
-    let mut differences = Vec::new();
-    if told.bets != bets {
-        let (agency, result, stored) = (told.id, told.bets, bets);
-        differences.push(Difference::Bets { agency, result, stored });
+    /// Returns what the journal says, if it is there and says anything.
+    fn journal(&mut self) -> Result<Option<Confirmed>, OpenError> {
+        let path = self.paths.journal.clone();
+        let Some(journal) = &self.files.journal else {
+            if self.files.bets_bytes(&self.paths)? > 0 {
+                self.differ(&path, "is missing: nothing says what was confirmed".into());
+            }
+            return Ok(None);
+        };
+        let bytes = disk::read_all(journal).map_err(|error| io_error(&path, error))?;
+        match Confirmed::parse(&bytes) {
+            Ok(confirmed) => {
+                for page in &confirmed.damaged_pages {
+                    self.differ(&path, format!("page {page} is damaged: the next start mends it"));
+                }
+                Ok(Some(confirmed))
+            }
+            Err(damage) => {
+                self.differ(&path, damage.to_string());
+                Ok(None)
+            }
+        }
     }
-    if told.winners != winners {
-        let (agency, result, stored) = (told.id, told.winners.clone(), winners);
-        differences.push(Difference::Winners { agency, result, stored });
-    }
-    differences
-}
 
-fn read(path: &Path) -> Result<File, OpenError> {
-    let failed = |error: io::Error| OpenError::Io { path: path.to_owned(), error };
-    let file = File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::other("not a regular file")));
+    /// Checks the result against the bets, if those are known. Returns it if it is there and can be read.
+    fn result(&mut self, confirmed: Option<&Confirmed>) -> Result<Option<DrawResult>, OpenError> {
+        let recorded = confirmed.and_then(|confirmed| confirmed.slot.held);
+        let path = self.paths.result.clone();
+        let Some(text) = self.files.result.clone() else {
+            if recorded.is_some() {
+                self.differ(&path, "is missing, and the draw was held".into());
+            }
+            return Ok(None);
+        };
+        let result = match DrawResult::parse(&text) {
+            Ok(result) => result,
+            Err(what) => {
+                self.differ(&path, what);
+                return Ok(None);
+            }
+        };
+        let winning_number = result.winning_number;
+        let held = Held { winning_number, result_crc: crc32fast::hash(&text) };
+        if recorded.is_some_and(|recorded| recorded != held) {
+            self.differ(&path, "was changed after the draw".into());
+        }
+        let Some(confirmed) = confirmed else { return Ok(Some(result)) };
+        let (files, paths, stop) = (&self.files, &self.paths, self.stop);
+        let agencies = self.settings.agencies;
+        let (_, count) = files.count(paths, confirmed, agencies, stop)?;
+        let bets = count.stored.map(|_, stored| stored.bets);
+        let winners = files.winners(paths, confirmed, agencies, winning_number, stop)?;
+        let mut differences = result.differences(&text, confirmed.extent(), &bets, &winners);
+        if files.sha256(paths, confirmed, stop)? != result.bets_sha256 {
+            differences.push("was held over other bets: their SHA-256 differs".into());
+        }
+        for difference in differences {
+            self.differ(&path, difference);
+        }
+        Ok(Some(result))
     }
-    match file.try_lock_shared() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+
+    fn bets_differ(&mut self, what: String) {
+        let path = self.paths.bets.clone();
+        self.differ(&path, what);
+    }
+
+    fn differ(&mut self, path: &Path, what: String) {
+        self.differences.push(Difference { path: path.to_owned(), what });
     }
 }

@@ -1,59 +1,62 @@
-//! Finding the winners: one pass over `bets.csv` in large pieces, of any length, in bounded memory
-//! but for the winners themselves.
+//! Finding the winners, at the speed of memory: only lines that end like the winning number are looked at.
 
+use super::pass::Lines;
 use crate::bet::row::document_and_number;
-use crate::bet::{Agencies, AgencyId};
-use crate::stop::Stop;
+use crate::bet::{Agencies, AgencyId, PerAgency};
 use memchr::memmem::Finder;
-use std::io::{self, Read};
 
-/// How much is read at once, in bytes.
-const PIECE_BYTES: usize = 1 << 20;
+/// The documents of each agency's winners, in the order of their lines.
+pub(super) type Documents = PerAgency<Vec<String>>;
 
-/// The documents of the winners of each agency, in the order of the file; `None` where `stop` was
-/// closed meanwhile. Only valid lines are read right.
-pub(super) fn find(
-    mut bets: impl Read,
+/// Finds the lines that win among valid ones.
+#[derive(Debug)]
+pub(super) struct Winners {
     agencies: Agencies,
     winning_number: u16,
-    stop: &Stop,
-) -> io::Result<Option<Vec<Vec<String>>>> {
-    let mut winners = vec![Vec::new(); agencies.count().into()];
-    // Every way to write the number ends like this; what may stand before it are a comma and zeros.
-    let line_end = format!("{winning_number}\n");
-    let finder = Finder::new(&line_end);
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut kept = 0;
-    loop {
-        let count = match bets.read(&mut piece[kept..]) {
-            Ok(0) => return Ok(Some(winners)),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if stop.has_come() {
-            return Ok(None);
-        }
-        let arrived = kept + count;
-        let complete = memchr::memrchr(b'\n', &piece[..arrived]).map_or(0, |at| at + 1);
-        for at in finder.find_iter(&piece[..complete]) {
-            let start = memchr::memrchr(b'\n', &piece[..at]).map_or(0, |before| before + 1);
-            let line = &piece[start..at + line_end.len()];
-            if let Some((agency, document)) = winner(line, agencies, winning_number) {
-                winners[agency.index()].push(document);
+    finder: Finder<'static>,
+    documents: Documents,
+}
+
+impl Winners {
+    pub(super) fn new(agencies: Agencies, winning_number: u16) -> Winners {
+        // Every way to write the number ends like this; only a comma and zeros may come before it.
+        let finder = Finder::new(&format!("{winning_number}\n")).into_owned();
+        let documents = PerAgency::new(agencies, |_| Vec::new());
+        Winners { agencies, winning_number, finder, documents }
+    }
+
+    /// Returns all winners of lines that were looked at in parts.
+    pub(super) fn join(agencies: Agencies, parts: Vec<Winners>) -> Documents {
+        let mut documents = PerAgency::new(agencies, |_| Vec::new());
+        for part in parts {
+            for ((_, documents), more) in documents.iter_mut().zip(part.documents) {
+                documents.extend(more);
             }
         }
-        piece.copy_within(complete..arrived, 0);
-        kept = arrived - complete;
+        documents
+    }
+
+    /// Returns the agency and the document of a line whose number wins.
+    fn winner(&self, line: &[u8]) -> Option<(AgencyId, String)> {
+        let (document, number) = document_and_number(line)?;
+        let agency = line.split(|&byte| byte == b',').next()?;
+        let agency = self.agencies.parse(std::str::from_utf8(agency).ok()?).ok()?;
+        (number.parse() == Ok(self.winning_number)).then_some((agency, document))
     }
 }
 
-/// The agency and the document of a line whose number wins.
-fn winner(line: &[u8], agencies: Agencies, winning_number: u16) -> Option<(AgencyId, String)> {
-    let (document, number) = document_and_number(line)?;
-    let agency = line.split(|&byte| byte == b',').next()?;
-    let agency = agencies.parse(std::str::from_utf8(agency).ok()?).ok()?;
-    (number.parse() == Ok(winning_number)).then_some((agency, document))
+impl Lines for Winners {
+    fn add(&mut self, lines: &[u8]) {
+        let mut from = 0;
+        while let Some(found) = self.finder.find(&lines[from..]) {
+            let at = from + found;
+            let start = memchr::memrchr(b'\n', &lines[..at]).map_or(0, |before| before + 1);
+            from = at + self.finder.needle().len();
+            if let Some((agency, document)) = self.winner(&lines[start..from]) {
+                self.documents[agency].push(document);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -61,21 +64,20 @@ mod tests {
     //! Every bet on the winning number is found however the number is written and wherever the pieces
     //! in which the file is read begin, and no other.
 
-    use super::find;
+    use super::Winners;
     use crate::bet::Agencies;
-    use crate::stop::Stop;
-    use std::io::{self, Read};
+    use crate::ledger::pass::Lines;
 
-    /// Gives so many bytes at a time.
-    struct Dripping<'b>(&'b [u8], usize);
-
-    impl Read for Dripping<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let count = self.1.min(self.0.len()).min(buffer.len());
-            buffer[..count].copy_from_slice(&self.0[..count]);
-            self.0 = &self.0[count..];
-            Ok(count)
-        }
+    /// The winners of agencies 1 to 3 among `bets`, given in parts of so many lines.
+    fn winners(bets: &str, winning_number: u16, lines: usize) -> Vec<Vec<String>> {
+        let agencies = Agencies::new(3).expect("3 is a number of agencies");
+        let all: Vec<&str> = bets.split_inclusive('\n').collect();
+        let find = |part: &[&str]| {
+            let mut winners = Winners::new(agencies, winning_number);
+            winners.add(part.concat().as_bytes());
+            winners
+        };
+        Winners::join(agencies, all.chunks(lines).map(find).collect()).into_iter().collect()
     }
 
     const BETS: &str = "1,A,B,1000001,2000-01-01,75\n\
@@ -89,22 +91,21 @@ mod tests {
 
     #[test]
     fn the_number_counts_and_not_how_it_is_written() {
-        let agencies = Agencies::new(3).expect("3 is a number of agencies");
-        for bytes in [1, 2, 3, 7, 50, 1 << 20] {
-            let bets = Dripping(BETS.as_bytes(), bytes);
-            let winners = find(bets, agencies, 75, &Stop::never()).expect("it can be read");
+        for lines in 1..9 {
             let expected =
                 vec![vec!["1000001", "1000003", "1000001"], vec!["1000002", "1000007"], vec![]];
-            assert_eq!(winners.expect("nothing stops it"), expected, "{bytes} bytes at a time");
+            assert_eq!(winners(BETS, 75, lines), expected, "{lines} lines at a time");
         }
     }
 
     #[test]
     fn zero_is_a_number_like_any_other() {
-        let bets = b"1,A,B,1000001,2000-01-01,0\n1,A,B,1000002,2000-01-01,0000\n\
+        let bets = "1,A,B,1000001,2000-01-01,0\n1,A,B,1000002,2000-01-01,0000\n\
             1,A,B,1000003,2000-01-01,10\n";
-        let agencies = Agencies::new(1).expect("1 is a number of agencies");
-        let winners = find(bets.as_slice(), agencies, 0, &Stop::never()).expect("it can be read");
-        assert_eq!(winners.expect("nothing stops it"), [["1000001", "1000002"]]);
+        let none: Vec<String> = Vec::new();
+        assert_eq!(
+            winners(bets, 0, 9),
+            [vec!["1000001".to_owned(), "1000002".into()], none.clone(), none]
+        );
     }
 }

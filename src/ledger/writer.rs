@@ -1,26 +1,30 @@
 //! The thread: a loop that takes what is asked, stores batches in groups, and answers after the disk.
 
-use super::disk::Disk;
-use super::recovery::{Counted, Recovered};
-use super::result::{AgencyResult, DrawResult};
-use super::winners;
-use super::{
-    AgencyCount, HoldFailed, Refused, Request, Standing, StoreRequest, WriterFailed, next_ticket,
-};
-use crate::bet::row::document_and_number;
-use crate::bet::{Agencies, AgencyId};
+use super::count::Stored;
+use super::disk::{self, Disk, DiskFile};
+use super::hash::Follower;
+use super::journal::{Extent, Held, Journal, Slot};
+use super::open::{Opened, Paths};
+use super::pass::{self, PassFailed};
+use super::request::{AgencyCount, HoldFailed, Refused, Request, Standing, StoreRequest, Tickets};
+use super::result::DrawResult;
+use super::winners::Winners;
+use crate::bet::{AgencyId, PerAgency};
 use crate::stop::Stop;
 use crossbeam_channel::{Receiver, Sender};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// The most bytes that a group takes before it is written, but for its last request.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+/// The most bytes of a group that goes into the journal's log. A larger one is cheaper to sync by itself.
+const LOGGED_BYTES_MAX: usize = if cfg!(test) { 300 } else { 64 << 10 };
 
 /// What is known of an agency.
 #[derive(Debug)]
 struct Account {
-    counted: Counted,
+    stored: Stored,
     /// Connections with a lower ticket store nothing.
     fence: u64,
     /// It has said that it has no more bets.
@@ -28,19 +32,23 @@ struct Account {
 }
 
 /// The state of the thread.
-pub(super) struct Writer<D> {
+pub(super) struct Writer<D: Disk> {
     disk: D,
-    /// The bytes of `bets.csv`, all of them durable.
-    bytes: u64,
-    accounts: Vec<Account>,
+    paths: Paths,
+    bets: Arc<D::File>,
+    journal: Journal<D::File>,
+    /// What `bets.csv` holds, all of it durable.
+    extent: Extent,
+    accounts: PerAgency<Account>,
     winning_number: u16,
     draw_held: bool,
-    tickets: Arc<AtomicU64>,
+    tickets: Arc<Tickets>,
     stop: Stop,
+    follower: Follower,
     group: Group,
 }
 
-/// What is stored with one write and one sync.
+/// What is stored at once.
 #[derive(Debug, Default)]
 struct Group {
     requests: Vec<StoreRequest>,
@@ -54,37 +62,34 @@ struct Group {
 enum Question {
     Resume { agency: AgencyId, ticket: u64, reply: Sender<(u64, Standing)> },
     Finish { outcome: Result<(), Refused>, reply: Sender<Result<(), Refused>> },
-    Count { reply: Sender<Vec<AgencyCount>> },
+    Count { reply: Sender<PerAgency<AgencyCount>> },
 }
 
 impl<D: Disk> Writer<D> {
     pub(super) fn new(
-        disk: D,
-        recovered: Recovered,
+        opened: Opened<D>,
         winning_number: u16,
-        draw_held: bool,
-        tickets: Arc<AtomicU64>,
+        tickets: Arc<Tickets>,
         stop: Stop,
-    ) -> Writer<D> {
-        let account = |counted| Account { counted, fence: 0, finished: false };
-        Writer {
-            disk,
-            bytes: recovered.bytes,
-            accounts: recovered.accounts.into_iter().map(account).collect(),
+    ) -> io::Result<Writer<D>> {
+        let account = |_, stored| Account { stored, fence: 0, finished: false };
+        Ok(Writer {
+            follower: Follower::start(Arc::clone(&opened.bets), opened.extent.bytes)?,
+            disk: opened.disk,
+            paths: opened.paths,
+            bets: opened.bets,
+            journal: opened.journal,
+            extent: opened.extent,
+            accounts: opened.stored.map(account),
             winning_number,
-            draw_held,
+            draw_held: opened.result.is_some(),
             tickets,
             stop,
             group: Group::default(),
-        }
+        })
     }
 
-    #[cfg(test)]
-    pub(super) fn disk_mut(&mut self) -> &mut D {
-        &mut self.disk
-    }
-
-    /// Does what it is asked until nobody is left who could ask.
+    /// Does what it is asked until nobody is left who could ask, and leaves a journal that needs no repair.
     pub(super) fn run(mut self, queue: &Receiver<Request>) -> Result<(), WriterFailed> {
         while let Ok(first) = queue.recv() {
             let mut next = Some(first);
@@ -95,7 +100,7 @@ impl<D: Disk> Writer<D> {
             }
             self.commit()?;
         }
-        Ok(())
+        self.close()
     }
 
     /// Adds a request to the group, or holds the draw after it. What a request changes for those behind it
@@ -104,12 +109,12 @@ impl<D: Disk> Writer<D> {
         match request {
             Request::Store(store) => self.gather(store),
             Request::Resume { agency, reply } => {
-                let ticket = next_ticket(&self.tickets);
-                self.accounts[agency.index()].fence = ticket;
+                let ticket = self.tickets.next();
+                self.accounts[agency].fence = ticket;
                 self.group.questions.push(Question::Resume { agency, ticket, reply });
             }
             Request::Finish { ticket, agency, reply } => {
-                let account = &mut self.accounts[agency.index()];
+                let account = &mut self.accounts[agency];
                 let taken_over = ticket < account.fence && !account.finished && !self.draw_held;
                 account.finished |= !taken_over;
                 let outcome = if taken_over { Err(Refused::TakenOver) } else { Ok(()) };
@@ -133,7 +138,7 @@ impl<D: Disk> Writer<D> {
 
     /// Adds a batch to the group, or refuses it at once.
     fn gather(&mut self, store: StoreRequest) {
-        let account = &self.accounts[store.agency.index()];
+        let account = &self.accounts[store.agency];
         let refused = if self.draw_held {
             Some(Refused::DrawHeld)
         } else if account.finished {
@@ -165,82 +170,117 @@ impl<D: Disk> Writer<D> {
         // A closed reply channel means that the session has ended.
         match question {
             Question::Resume { agency, ticket, reply } => {
-                let _gone = reply.send((ticket, self.accounts[agency.index()].counted.standing()));
+                let _gone = reply.send((ticket, self.accounts[agency].stored.standing()));
             }
             Question::Finish { outcome, reply } => {
                 let _gone = reply.send(outcome);
             }
             Question::Count { reply } => {
-                let count = |account: &Account| AgencyCount {
-                    bets: account.counted.bets,
-                    finished: account.finished || self.draw_held,
+                let count = |agency| {
+                    let Account { stored, finished, .. } = &self.accounts[agency];
+                    AgencyCount { bets: stored.bets, finished: *finished || self.draw_held }
                 };
-                let _gone = reply.send(self.accounts.iter().map(count).collect());
+                let _gone = reply.send(PerAgency::new(self.accounts.agencies(), count));
             }
         }
     }
 
-    /// Stores the batches of the group: one write, one sync, then each is answered.
+    /// Stores the batches of the group, durably and all of them or none; then each is answered.
     fn store_group(&mut self) -> Result<(), WriterFailed> {
         if self.group.requests.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.disk.append(&self.group.rows) {
-            self.undo()?;
+        self.check_bets()?;
+        let rows = &self.group.rows;
+        if let Err(error) = self.bets.write_at(rows, self.extent.bytes) {
+            // What a crash leaves of them is behind all that is confirmed.
+            self.bets.truncate(self.extent.bytes).map_err(WriterFailed::Undo)?;
             let refused = Refused::WriteFailed(error.to_string());
             self.group.answer(|_| Err(refused.clone()));
             return Ok(());
         }
-        if let Err(error) = self.disk.sync() {
-            // Whether the disk has the group is not known, and it is told to nobody. What the system
-            // still shows of it must not pass for durable at the next start.
-            let _best_effort = self.disk.truncate(self.bytes);
-            return Err(WriterFailed::Sync(error));
+        let is_small = rows.len() <= LOGGED_BYTES_MAX;
+        let extent = self.extent.with(rows);
+        if !(is_small && self.journal.log(self.extent, rows).map_err(WriterFailed::Sync)?) {
+            self.bets.sync().map_err(WriterFailed::Sync)?;
+            let slot = Slot { extent, ..self.journal.slot() };
+            self.journal.checkpoint(slot).map_err(WriterFailed::Sync)?;
         }
-        self.bytes += self.group.rows.len() as u64;
+        self.extent = extent;
+        self.follower.follow(extent.bytes);
         let accounts = &mut self.accounts;
         self.group.answer(|store| {
-            accounts[store.agency.index()].counted.add(store.bets, &store.rows);
+            accounts[store.agency].stored.add(store.bets, &store.rows);
             Ok(())
         });
         Ok(())
     }
 
-    /// Makes the file what it was before a failed write, durably: who is told that nothing was
-    /// stored must not find it stored after a crash.
-    fn undo(&mut self) -> Result<(), WriterFailed> {
-        self.disk.truncate(self.bytes).map_err(WriterFailed::Undo)?;
-        self.disk.sync().map_err(WriterFailed::Undo)
+    /// Fails if `bets.csv` is not the file, or has not the length, that this thread left.
+    fn check_bets(&mut self) -> Result<(), WriterFailed> {
+        let path = &self.paths.bets;
+        let what = if !self.bets.is_at(path).map_err(WriterFailed::Check)? {
+            "was removed or replaced".to_owned()
+        } else {
+            match (self.bets.length().map_err(WriterFailed::Check)?, self.extent.bytes) {
+                (length, bytes) if length == bytes => return Ok(()),
+                (length, bytes) => format!("has {length} bytes, and {bytes} were confirmed"),
+            }
+        };
+        Err(self.bets_changed(what))
     }
 
-    /// Holds the draw; `None` where the program is stopping.
+    /// Says that somebody else wrote to `bets.csv`, and to the next start that a crash did not.
+    fn bets_changed(&mut self, what: String) -> WriterFailed {
+        let (path, journal) = (self.paths.bets.clone(), self.paths.journal.clone());
+        match self.journal.log(self.extent, &[]) {
+            Ok(_) => WriterFailed::BetsChanged { path, what, journal },
+            Err(error) => WriterFailed::Sync(error),
+        }
+    }
+
+    /// Holds the draw; `None` if the program is stopping.
     fn hold_draw(&mut self) -> Result<Option<DrawResult>, WriterFailed> {
-        let count = u16::try_from(self.accounts.len()).ok().and_then(Agencies::new);
-        let agencies = count.expect("there is an account for each agency");
-        let bets = self.disk.read().map_err(WriterFailed::Scan)?;
-        let winners = winners::find(bets, agencies, self.winning_number, &self.stop);
-        let Some(winners) = winners.map_err(WriterFailed::Scan)? else {
-            return Ok(None);
+        self.check_bets()?;
+        let agencies = self.accounts.agencies();
+        let make = || Winners::new(agencies, self.winning_number);
+        let (found, winners) = match pass::over(&*self.bets, self.extent.bytes, &self.stop, make) {
+            Ok(read) => read,
+            Err(PassFailed::Interrupted) => return Ok(None),
+            Err(PassFailed::Io(error)) => return Err(WriterFailed::Scan(error)),
         };
-        let agency = |((agency, account), winners): ((_, &Account), _)| {
-            let agency: AgencyId = agency;
-            AgencyResult { id: agency.get(), bets: account.counted.bets, winners }
-        };
-        let result = DrawResult {
+        if found != self.extent {
+            let bytes = self.extent.bytes;
+            return Err(self.bets_changed(format!(
+                "its {bytes} bytes are not those that were confirmed: the draw is not held"
+            )));
+        }
+        let sha256 = self.follower.digest(self.extent.bytes, &self.stop);
+        let Some(sha256) = sha256.map_err(WriterFailed::Scan)? else { return Ok(None) };
+        let bets = PerAgency::new(agencies, |agency| self.accounts[agency].stored.bets);
+        let winners = Winners::join(agencies, winners);
+        let result = DrawResult::new(self.winning_number, self.extent, sha256, &bets, winners);
+        let text = result.to_toml();
+        disk::replace(&self.disk, &self.paths.result, text.as_bytes())
+            .map_err(WriterFailed::SaveResult)?;
+        let held = Held {
             winning_number: self.winning_number,
-            held_at: now(),
-            agencies: agencies.iter().zip(&self.accounts).zip(winners).map(agency).collect(),
+            result_crc: crc32fast::hash(text.as_bytes()),
         };
-        self.disk.save_result(&result.to_toml()).map_err(WriterFailed::SaveResult)?;
+        self.bets.sync().map_err(WriterFailed::Sync)?;
+        let slot = Slot { extent: self.extent, held: Some(held), ..self.journal.slot() };
+        self.journal.checkpoint(slot).map_err(WriterFailed::Sync)?;
         self.draw_held = true;
         Ok(Some(result))
     }
-}
 
-/// The time in UTC, to the second.
-fn now() -> toml::value::Datetime {
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    now.parse().expect("TOML takes its dates from the same standard")
+    /// Leaves files that are what they say, and a journal whose log is empty.
+    pub(super) fn close(&mut self) -> Result<(), WriterFailed> {
+        self.check_bets()?;
+        self.bets.sync().map_err(WriterFailed::Sync)?;
+        let slot = Slot { extent: self.extent, ..self.journal.slot() };
+        self.journal.close(slot).map_err(WriterFailed::Sync)
+    }
 }
 
 impl Group {
@@ -254,24 +294,40 @@ impl Group {
     }
 }
 
-impl StoreRequest {
-    fn answer(self, outcome: Result<(), Refused>) {
-        // A session that does not wait any more has nobody to tell.
-        let _gone = self.reply.send((self.rows, outcome));
-    }
-}
-
-impl Counted {
-    /// Counts lines that were stored.
-    fn add(&mut self, bets: u64, rows: &[u8]) {
-        self.bets += bets;
-        let ended = rows.len().saturating_sub(1);
-        let last = memchr::memrchr(b'\n', &rows[..ended]).map_or(0, |before| before + 1);
-        self.last_row.clear();
-        self.last_row.extend_from_slice(&rows[last..]);
-    }
-
-    fn standing(&self) -> Standing {
-        Standing { bets: self.bets, last: document_and_number(&self.last_row) }
-    }
+/// Why the ledger ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterFailed {
+    /// Somebody else wrote to `bets.csv`.
+    #[error(
+        "{}: {what}; nothing more is confirmed: restore the file, or move {} away to go on with what is there, \
+         and the agencies send the rest again",
+        path.display(),
+        journal.display()
+    )]
+    BetsChanged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// It could not be found out whether somebody else did.
+    #[error("the file of the bets cannot be looked at: {0}")]
+    Check(io::Error),
+    /// The disk could not be made to keep what was written: whether it did is not known.
+    #[error("bets could not be synced: {0}")]
+    Sync(io::Error),
+    /// A failed write could not be undone.
+    #[error("a failed write could not be undone: {0}")]
+    Undo(io::Error),
+    /// The bets could not be read for the draw.
+    #[error("the bets could not be read for the draw: {0}")]
+    Scan(io::Error),
+    /// The draw's result could not be written.
+    #[error("the draw's result could not be written: {0}")]
+    SaveResult(io::Error),
+    /// It panicked, which is a defect of this program.
+    #[error("the ledger panicked")]
+    Panicked,
 }

@@ -340,7 +340,12 @@ fn one_message_with_a_thousand_long_answers_does_not_fill_the_memory() {
 #[test]
 fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
     let scratch = Scratch::new();
-    let server = scratch.server().arguments(&["--agencies", "1"]).limited("-f 8").start();
+    // The journal is larger than a few bets, and has to fit.
+    const LIMIT: usize = 8400 * 512;
+    let row = "1,Ana,Gómez,30000001,2000-02-29,75\n";
+    let stored = LIMIT / row.len() - 100;
+    scratch.write("bets.csv", row.repeat(stored));
+    let server = scratch.server().arguments(&["--agencies", "1"]).limited("-f 8400").start();
     let address = server.address();
     let mut confirmed = 0;
     loop {
@@ -353,9 +358,10 @@ fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
             break;
         }
         confirmed += 50;
-        assert!(confirmed < 10_000, "the file grows all the same");
+        assert!(confirmed < 1_000, "the file grows all the same");
     }
     // What is left of the room is for a smaller batch, and for the draw.
+    let confirmed = stored + confirmed;
     assert_eq!(scratch.read("bets.csv").lines().count(), confirmed);
     let mut agency = Peer::at(&address);
     agency.says("REANUDAR|1;GANADORES|1");
@@ -386,9 +392,14 @@ fn where_bets_csv_is_removed_or_replaced_nothing_more_is_confirmed() {
         let answer = agency.rest();
         assert_eq!(String::from_utf8_lossy(&answer), "", "it was told that it is stored");
         let ended = server.ends();
-        ended.exits(1).says("bets.csv was removed or replaced");
+        ended.exits(1).says("bets.csv: was removed or replaced");
 
-        // The next one begins with what is there, and agencies send what is not.
+        // The next one says the way out: begin with what is there, and agencies send what is not.
+        let refused = scratch.server().arguments(&["--agencies", "1"]).refuses_to_start();
+        refused.says(
+            "were confirmed; nothing was changed: restore the file, or move bets.journal away",
+        );
+        std::fs::remove_file(scratch.path("bets.journal")).expect("a file");
         let server = start();
         scratch.client(&server.address()).run().succeeds();
         assert_all_stored(&scratch, &[file]);

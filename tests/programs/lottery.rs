@@ -54,7 +54,7 @@ fn one_client_sends_all_agencies_and_prints_their_winners_and_nothing_else() {
     let ended = server.stops_on("TERM");
     assert_eq!(ended.count(HELD), 1);
     assert_eq!(ended.stdout, "");
-    assert_eq!(scratch.names(), ["agencies", "bets.csv", "sorteo.toml"]);
+    assert_eq!(scratch.names(), ["agencies", "bets.csv", "bets.journal", "sorteo.toml"]);
 }
 
 #[test]
@@ -210,6 +210,13 @@ fn a_server_that_exits_after_the_draw_waits_for_who_is_late_but_not_forever() {
     server.ends().succeeds().says("told: not every agency");
 }
 
+/// Sets the files aside, under this number.
+fn set_aside(scratch: &Scratch, number: u32) {
+    let ended = scratch.server().arguments(&["--new-draw"]).run();
+    ended.exits(0).says(&format!("action: new_draw | result: success | bets: bets.{number}.csv"));
+    ended.never_says("action: accept_connections");
+}
+
 #[test]
 fn a_new_draw_sets_the_files_of_a_finished_one_aside_under_the_next_number() {
     let scratch = Scratch::new();
@@ -218,25 +225,27 @@ fn a_new_draw_sets_the_files_of_a_finished_one_aside_under_the_next_number() {
     let first = (scratch.read("bets.csv"), scratch.read("sorteo.toml"));
 
     for number in [1, 2] {
-        let server = scratch.server().arguments(&["--new-draw"]).start();
-        let address = server.address();
-        assert_eq!(scratch.read("bets.csv"), "");
-        assert_eq!(scratch.read_if_there("sorteo.toml"), None);
-        scratch.client(&address).run().succeeds();
+        set_aside(&scratch, number);
+        assert_eq!(scratch.read_if_there("bets.csv"), None);
+        let server = scratch.server().start();
+        scratch.client(&server.address()).run().succeeds();
         assert_all_stored(&scratch, &agencies);
         assert_draw(&scratch, &agencies);
-        server.stops_on("TERM").says(&format!("bets.{number}.csv"));
-        let aside = ["bets", "sorteo"].into_iter().zip(["csv", "toml"]);
-        for (name, extension) in aside {
-            scratch.read(&format!("{name}.{number}.{extension}"));
-        }
+        server.stops_on("TERM");
+        // What was set aside can still be checked.
+        let (bets, result) = (format!("bets.{number}.csv"), format!("sorteo.{number}.toml"));
+        let aside = scratch.server().arguments(&["--verify", "--bets", &bets]);
+        aside.variable("DRAW_FILE", &result).run().exits(0);
     }
     assert_eq!((scratch.read("bets.1.csv"), scratch.read("sorteo.1.toml")), first);
     let expected = [
         "agencies",
         "bets.1.csv",
+        "bets.1.journal",
         "bets.2.csv",
+        "bets.2.journal",
         "bets.csv",
+        "bets.journal",
         "sorteo.1.toml",
         "sorteo.2.toml",
         "sorteo.toml",
@@ -250,23 +259,25 @@ fn a_new_draw_is_refused_while_one_is_not_finished() {
     let bet = "1,Ana,Gómez,30000001,2000-02-29,75\n";
     scratch.write("bets.csv", bet);
     let ended = scratch.server().arguments(&["--new-draw"]).refuses_to_start();
-    ended.says("not finished").says("bets.csv").says("sorteo.toml");
+    ended.says("not finished").says("sorteo.toml");
     assert_eq!(scratch.read("bets.csv"), bet);
     assert_eq!(scratch.names(), ["bets.csv"]);
 }
 
 #[test]
-fn a_new_draw_over_nothing_is_an_ordinary_start() {
+fn a_new_draw_over_nothing_is_refused() {
     let scratch = Scratch::new();
-    let server = scratch.server().arguments(&["--new-draw"]).start();
-    server.address();
-    server.stops_on("TERM").never_says("action: new_draw");
-    assert_eq!(scratch.names(), ["bets.csv"]);
-    // Nothing was stored, so there is still nothing to set aside.
-    let server = scratch.server().arguments(&["--new-draw"]).start();
+    let refuses = |why| {
+        let ended = scratch.server().arguments(&["--new-draw"]).refuses_to_start();
+        ended.says(why);
+    };
+    refuses("there is no draw to set aside");
+    assert_eq!(scratch.names(), [""; 0]);
+    let server = scratch.server().start();
     server.address();
     server.stops_on("TERM");
-    assert_eq!(scratch.names(), ["bets.csv"]);
+    refuses("not finished");
+    assert_eq!(scratch.names(), ["bets.csv", "bets.journal"]);
 }
 
 #[test]
@@ -278,45 +289,28 @@ fn a_new_draw_leaves_the_files_of_a_server_at_work_alone() {
     assert_all_stored(&scratch, &agencies);
     assert_draw(&scratch, &agencies);
     server.stops_on("TERM");
-    assert_eq!(scratch.names(), ["agencies", "bets.csv", "sorteo.toml"]);
+    assert_eq!(scratch.names(), ["agencies", "bets.csv", "bets.journal", "sorteo.toml"]);
 }
 
 #[test]
-fn a_new_draw_that_was_killed_half_way_is_finished_by_the_next() {
+fn a_new_draw_overwrites_no_file_and_follows_links() {
     let scratch = Scratch::new();
     let (server, agencies) = held(&scratch);
     server.stops_on("TERM");
-    let first = (scratch.read("bets.csv"), scratch.read("sorteo.toml"));
-    fs::rename(scratch.path("bets.csv"), scratch.path("bets.1.csv")).expect("a new name");
-
-    // A start in between takes the draw for held, and so takes no bet.
-    let between = scratch.server().start();
-    between.address();
-    between.stops_on("TERM").says("draw_held: true");
-    let server = scratch.server().arguments(&["--new-draw"]).start();
-    scratch.client(&server.address()).run().succeeds();
-    assert_all_stored(&scratch, &agencies);
-    assert_eq!((scratch.read("bets.1.csv"), scratch.read("sorteo.1.toml")), first);
-    let expected = ["agencies", "bets.1.csv", "bets.csv", "sorteo.1.toml", "sorteo.toml"];
-    assert_eq!(scratch.names(), expected);
-}
-
-#[test]
-fn a_new_draw_overwrites_no_file() {
-    let scratch = Scratch::new();
-    let (server, agencies) = held(&scratch);
-    server.stops_on("TERM");
-    scratch.write("bets.1.csv", "somebody's own");
-    let server = scratch.server().arguments(&["--new-draw"]).start();
-    if server.logs_times_before_its_end("action: accept_connections", 1) {
-        // Under another number, then.
-        assert_all_stored_in(&scratch, "bets.2.csv", &agencies);
-    } else {
-        server.ends().exits(1).says("bets.1.csv: ");
-        assert_all_stored(&scratch, &agencies);
-        assert_draw(&scratch, &agencies);
+    fs::create_dir(scratch.path("data")).expect("a directory");
+    for name in ["bets.csv", "bets.journal", "sorteo.toml"] {
+        fs::rename(scratch.path(name), scratch.path(&format!("data/{name}"))).expect("a file");
+        if name != "bets.journal" {
+            let target = format!("data/{name}");
+            std::os::unix::fs::symlink(target, scratch.path(name)).expect("a symbolic link");
+        }
     }
-    assert_eq!(scratch.read("bets.1.csv"), "somebody's own");
+    scratch.write("data/bets.1.csv", "somebody's own");
+    let ended = scratch.server().arguments(&["--new-draw"]).run();
+    ended.exits(0).says("bets: data/bets.2.csv").says("draw: data/sorteo.2.toml");
+    assert_all_stored_in(&scratch, "data/bets.2.csv", &agencies);
+    assert_eq!(scratch.read("data/bets.1.csv"), "somebody's own");
+    assert_eq!(scratch.names(), ["agencies", "bets.csv", "data", "sorteo.toml"]);
 }
 
 #[test]
@@ -341,8 +335,7 @@ fn a_port_that_is_taken_is_an_error_that_names_it_and_nothing_is_touched() {
     let address = taken.local_addr().expect("a bound listener has an address").to_string();
     let torn = "1,Ana,Gómez,30000001,2000-02-29,75\n2,Ev";
     scratch.write("bets.csv", torn);
-    let ended =
-        scratch.bare_server().arguments(&["--address", &address, "--new-draw"]).refuses_to_start();
+    let ended = scratch.bare_server().arguments(&["--address", &address]).refuses_to_start();
     ended.says(&address).says("in use");
     assert_eq!(scratch.read("bets.csv"), torn);
     assert_eq!(scratch.names(), ["bets.csv"]);
@@ -359,7 +352,7 @@ fn a_second_server_on_the_same_bets_is_told_so_and_the_first_goes_on() {
     std::os::unix::fs::symlink(scratch.path("bets.csv"), scratch.path("link.csv"))
         .expect("a symbolic link");
     let by_link = scratch.server().arguments(&["--bets", "link.csv"]);
-    by_link.refuses_to_start().says("link.csv: another server is using it");
+    by_link.refuses_to_start().says("bets.csv: another server is using it");
     let ended = scratch.client(&address).run();
     ended.succeeds();
     assert_eq!(ended.sorted_stdout(), all_winners(&agencies));
@@ -474,7 +467,10 @@ fn bets_in_a_place_that_is_no_file_are_an_error_that_names_it() {
 
 #[test]
 fn a_result_that_cannot_be_read_keeps_the_server_from_starting() {
-    let good = "winning_number = 7574\nheld_at = 2024-01-02T03:04:05Z\n";
+    let good = format!(
+        "winning_number = 7574\nheld_at = 2024-01-02T03:04:05Z\nbets_bytes = 0\nbets_sha256 = \"{}\"\n",
+        "0".repeat(64)
+    );
     let cases = [
         "no TOML".to_owned(),
         String::new(),
@@ -543,9 +539,9 @@ fn the_names_of_the_files_are_the_users_choice() {
         .server()
         .arguments(&["--agencies", "1", "--new-draw"])
         .variables(&[("BETS_FILE", "out/all bets"), ("DRAW_FILE", "out/result")]);
-    let again = again.start();
-    again.address();
+    again.run().exits(0);
     assert!(scratch.read("out/all bets.1").lines().count() == 30);
+    assert!(scratch.path("out/all bets.1.journal").exists());
     scratch.read("out/result.1");
     assert_eq!(scratch.names(), ["in", "out"]);
 }

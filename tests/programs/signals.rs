@@ -67,7 +67,7 @@ mod of_the_server {
             for told in &mut peers[..5] {
                 told.hears_a_line_of("ERROR|stopping|");
             }
-            assert_eq!(scratch.names(), ["bets.csv"]);
+            assert_eq!(scratch.names(), ["bets.csv", "bets.journal"]);
         }
     }
 

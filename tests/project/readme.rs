@@ -261,9 +261,10 @@ impl Reader {
         let agency = agency.map(str::to_owned);
         let single = typed.text.contains("NOMBRE=");
         if self.server.is_none() || agency.is_some() || single {
-            let draw_was_held = self.has("sorteo.toml");
-            let new_draw = if draw_was_held { " -- --new-draw" } else { "" };
-            self.starts_a_server(&format!("cargo run --release --bin server{new_draw}"));
+            if self.has("sorteo.toml") {
+                self.starts_a_server("cargo run --release --bin server -- --new-draw");
+            }
+            self.starts_a_server("cargo run --release --bin server");
         }
         let others = agency.iter().flat_map(|agency| {
             let all = (1..=5).map(|other| other.to_string());
@@ -288,7 +289,9 @@ impl Reader {
     #[track_caller]
     fn forgets_the_bets(&mut self) {
         self.stops_the_server();
-        fs::remove_file(self.scratch.path().join("bets.csv")).expect("a file of the server's");
+        for name in ["bets.csv", "bets.journal"] {
+            fs::remove_file(self.scratch.path().join(name)).expect("a file of the server's");
+        }
     }
 }
 

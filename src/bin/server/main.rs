@@ -15,7 +15,7 @@ use log::{info, warn};
 use loteria::config::{Program, Sources};
 use loteria::connection::Acceptor;
 use loteria::draw::Draw;
-use loteria::ledger::{self, Found, Ledger, OpenError};
+use loteria::ledger::{self, Found, Ledger, OpenError, Repair};
 use loteria::server;
 use loteria::stop::Stop;
 use loteria::text::LogValue;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let others = vec![
         switch(
             "new-draw",
-            "Set the files of a finished draw aside under numbered names, and start afresh",
+            "Set the files of a finished draw aside under numbered names, and end",
         ),
         switch(
             "verify",
@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         || configure(&arguments, &stderr),
         |task, stop| match task {
             Task::Verify(settings) => verify::verify(&settings, &stderr, stop),
+            Task::SetAside(settings) => set_aside(&settings, stop),
             Task::Serve(service) => serve(*service, &board, stop),
         },
     )
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
 /// What the server is to do.
 enum Task {
     Verify(ledger::Settings),
+    SetAside(ledger::Settings),
     Serve(Box<Service>),
 }
 
@@ -83,7 +85,6 @@ struct Service {
     address: String,
     ledger: ledger::Settings,
     server: server::Settings,
-    new_draw: bool,
 }
 
 fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>, Failure> {
@@ -94,9 +95,13 @@ fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>,
     process::warn_of_exposed_key(&sources)?;
     let parts = sources.log_parts()?;
     let ledger = sources.ledger()?;
-    if arguments.is_set("verify") {
-        info!("action: config | result: success{parts}");
-        return Ok(Configured::new(Task::Verify(ledger)));
+    for (switch, task) in
+        [("verify", Task::Verify as fn(_) -> _), ("new-draw", Task::SetAside as fn(_) -> _)]
+    {
+        if arguments.is_set(switch) {
+            info!("action: config | result: success{parts}");
+            return Ok(Configured::new(task(ledger)));
+        }
     }
     let server = sources.server()?;
     info!("action: config | result: success{parts}");
@@ -107,10 +112,9 @@ fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>,
              {agencies} agencies, each of which holds one while it waits for the draw",
         );
     }
-    let (address, new_draw) = (sources.address()?, arguments.is_set("new-draw"));
     let tls = server.tls.clone();
     let at_hangup = Box::new(move || tls.iter().for_each(read_again));
-    let service = Service { address, ledger, server, new_draw };
+    let service = Service { address: sources.address()?, ledger, server };
     Ok(Configured { task: Task::Serve(Box::new(service)), at_hangup })
 }
 
@@ -126,13 +130,10 @@ fn read_again(acceptor: &Acceptor) {
 }
 
 fn serve(service: Service, board: &Board, stop: &Stop) -> Result<(), Failure> {
-    let Service { address, ledger: settings, server, new_draw } = service;
+    let Service { address, ledger: settings, server } = service;
     // The port is taken first: nothing is touched where another server has it.
     let listener = TcpListener::bind(&address).map_err(|error| cannot_listen(&address, &error))?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    if new_draw {
-        set_aside(&settings)?;
-    }
     let (bets, agencies, winning_number) =
         (settings.bets.clone(), settings.agencies, settings.winning_number);
     let (ledger, found) = match Ledger::open(settings, stop) {
@@ -168,27 +169,30 @@ fn close_listener(listener: TcpListener, address: SocketAddr) {
     info!("action: close_socket | result: success | address: {address}");
 }
 
-/// Logs what was in the files.
+/// Logs what was in the files, and what was done to them.
 fn log_found(bets: &Path, found: &Found) {
-    if found.torn_bytes > 0 {
+    let (file, total) = (LogValue(bets.display()), found.bets.values().sum::<u64>());
+    let Repair { adopted, cut_bytes, written_bytes } = found.repair;
+    if adopted {
+        info!("action: adopt | result: success | file: {file} | bets: {total}");
+    }
+    if cut_bytes > 0 || written_bytes > 0 {
         warn!(
-            "action: recover | result: success | file: {} | torn_bytes: {}",
-            bets.display(),
-            found.torn_bytes
+            "action: recover | result: success | file: {file} | torn_bytes: {cut_bytes} | \
+             restored_bytes: {written_bytes}"
         );
     }
-    let bets: u64 = found.bets.iter().sum();
     match &found.result {
-        None => info!("action: open_ledger | result: success | bets: {bets} | draw_held: false"),
+        None => info!("action: open_ledger | result: success | bets: {total} | draw_held: false"),
         Some(result) => info!(
-            "action: open_ledger | result: success | bets: {bets} | draw_held: true | held_at: {} | \
+            "action: open_ledger | result: success | bets: {total} | draw_held: true | held_at: {} | \
              winning_number: {} | next: no more bets are taken, --new-draw begins another draw",
             result.held_at, result.winning_number
         ),
     }
 }
 
-/// Warns where the draw that was held is not the one that the settings and the bets would make.
+/// Warns if the draw was held on another number than the settings name.
 fn warn_of_other_draw(found: &Found, winning_number: u16) {
     let Some(result) = &found.result else { return };
     if result.winning_number != winning_number {
@@ -197,15 +201,6 @@ fn warn_of_other_draw(found: &Found, winning_number: u16) {
              number {winning_number} is for another, which --new-draw begins",
             result.winning_number
         );
-    }
-    for (agency, stored) in result.agencies.iter().zip(&found.bets) {
-        if agency.bets != *stored {
-            warn!(
-                "action: open_ledger | result: in_progress | error: agency {} had {} bets in the draw, \
-                 and {stored} are stored: see server --verify",
-                agency.id, agency.bets
-            );
-        }
     }
 }
 
@@ -224,11 +219,14 @@ fn cannot_listen(address: &str, error: &io::Error) -> Failure {
     Failure::Failed(format!("{address}: {error}{next}"))
 }
 
-fn set_aside(settings: &ledger::Settings) -> Result<(), Failure> {
-    let set_aside = ledger::set_aside(settings).map_err(Failure::failed)?;
-    if let Some((bets, result)) = set_aside {
-        let (bets, draw) = (bets.display(), result.display());
-        info!("action: new_draw | result: success | bets: {bets} | draw: {draw}");
-    }
+fn set_aside(settings: &ledger::Settings, stop: &Stop) -> Result<(), Failure> {
+    let names = match ledger::set_aside(settings, stop) {
+        Ok(names) => names,
+        Err(OpenError::Interrupted) => return Ok(()),
+        Err(error) => return Err(Failure::failed(error)),
+    };
+    let (bets, journal) = (names.bets.display(), names.journal.display());
+    let draw = names.result.display();
+    info!("action: new_draw | result: success | bets: {bets} | journal: {journal} | draw: {draw}");
     Ok(())
 }

@@ -26,7 +26,7 @@ pub(crate) fn verify(
         None => format!("{result}: not there, the draw was not held\n"),
     };
     for difference in &verified.differences {
-        report.push_str(&format!("{bets}: {difference}\n"));
+        report.push_str(&format!("{difference}\n"));
     }
     if verified.differences.is_empty() {
         report.push_str(&format!("{bets}: {} bets, all valid\n", verified.bets));

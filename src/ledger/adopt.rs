@@ -1,0 +1,218 @@
+//! Checking every line of a `bets.csv` that no journal speaks for: that of a version before there was one, or of
+//! somebody who moved the journal away.
+
+use super::disk::DiskFile;
+use super::journal::Extent;
+use super::pass::PassFailed;
+use crate::bet::row::{Fields, InvalidRow, write_row};
+use crate::bet::{Agencies, plain_bet};
+use crate::lines::LineBuffer;
+use crate::stop::Stop;
+use std::io::{self, Read};
+
+/// No line that was ever written is longer than this, in bytes, its end included.
+const LINE_BYTES_MAX: usize = 8192;
+/// The most digits of an agency's number.
+const AGENCY_BYTES_MAX: usize = 5;
+
+/// What a file of valid lines holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Checked {
+    /// How many complete lines there are.
+    pub(super) lines: u64,
+    pub(super) extent: Extent,
+    /// The bytes after them.
+    pub(super) torn_bytes: u64,
+}
+
+/// Why not all lines are valid.
+#[derive(Debug)]
+pub(super) enum CheckFailed {
+    Pass(PassFailed),
+    Invalid(InvalidLine),
+}
+
+/// A complete line that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{number}: {}", self.reason())]
+pub struct InvalidLine {
+    /// Which line, from 1.
+    pub number: u64,
+    /// What is wrong with it; `None` if it is longer than any bet.
+    pub row: Option<InvalidRow>,
+}
+
+impl InvalidLine {
+    fn reason(&self) -> String {
+        self.row.as_ref().map_or("line: longer than any bet".into(), InvalidRow::to_string)
+    }
+}
+
+/// Checks every complete line of `file`.
+pub(super) fn check(
+    file: &impl DiskFile,
+    agencies: Agencies,
+    stop: &Stop,
+) -> Result<Checked, CheckFailed> {
+    let mut reader = FromStart { file, position: 0 };
+    let mut lines = LineBuffer::fixed(LINE_BYTES_MAX);
+    let mut checker =
+        Checker { agencies, checked: Checked::default(), prefix: (false, Vec::new()) };
+    loop {
+        checker.check(&mut lines).map_err(CheckFailed::Invalid)?;
+        if stop.has_come() {
+            return Err(CheckFailed::Pass(PassFailed::Interrupted));
+        }
+        if lines.fill(&mut reader).map_err(|error| CheckFailed::Pass(error.into()))? == 0 {
+            break;
+        }
+    }
+    Ok(Checked { torn_bytes: lines.rest().len() as u64, ..checker.checked })
+}
+
+/// Reads a file from its start to its end.
+struct FromStart<'f, F> {
+    file: &'f F,
+    position: u64,
+}
+
+impl<F: DiskFile> Read for FromStart<'_, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+struct Checker {
+    agencies: Agencies,
+    checked: Checked,
+    /// How the last plain row began, and whether that is an agency of the lottery.
+    prefix: (bool, Vec<u8>),
+}
+
+impl Checker {
+    /// Checks the complete lines that have arrived.
+    fn check(&mut self, lines: &mut LineBuffer<'_>) -> Result<(), InvalidLine> {
+        loop {
+            let text = lines.rest();
+            let mut plain = 0;
+            while let Some(row_bytes) = self.plain_row(&text[plain..]) {
+                plain += row_bytes;
+                self.checked.lines += 1;
+            }
+            self.checked.extent = self.checked.extent.with(&text[..plain]);
+            lines.take(plain);
+
+            let number = self.checked.lines + 1;
+            let line = lines.next_line().map_err(|_| InvalidLine { number, row: None })?;
+            let Some(line) = line else { return Ok(()) };
+            check_line(line, self.agencies)
+                .map_err(|row| InvalidLine { number, row: Some(row) })?;
+            self.checked.lines += 1;
+            self.checked.extent = self.checked.extent.with(line);
+        }
+    }
+
+    /// Returns the bytes of the line that `text` begins with, if it is a plain bet.
+    #[inline]
+    fn plain_row(&mut self, text: &[u8]) -> Option<usize> {
+        // Rows come in batches, so an agency is as a rule that of the row before.
+        if !text.starts_with(&self.prefix.1) || self.prefix.1.is_empty() {
+            let comma = text.iter().take(AGENCY_BYTES_MAX + 1).position(|&byte| byte == b',')?;
+            let agency = std::str::from_utf8(&text[..comma]).ok()?;
+            self.prefix = (self.agencies.parse(agency).is_ok(), text[..=comma].to_vec());
+        }
+        let (known, prefix) = (self.prefix.0, &self.prefix.1);
+        let end = prefix.len() + plain_bet(&text[prefix.len()..], b',')?.end();
+        (known && *text.get(end)? == b'\n').then_some(end + 1)
+    }
+}
+
+fn check_line(line: &[u8], agencies: Agencies) -> Result<(), InvalidRow> {
+    let fields = Fields::parse(line.strip_suffix(b"\n").unwrap_or(line))?;
+    let (agency, bet) = fields.agency_and_bet()?;
+    let agency = agencies.parse(agency)?;
+    // The search for winners relies on how a line is written.
+    let mut written = Vec::with_capacity(line.len());
+    write_row(agency, &bet, &mut written);
+    if written == line { Ok(()) } else { Err(InvalidRow::OtherQuotes) }
+}
+
+#[cfg(test)]
+mod tests {
+    //! A file that was cut at any byte keeps its whole lines, and a bad line is named.
+
+    use super::{CheckFailed, Checked, InvalidLine, check};
+    use crate::bet::Agencies;
+    use crate::ledger::journal::Extent;
+    use crate::ledger::pass::PassFailed;
+    use crate::stop::{Stop, Stopper};
+    use std::io::Write;
+
+    const ROWS: [&str; 4] = [
+        "1,Ana,Paz,1234567,2000-01-01,7574\n",
+        "2,Ñandú,\"Paz, la de \"\"acá\"\"\",12345678,1999-12-31,0075\n",
+        "1,Santiago Lionel,Lorca,30904465,1999-03-17,2201\n",
+        "3, Eva,O'Hara,30904466,2096-02-29,0\n",
+    ];
+
+    fn check_bytes(content: &[u8], stop: &Stop) -> Result<Checked, CheckFailed> {
+        let mut file = tempfile::tempfile().expect("a scratch file");
+        file.write_all(content).expect("it can be written");
+        check(&file, Agencies::new(3).expect("3 is a number of agencies"), stop)
+    }
+
+    fn invalid(content: &[u8]) -> InvalidLine {
+        match check_bytes(content, &Stop::never()) {
+            Err(CheckFailed::Invalid(line)) => line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_cut_after_any_byte_keeps_its_whole_lines() {
+        let whole = ROWS.concat().into_bytes();
+        for cut in 0..=whole.len() {
+            let content = &whole[..cut];
+            let lines = content.iter().filter(|byte| **byte == b'\n').count();
+            let kept = ROWS[..lines].concat();
+            let expected = Checked {
+                lines: lines as u64,
+                extent: Extent::default().with(kept.as_bytes()),
+                torn_bytes: (cut - kept.len()) as u64,
+            };
+            let checked = check_bytes(content, &Stop::never()).expect("it is valid");
+            assert_eq!(checked, expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number_and_what_is_wrong_with_it() {
+        for (row, reason) in [
+            ("4,Ana,Paz,1234567,2000-01-01,7574\n", "agency: must be a number from 1 to 3"),
+            ("x\n", "line: must have 6 fields, not 1"),
+            ("\n", "line: must have 6 fields, not 1"),
+            ("1,Ana,Paz,123456,2000-01-01,7574\n", "document: must be 7 or 8 digits"),
+            ("1,Ana,Paz,1234567,2000-02-30,7574\n", "birthdate: "),
+            ("1,Ana,Paz,1234567,2000-01-01,7574,\n", "line: must have 6 fields, not 7"),
+            ("1,Ana,\0\0\0,1234567,2000-01-01,7574\n", "last_name: "),
+            ("1,Ana,Paz,1234567,2000-01-01,7574\r\n", "number: "),
+            ("1,\"Ana\",Paz,1234567,2000-01-01,7574\n", "line: must have quotes only"),
+            ("1,Ana,Paz,1234567,2000-01-01,\"7574\"\n", "line: must have quotes only"),
+        ] {
+            let line = invalid([ROWS[0], ROWS[1], row, ROWS[2]].concat().as_bytes());
+            assert!(line.to_string().starts_with(&format!("3: {reason}")), "{row:?}: {line}");
+        }
+        let endless = [ROWS[0].as_bytes(), &[0; 20_000]].concat();
+        assert_eq!(invalid(&endless).to_string(), "2: line: longer than any bet");
+    }
+
+    #[test]
+    fn reading_ends_when_the_program_stops() {
+        let (stopper, stop) = Stopper::new();
+        stopper.stop();
+        let failed = check_bytes(ROWS[0].as_bytes(), &stop);
+        assert!(matches!(failed, Err(CheckFailed::Pass(PassFailed::Interrupted))));
+    }
+}

@@ -1,0 +1,105 @@
+//! Setting the files of a finished draw aside, so that another can begin.
+
+use super::Settings;
+use super::disk::{Disk, FileSystem, Mode};
+use super::journal::Slot;
+use super::open::{self, Files, OpenError, Paths, io_error};
+use crate::bet::Agencies;
+use crate::stop::Stop;
+use std::path::{Path, PathBuf};
+
+/// The names that the files were given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// That of `bets.csv`.
+    pub bets: PathBuf,
+    /// That of `bets.journal`.
+    pub journal: PathBuf,
+    /// That of `sorteo.toml`.
+    pub result: PathBuf,
+}
+
+/// Sets the files of a finished draw aside, as `bets.1.csv`, `bets.1.journal` and `sorteo.1.toml` or with the
+/// next number that is free, beside where they really are. If a crash interrupts it, calling it again completes
+/// it.
+///
+/// # Errors
+///
+/// [`OpenError::NotFinished`] or [`OpenError::NoDraw`] if there is no finished draw; what else is wrong with the
+/// files.
+pub fn set_aside(settings: &Settings, stop: &Stop) -> Result<SetAside, OpenError> {
+    set_aside_on(FileSystem, settings, stop)
+}
+
+pub(super) fn set_aside_on<D: Disk>(
+    disk: D,
+    settings: &Settings,
+    stop: &Stop,
+) -> Result<SetAside, OpenError> {
+    let paths = Paths::of(&disk, settings)?;
+    let files = Files::lock(&disk, &paths, Mode::Write)?;
+    if files.bets.is_none() && files.journal.is_none() && files.result.is_none() {
+        return Err(OpenError::NoDraw { bets: paths.bets });
+    }
+    let confirmed = files.confirmed(&paths, settings.agencies, stop)?;
+    let slot = confirmed.slot;
+    if slot.aside != 0 && (files.bets.is_none() || files.result.is_none()) {
+        return finish(&disk, &paths, slot.aside);
+    }
+    if files.result.is_none() && slot.held.is_none() {
+        return Err(OpenError::NotFinished { result: paths.result });
+    }
+    drop(files);
+
+    // The lottery may have other agencies from now on.
+    let agencies = Agencies::new(slot.agencies).unwrap_or(settings.agencies);
+    let settings = Settings { agencies, ..settings.clone() };
+    let mut opened = open::open(disk, &settings, stop)?;
+    let aside = free_number(&opened.disk, &paths)?;
+    let slot = Slot { aside, ..opened.journal.slot() };
+    opened.journal.close(slot).map_err(|error| io_error(&paths.journal, error))?;
+    finish(&opened.disk, &paths, aside)
+}
+
+/// Renames what still has its first name. The journal goes last, because it says that this is to be done.
+fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<SetAside, OpenError> {
+    let names = numbered(paths, number);
+    for (from, to) in [
+        (&paths.bets, &names.bets),
+        (&paths.result, &names.result),
+        (&paths.journal, &names.journal),
+    ] {
+        let rename = || {
+            if disk.exists(from)? || !disk.exists(to)? {
+                disk.rename(from, to)?;
+            }
+            disk.sync_directory_of(to)
+        };
+        rename().map_err(|error| io_error(from, error))?;
+    }
+    Ok(names)
+}
+
+/// Returns the lowest number, from 1, that no file has.
+fn free_number(disk: &impl Disk, paths: &Paths) -> Result<u32, OpenError> {
+    for number in 1.. {
+        let SetAside { bets, journal, result } = numbered(paths, number);
+        let mut taken = false;
+        for path in [bets, journal, result] {
+            taken |= disk.exists(&path).map_err(|error| io_error(&path, error))?;
+        }
+        if !taken {
+            return Ok(number);
+        }
+    }
+    unreachable!("there are not so many files")
+}
+
+fn numbered(paths: &Paths, number: u32) -> SetAside {
+    // `bets.csv` and 2 make `bets.2.csv`.
+    let name = |path: &Path| {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        path.with_extension(format!("{number}.{extension}").trim_end_matches('.'))
+    };
+    SetAside { bets: name(&paths.bets), journal: name(&paths.journal), result: name(&paths.result) }
+}

@@ -1,0 +1,131 @@
+//! Counting the bets of each agency in the lines that a ledger wrote.
+
+use super::pass::Lines;
+use super::request::Standing;
+use crate::bet::row::document_and_number;
+use crate::bet::{Agencies, AgencyId, PerAgency};
+
+/// What is stored of an agency.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// How many bets there are.
+    pub(super) bets: u64,
+    /// The last one, with its line end.
+    pub(super) last_row: Vec<u8>,
+}
+
+impl Stored {
+    /// Counts `bets` more rows.
+    pub(super) fn add(&mut self, bets: u64, rows: &[u8]) {
+        let ended = rows.len().saturating_sub(1);
+        let last = memchr::memrchr(b'\n', &rows[..ended]).map_or(0, |before| before + 1);
+        self.bets += bets;
+        self.last_row.clear();
+        self.last_row.extend_from_slice(&rows[last..]);
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        Standing { bets: self.bets, last: document_and_number(&self.last_row) }
+    }
+}
+
+/// Counts lines by their agency, which is all of them that it reads: the checksum says that a ledger wrote them.
+#[derive(Debug)]
+pub(super) struct Count {
+    agencies: Agencies,
+    pub(super) stored: PerAgency<Stored>,
+    /// Lines that are of no agency of the lottery.
+    pub(super) strangers: u64,
+}
+
+impl Count {
+    pub(super) fn new(agencies: Agencies) -> Count {
+        let stored = PerAgency::new(agencies, |_| Stored::default());
+        Count { agencies, stored, strangers: 0 }
+    }
+
+    /// Adds the count of lines that come after those of this one.
+    pub(super) fn join(mut self, later: Count) -> Count {
+        self.strangers += later.strangers;
+        for ((_, stored), later) in self.stored.iter_mut().zip(later.stored) {
+            stored.bets += later.bets;
+            if !later.last_row.is_empty() {
+                stored.last_row = later.last_row;
+            }
+        }
+        self
+    }
+
+    fn agency_of(&self, line: &[u8]) -> Option<AgencyId> {
+        let agency = line.split(|&byte| byte == b',').next()?;
+        self.agencies.parse(std::str::from_utf8(agency).ok()?).ok()
+    }
+}
+
+impl Lines for Count {
+    fn add(&mut self, mut lines: &[u8]) {
+        // Rows come in batches, so most lines are of the agency of the line before.
+        while let Some(comma) = memchr::memchr(b',', lines) {
+            let (prefix, mut run, mut bets) = (&lines[..=comma], 0, 0);
+            while lines[run..].starts_with(prefix) {
+                let rest = &lines[run..];
+                run += memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+                bets += 1;
+            }
+            match self.agency_of(prefix) {
+                Some(agency) => self.stored[agency].add(bets, &lines[..run]),
+                None => self.strangers += bets,
+            }
+            lines = &lines[run..];
+        }
+        self.strangers += u64::from(!lines.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Every line is counted for its agency, however the text is cut into pieces of lines.
+
+    use super::{Count, Stored};
+    use crate::bet::Agencies;
+    use crate::ledger::pass::Lines;
+
+    const ROWS: [&str; 6] = [
+        "1,Ana,Paz,1234567,2000-01-01,7574\n",
+        "1,Ana,Paz,1234568,2000-01-01,7574\n",
+        "11,\"Paz, la de \"\"acá\"\"\",Ñandú,12345678,1999-12-31,0075\n",
+        "1,Santiago Lionel,Lorca,30904465,1999-03-17,2201\n",
+        "3, Eva,O'Hara,30904466,2096-02-29,0\n",
+        "11,Ana,Paz,1234569,2000-01-01,1\n",
+    ];
+
+    #[test]
+    fn every_line_is_counted_for_its_agency() {
+        let agencies = Agencies::new(11).expect("11 is a number of agencies");
+        for cut in 0..=ROWS.len() {
+            let (first, second) = (ROWS[..cut].concat(), ROWS[cut..].concat());
+            let (mut count, mut later) = (Count::new(agencies), Count::new(agencies));
+            count.add(first.as_bytes());
+            later.add(second.as_bytes());
+            let count = count.join(later);
+            let found: Vec<(u64, &[u8])> =
+                count.stored.values().map(|stored| (stored.bets, &*stored.last_row)).collect();
+            assert_eq!(found[0], (3, ROWS[3].as_bytes()), "cut at {cut}");
+            assert_eq!(found[2], (1, ROWS[4].as_bytes()));
+            assert_eq!(found[10], (2, ROWS[5].as_bytes()));
+            assert_eq!(found.iter().map(|(bets, _)| bets).sum::<u64>(), 6);
+            assert_eq!(count.strangers, 0);
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_agency_is_told() {
+        let mut count = Count::new(Agencies::new(2).expect("2 is a number of agencies"));
+        for strange in ["3,Ana,Paz,1234567,2000-01-01,7574\n", "x", "\n", ",\n", "\0\0\0"] {
+            let before = count.strangers;
+            count.add(strange.as_bytes());
+            assert!(count.strangers > before, "{strange:?}");
+        }
+        assert!(count.stored.values().all(|stored| *stored == Stored::default()));
+    }
+}

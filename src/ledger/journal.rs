@@ -1,0 +1,412 @@
+//! `bets.journal`: what makes a group of batches durable at once and as a whole.
+//!
+//! # Format
+//!
+//! The file lies beside `bets.csv` and has its name, with the extension `journal`. It is written once with
+//! zeros and never changes its length, so a write to it changes no metadata and its sync is cheap. It
+//! consists of pages of 4096 bytes. All numbers are little-endian, and every CRC is the CRC-32 of zlib.
+//!
+//! ```text
+//! page 0 to 1023        the log
+//! page 1024, 1025       the slot of even epochs, twice
+//! page 1026, 1027       the slot of odd epochs, twice
+//! ```
+//!
+//! A **slot** says which bytes of `bets.csv` are durable. The rest of its page is zeros.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 to 7 | `loteria` and the version of the format, 1 |
+//! | 8 to 15 | the epoch, from 1: how many slots were written before, and one |
+//! | 16 to 23 | how many bytes of `bets.csv` are durable |
+//! | 24 to 27 | their CRC |
+//! | 28 to 29 | how many agencies the lottery has |
+//! | 30 to 31 | bit 0: the server has stopped, bit 1: the draw was held |
+//! | 32 to 35 | the number that it was held on |
+//! | 36 to 39 | the CRC of `sorteo.toml` |
+//! | 40 to 43 | the number under which the files are being set aside, or 0 |
+//! | 44 to 47 | the CRC of the 44 bytes before |
+//!
+//! A **record** of the log holds the rows of one group. It begins at a page and is filled up with zeros to
+//! the end of one, so that no page of a confirmed record is ever written again before the log begins anew.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 to 7 | `\xFFrecord\n` |
+//! | 8 to 15 | the epoch of the slot that it follows |
+//! | 16 to 23 | where in `bets.csv` its rows begin |
+//! | 24 to 27 | how many bytes they have; 0 seals the log: nothing follows in `bets.csv` |
+//! | 28 to 31 | the CRC of all bytes of `bets.csv` before them |
+//! | 32 to 35 | the CRC of all other bytes of the record |
+//! | 36 to | the rows, then zeros |
+//!
+//! # What is confirmed
+//!
+//! The bytes of the newest valid slot, and then the rows of the records with its epoch. Records of older epochs
+//! are remains. A group is in flight alone, so a crash can damage one record, the last; and it can damage
+//! both copies of a slot only while that slot is being written, when the one before is still true. If a record
+//! before the last is damaged all the same, the next one says how many bytes of `bets.csv` come before it, and their
+//! CRC, so nothing is lost unless these bytes are lost too.
+//!
+//! The slots lie behind the log because a file is copied from its beginning to its end. If the newest slot of
+//! a copy was written after the copying began, it covers all that was confirmed before; otherwise no record
+//! that was in the log was overwritten meanwhile.
+//!
+//! The weak point: damage to the last record looks like a crash within it.
+
+use super::disk::{self, Disk, DiskFile};
+use crate::bet::Agencies;
+use std::io;
+use std::path::Path;
+
+const PAGE: usize = 4096;
+/// Tests fill small logs sooner, and simulate their disks faster.
+const LOG_BYTES: usize = if cfg!(test) { 8 * PAGE } else { 4 << 20 };
+const SLOT_COPIES: usize = 2;
+const SLOT_BYTES: usize = SLOT_COPIES * PAGE;
+const JOURNAL_BYTES: usize = LOG_BYTES + 2 * SLOT_BYTES;
+
+const SLOT_MAGIC: &[u8; 8] = b"loteria\x01";
+const SLOT_USED: usize = 48;
+const STOPPED: u16 = 1;
+const HELD: u16 = 2;
+
+const RECORD_MAGIC: &[u8; 8] = b"\xFFrecord\n";
+const RECORD_HEADER: usize = 36;
+const RECORD_CRC: std::ops::Range<usize> = 32..36;
+
+/// What is durable without the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) epoch: u64,
+    pub(super) extent: Extent,
+    pub(super) agencies: u16,
+    /// Nothing was in flight when it was written, and nothing was written since.
+    pub(super) stopped: bool,
+    pub(super) held: Option<Held>,
+    /// The number under which the files are being set aside, or 0.
+    pub(super) aside: u32,
+}
+
+/// A beginning of `bets.csv`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) bytes: u64,
+    pub(super) crc: u32,
+}
+
+impl Extent {
+    /// Returns this beginning and `rows` behind it.
+    pub(super) fn with(self, rows: &[u8]) -> Extent {
+        let mut crc = crc32fast::Hasher::new_with_initial_len(self.crc, self.bytes);
+        crc.update(rows);
+        Extent { bytes: self.bytes + rows.len() as u64, crc: crc.finalize() }
+    }
+}
+
+/// The draw, as far as it is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) winning_number: u16,
+    /// Of `sorteo.toml`.
+    pub(super) result_crc: u32,
+}
+
+impl Slot {
+    fn to_page(self) -> [u8; PAGE] {
+        let mut page = [0; PAGE];
+        let flags = if self.stopped { STOPPED } else { 0 } | self.held.map_or(0, |_| HELD);
+        let held = self.held.unwrap_or(Held { winning_number: 0, result_crc: 0 });
+        page[..8].copy_from_slice(SLOT_MAGIC);
+        page[8..16].copy_from_slice(&self.epoch.to_le_bytes());
+        page[16..24].copy_from_slice(&self.extent.bytes.to_le_bytes());
+        page[24..28].copy_from_slice(&self.extent.crc.to_le_bytes());
+        page[28..30].copy_from_slice(&self.agencies.to_le_bytes());
+        page[30..32].copy_from_slice(&flags.to_le_bytes());
+        page[32..36].copy_from_slice(&u32::from(held.winning_number).to_le_bytes());
+        page[36..40].copy_from_slice(&held.result_crc.to_le_bytes());
+        page[40..44].copy_from_slice(&self.aside.to_le_bytes());
+        let crc = crc32fast::hash(&page[..SLOT_USED - 4]);
+        page[SLOT_USED - 4..SLOT_USED].copy_from_slice(&crc.to_le_bytes());
+        page
+    }
+
+    fn of_page(page: &[u8]) -> Option<Slot> {
+        let flags = u16::from_le_bytes(bytes_at(page, 30));
+        let winning_number = u16::from_le_bytes(bytes_at(page, 32));
+        let result_crc = u32_at(page, 36);
+        let slot = Slot {
+            epoch: u64_at(page, 8),
+            extent: Extent { bytes: u64_at(page, 16), crc: u32_at(page, 24) },
+            agencies: u16::from_le_bytes(bytes_at(page, 28)),
+            stopped: flags & STOPPED != 0,
+            held: (flags & HELD != 0).then_some(Held { winning_number, result_crc }),
+            aside: u32_at(page, 40),
+        };
+        // All that it does not say has to be as it is written, the zeros behind it included.
+        (slot.to_page() == page).then_some(slot)
+    }
+
+    fn offset(epoch: u64) -> usize {
+        LOG_BYTES + if epoch.is_multiple_of(2) { 0 } else { SLOT_BYTES }
+    }
+}
+
+fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|place| bytes[at + place])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes_at(bytes, at))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes_at(bytes, at))
+}
+
+/// A group in the log.
+struct Record<'l> {
+    epoch: u64,
+    before: Extent,
+    rows: &'l [u8],
+}
+
+impl<'l> Record<'l> {
+    /// Returns the record at the beginning of `log`, if there is a valid one that is not older than `epoch`.
+    fn parse(log: &'l [u8], epoch: u64) -> Option<Record<'l>> {
+        if !log.starts_with(RECORD_MAGIC) || u64_at(log, 8) < epoch {
+            return None;
+        }
+        let record = log.get(..record_bytes(u32_at(log, 24) as usize))?;
+        let before = Extent { bytes: u64_at(record, 16), crc: u32_at(record, 28) };
+        let rows = &record[RECORD_HEADER..RECORD_HEADER + u32_at(record, 24) as usize];
+        let intact = record_crc(record).to_le_bytes() == record[RECORD_CRC];
+        intact.then_some(Record { epoch: u64_at(log, 8), before, rows })
+    }
+}
+
+/// Returns how many bytes of the log a record with so many bytes of rows takes.
+fn record_bytes(rows: usize) -> usize {
+    (RECORD_HEADER + rows).next_multiple_of(PAGE)
+}
+
+fn record_crc(record: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&record[..RECORD_CRC.start]);
+    crc.update(&record[RECORD_CRC.end..]);
+    crc.finalize()
+}
+
+/// What a journal says.
+#[derive(Debug)]
+pub(super) struct Confirmed {
+    /// The newest slot.
+    pub(super) slot: Slot,
+    /// What `bets.csv` has to begin with.
+    pub(super) base: Extent,
+    /// What comes after it, whether `bets.csv` has it or not.
+    pub(super) rows: Vec<u8>,
+    /// Nothing else can be in `bets.csv`, not even what a crash left.
+    pub(super) sealed: bool,
+    /// Pages that are not as they were written, though nothing that they said is lost.
+    pub(super) damaged_pages: Vec<usize>,
+}
+
+/// A journal that does not say what is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Damage {
+    #[error("has {0} bytes, and must have {JOURNAL_BYTES}")]
+    Length(u64),
+    #[error("has no valid slot")]
+    NoSlot,
+    #[error("the slot of the newest records is missing")]
+    OldSlot,
+    #[error("the record in page {0} contradicts what comes before it")]
+    Record(usize),
+}
+
+impl Confirmed {
+    /// Takes what is there for confirmed.
+    pub(super) fn adopted(extent: Extent, agencies: Agencies) -> Confirmed {
+        let agencies = agencies.count();
+        let slot = Slot { epoch: 0, extent, agencies, stopped: false, held: None, aside: 0 };
+        Confirmed { slot, base: extent, rows: Vec::new(), sealed: false, damaged_pages: Vec::new() }
+    }
+
+    /// Reads what the bytes of a journal say.
+    pub(super) fn parse(journal: &[u8]) -> Result<Confirmed, Damage> {
+        if journal.len() != JOURNAL_BYTES {
+            return Err(Damage::Length(journal.len() as u64));
+        }
+        let (log, slots) = journal.split_at(LOG_BYTES);
+        let (slot, mut damaged_pages) = newest_slot(slots)?;
+        let mut confirmed = Confirmed {
+            slot,
+            base: slot.extent,
+            rows: Vec::new(),
+            sealed: slot.stopped,
+            damaged_pages: Vec::new(),
+        };
+        let mut end = slot.extent;
+        let (mut page, mut end_page) = (0, 0);
+        while page * PAGE < log.len() {
+            let Some(record) = Record::parse(&log[page * PAGE..], slot.epoch) else {
+                page += 1;
+                continue;
+            };
+            if record.epoch > slot.epoch {
+                return Err(Damage::OldSlot);
+            }
+            if record.before.bytes < end.bytes || confirmed.sealed {
+                return Err(Damage::Record(page));
+            }
+            if record.before != end {
+                // Records before this one are damaged. It says what they led to.
+                confirmed.base = record.before;
+                confirmed.rows.clear();
+            }
+            confirmed.damaged_pages.extend(end_page..page);
+            confirmed.rows.extend_from_slice(record.rows);
+            confirmed.sealed = record.rows.is_empty();
+            end = record.before.with(record.rows);
+            page += record_bytes(record.rows.len()) / PAGE;
+            end_page = page;
+        }
+        if slot.stopped {
+            let is_used = |page: &usize| log[page * PAGE..][..PAGE] != [0; PAGE];
+            confirmed.damaged_pages.extend((0..LOG_BYTES / PAGE).filter(is_used));
+        }
+        confirmed.damaged_pages.append(&mut damaged_pages);
+        Ok(confirmed)
+    }
+
+    /// Returns whether nothing but zeros is in the log.
+    pub(super) fn has_empty_log(&self) -> bool {
+        self.slot.stopped && self.damaged_pages.is_empty()
+    }
+
+    /// Returns all that is confirmed.
+    pub(super) fn extent(&self) -> Extent {
+        self.base.with(&self.rows)
+    }
+}
+
+/// Returns the newest valid slot, and the pages that hold no valid one and should.
+fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), Damage> {
+    let in_its_place = |(copy, page): (usize, &[u8])| {
+        let slot = Slot::of_page(page)?;
+        let place = Slot::offset(slot.epoch) - LOG_BYTES;
+        (place / SLOT_BYTES == copy / SLOT_COPIES).then_some((copy, slot))
+    };
+    let found: Vec<(usize, Slot)> =
+        slots.chunks(PAGE).enumerate().filter_map(in_its_place).collect();
+    let newest = found.iter().map(|(_, slot)| *slot).max_by_key(|slot| slot.epoch);
+    let newest = newest.ok_or(Damage::NoSlot)?;
+    let is_as_written = |copy: &usize| {
+        let slot = found.iter().find(|(place, _)| place == copy).map(|(_, slot)| slot);
+        let is_newest = Slot::offset(newest.epoch) == LOG_BYTES + copy / SLOT_COPIES * SLOT_BYTES;
+        if is_newest {
+            slot == Some(&newest)
+        } else if newest.epoch == 1 {
+            // The first slot of all has none before it.
+            slots[copy * PAGE..][..PAGE] == [0; PAGE]
+        } else {
+            slot.is_some_and(|slot| slot.epoch + 1 == newest.epoch)
+        }
+    };
+    let damaged = (0..2 * SLOT_COPIES).filter(|copy| !is_as_written(copy));
+    Ok((newest, damaged.map(|copy| LOG_BYTES / PAGE + copy).collect()))
+}
+
+/// A journal that is open.
+#[derive(Debug)]
+pub(super) struct Journal<F> {
+    file: F,
+    slot: Slot,
+    /// How many bytes of the log are taken by records of this epoch.
+    log_end: usize,
+    /// How many bytes of the log may be other than zeros.
+    log_used: usize,
+    /// The record that is being written.
+    record: Vec<u8>,
+}
+
+impl<F: DiskFile> Journal<F> {
+    /// Makes a journal at `path` whose first slot is `slot`. A crash leaves none, or all of it.
+    pub(super) fn create<D: Disk<File = F>>(
+        disk: &D,
+        path: &Path,
+        slot: Slot,
+    ) -> io::Result<Journal<F>> {
+        let slot = Slot { epoch: 1, ..slot };
+        let mut bytes = vec![0; JOURNAL_BYTES];
+        for copy in bytes[Slot::offset(1)..].chunks_mut(PAGE).take(SLOT_COPIES) {
+            copy.copy_from_slice(&slot.to_page());
+        }
+        let file = disk::replace(disk, path, &bytes)?;
+        Ok(Journal { file, slot, log_end: 0, log_used: 0, record: Vec::new() })
+    }
+
+    /// Goes on with a journal whose newest slot is `slot`. It must be checkpointed before anything is logged.
+    pub(super) fn resume(file: F, slot: Slot, log_is_empty: bool) -> Journal<F> {
+        let log_used = if log_is_empty { 0 } else { LOG_BYTES };
+        Journal { file, slot, log_end: LOG_BYTES, log_used, record: Vec::new() }
+    }
+
+    /// Returns the newest slot.
+    pub(super) fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Makes `rows`, which come after `before` in `bets.csv`, durable. Does nothing and returns false if the log
+    /// is full. After an error it is not known whether they are.
+    pub(super) fn log(&mut self, before: Extent, rows: &[u8]) -> io::Result<bool> {
+        let bytes = record_bytes(rows.len());
+        let Ok(length) = u32::try_from(rows.len()) else { return Ok(false) };
+        // A seal always finds room.
+        let room = if rows.is_empty() { LOG_BYTES } else { LOG_BYTES - PAGE };
+        if self.log_end + bytes > room {
+            return Ok(false);
+        }
+        let record = &mut self.record;
+        record.clear();
+        record.extend_from_slice(RECORD_MAGIC);
+        record.extend_from_slice(&self.slot.epoch.to_le_bytes());
+        record.extend_from_slice(&before.bytes.to_le_bytes());
+        record.extend_from_slice(&length.to_le_bytes());
+        record.extend_from_slice(&before.crc.to_le_bytes());
+        record.extend_from_slice(&[0; RECORD_CRC.end - RECORD_CRC.start]);
+        record.extend_from_slice(rows);
+        record.resize(bytes, 0);
+        let crc = record_crc(record).to_le_bytes();
+        record[RECORD_CRC].copy_from_slice(&crc);
+        self.file.write_at(record, self.log_end as u64)?;
+        self.file.sync()?;
+        self.log_end += bytes;
+        self.log_used = self.log_used.max(self.log_end);
+        Ok(true)
+    }
+
+    /// Writes a slot, with the next epoch, and begins the log anew. What the slot says must be durable already.
+    /// After an error it is not known whether the slot is.
+    pub(super) fn checkpoint(&mut self, slot: Slot) -> io::Result<()> {
+        self.slot = Slot { epoch: self.slot.epoch + 1, ..slot };
+        let page = self.slot.to_page();
+        self.file.write_at(&[page; SLOT_COPIES].concat(), Slot::offset(self.slot.epoch) as u64)?;
+        self.file.sync()?;
+        self.log_end = 0;
+        Ok(())
+    }
+
+    /// Does the same for the last time: leaves the log empty, so that a single bit that changes anywhere later
+    /// is found.
+    pub(super) fn close(&mut self, slot: Slot) -> io::Result<()> {
+        if self.log_used > 0 {
+            self.checkpoint(slot)?;
+            self.file.write_at(&vec![0; self.log_used], 0)?;
+            self.file.sync()?;
+            self.log_used = 0;
+        }
+        self.checkpoint(Slot { stopped: true, ..slot })
+    }
+}

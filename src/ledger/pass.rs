@@ -1,0 +1,119 @@
+//! A pass over a beginning of `bets.csv`, in large pieces of whole lines and in bounded memory. A large file is
+//! read in parts, side by side.
+
+use super::disk::DiskFile;
+use super::journal::Extent;
+use crate::stop::Stop;
+use std::io;
+use std::ops::Range;
+
+/// How much is read at once, in bytes.
+const PIECE_BYTES: usize = if cfg!(test) { 257 } else { 256 << 10 };
+/// The least that a part is worth a thread for, and the most parts.
+const PART_BYTES_MIN: u64 = if cfg!(test) { 1000 } else { 8 << 20 };
+const PARTS_MAX: u64 = 4;
+
+/// What is made of lines.
+pub(super) trait Lines: Send {
+    /// Takes the next lines, with their ends. They are whole unless somebody else wrote the file.
+    fn add(&mut self, lines: &[u8]);
+}
+
+/// Why a pass did not come to its end.
+#[derive(Debug)]
+pub(super) enum PassFailed {
+    Io(io::Error),
+    Interrupted,
+}
+
+impl From<io::Error> for PassFailed {
+    fn from(error: io::Error) -> PassFailed {
+        PassFailed::Io(error)
+    }
+}
+
+/// Reads the first `bytes` bytes of `file`. Returns them as an extent, shorter if the file is, and what each part
+/// made of its lines, in the order of the file.
+pub(super) fn over<F: DiskFile, L: Lines>(
+    file: &F,
+    bytes: u64,
+    stop: &Stop,
+    make: impl Fn() -> L + Sync,
+) -> Result<(Extent, Vec<L>), PassFailed> {
+    let parts = split(file, bytes)?;
+    let read = |part: Range<u64>| read_part(file, part, stop, make());
+    let read: Vec<_> = if parts.len() == 1 {
+        parts.into_iter().map(read).collect()
+    } else {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                parts.into_iter().map(|part| scope.spawn(|| read(part))).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join();
+            threads
+                .into_iter()
+                .map(|thread| join(thread).expect("reading panics on nothing"))
+                .collect()
+        })
+    };
+    let mut crc = crc32fast::Hasher::new();
+    let mut extent = Extent::default();
+    let mut lines = Vec::with_capacity(read.len());
+    for part in read {
+        let (part_crc, part_bytes, part_lines) = part?;
+        crc.combine(&part_crc);
+        extent.bytes += part_bytes;
+        lines.push(part_lines);
+    }
+    extent.crc = crc.finalize();
+    Ok((extent, lines))
+}
+
+/// Splits the first `bytes` bytes of `file` where lines begin.
+fn split(file: &impl DiskFile, bytes: u64) -> io::Result<Vec<Range<u64>>> {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let count = (bytes / PART_BYTES_MIN).clamp(1, PARTS_MAX.min(threads));
+    let mut starts = vec![0];
+    let mut piece = vec![0; PIECE_BYTES];
+    for part in 1..count {
+        let middle = bytes / count * part;
+        let read = file.read_at(&mut piece, middle)?;
+        let line_start = memchr::memchr(b'\n', &piece[..read]).map_or(0, |at| at as u64 + 1);
+        starts.push(middle + line_start);
+    }
+    let ends = starts[1..].iter().copied().chain([bytes]);
+    // A line that is longer than a part makes that one empty.
+    Ok(starts.iter().zip(ends).map(|(start, end)| *start..end.max(*start)).collect())
+}
+
+fn read_part<L: Lines>(
+    file: &impl DiskFile,
+    part: Range<u64>,
+    stop: &Stop,
+    mut lines: L,
+) -> Result<(crc32fast::Hasher, u64, L), PassFailed> {
+    let mut crc = crc32fast::Hasher::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    let (mut at, mut kept) = (part.start, 0);
+    while at < part.end {
+        if stop.has_come() {
+            return Err(PassFailed::Interrupted);
+        }
+        let left = usize::try_from(part.end - at).unwrap_or(usize::MAX);
+        let room = left.min(piece.len() - kept);
+        let count = file.read_at(&mut piece[kept..kept + room], at)?;
+        if count == 0 {
+            break;
+        }
+        crc.update(&piece[kept..kept + count]);
+        at += count as u64;
+        let arrived = kept + count;
+        // What is no line within a whole piece was not written by a ledger, as the checksum will tell.
+        let whole = memchr::memrchr(b'\n', &piece[..arrived]).map(|last| last + 1);
+        let whole = whole.unwrap_or(if arrived == piece.len() { arrived } else { 0 });
+        lines.add(&piece[..whole]);
+        piece.copy_within(whole..arrived, 0);
+        kept = arrived - whole;
+    }
+    lines.add(&piece[..kept]);
+    Ok((crc, at - part.start, lines))
+}

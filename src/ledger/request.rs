@@ -1,0 +1,162 @@
+//! What the ledger's thread can be asked, and a connection's way to ask it.
+
+use super::result::DrawResult;
+use crate::bet::{AgencyId, PerAgency};
+use crossbeam_channel::{Sender, bounded};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A connection's access to the ledger.
+#[derive(Debug)]
+pub struct Access<'l> {
+    requests: &'l Sender<Request>,
+    ticket: u64,
+}
+
+impl<'l> Access<'l> {
+    pub(super) fn new(requests: &'l Sender<Request>, ticket: u64) -> Access<'l> {
+        Access { requests, ticket }
+    }
+
+    /// Stores `rows`, which are `bets` lines of `bets.csv` of `agency`. Blocks until they are durable.
+    /// The buffer is lent to the ledger meanwhile, and comes back as it was unless the ledger has ended.
+    ///
+    /// # Errors
+    ///
+    /// Why none of them is stored.
+    pub fn store(&self, agency: AgencyId, bets: u64, rows: &mut Vec<u8>) -> Result<(), Refused> {
+        let lent = std::mem::take(rows);
+        let (returned, outcome) = self.ask(|reply| {
+            Request::Store(StoreRequest { ticket: self.ticket, agency, bets, rows: lent, reply })
+        })?;
+        *rows = returned;
+        outcome
+    }
+
+    /// Takes `agency` over: from here on older connections store none of its bets.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Ended`].
+    pub fn resume(&mut self, agency: AgencyId) -> Result<Standing, Refused> {
+        let (ticket, standing) = self.ask(|reply| Request::Resume { agency, reply })?;
+        self.ticket = ticket;
+        Ok(standing)
+    }
+
+    /// Says that `agency` has no more bets: none is stored from here on, by any connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::TakenOver`] or [`Refused::Ended`].
+    pub fn finish(&self, agency: AgencyId) -> Result<(), Refused> {
+        self.ask(|reply| Request::Finish { ticket: self.ticket, agency, reply })?
+    }
+
+    /// Holds the draw over all that is stored. When this returns its result is durable, and no bet is
+    /// stored any more. Must be called at most once.
+    ///
+    /// # Errors
+    ///
+    /// [`HoldFailed`]; after [`HoldFailed::Storage`] the ledger has ended.
+    pub fn hold_draw(&self) -> Result<DrawResult, HoldFailed> {
+        self.ask(|reply| Request::Hold { reply }).unwrap_or(Err(HoldFailed::Storage))
+    }
+
+    /// Returns how many bets each agency has stored, and whether it has more.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Ended`].
+    pub fn count(&self) -> Result<PerAgency<AgencyCount>, Refused> {
+        self.ask(|reply| Request::Count { reply })
+    }
+
+    fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, Refused> {
+        let (reply, answer) = bounded(1);
+        // Both fail alike: the thread has ended, so there is nobody to answer.
+        self.requests.send(request(reply)).map_err(|_| Refused::Ended)?;
+        answer.recv().map_err(|_| Refused::Ended)
+    }
+}
+
+/// The tickets of connections: later ones are higher.
+#[derive(Debug, Default)]
+pub(super) struct Tickets(AtomicU64);
+
+impl Tickets {
+    pub(super) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What is known of an agency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgencyCount {
+    /// How many of its bets are stored.
+    pub bets: u64,
+    /// Whether none is stored any more: it said so, or the draw was held.
+    pub finished: bool,
+}
+
+/// How far an agency got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How many of its bets are stored.
+    pub bets: u64,
+    /// Document and number of the one stored last, if there is one.
+    pub last: Option<(String, String)>,
+}
+
+/// The buffer that was lent, and whether its rows are stored.
+pub(super) type StoreAnswer = (Vec<u8>, Result<(), Refused>);
+
+/// A batch, or several of one agency, to be stored all or none.
+#[derive(Debug)]
+pub(super) struct StoreRequest {
+    pub(super) ticket: u64,
+    pub(super) agency: AgencyId,
+    /// How many rows there are.
+    pub(super) bets: u64,
+    pub(super) rows: Vec<u8>,
+    pub(super) reply: Sender<StoreAnswer>,
+}
+
+impl StoreRequest {
+    pub(super) fn answer(self, outcome: Result<(), Refused>) {
+        // A closed reply channel means that the session has ended.
+        let _gone = self.reply.send((self.rows, outcome));
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Request {
+    Store(StoreRequest),
+    Resume { agency: AgencyId, reply: Sender<(u64, Standing)> },
+    Finish { ticket: u64, agency: AgencyId, reply: Sender<Result<(), Refused>> },
+    Count { reply: Sender<PerAgency<AgencyCount>> },
+    Hold { reply: Sender<Result<DrawResult, HoldFailed>> },
+}
+
+/// Why the ledger did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A newer connection took the agency over.
+    TakenOver,
+    /// The agency has said that it has no more bets.
+    Finished,
+    /// The draw was held.
+    DrawHeld,
+    /// The disk refused the write, for this reason, and it was undone.
+    WriteFailed(String),
+    /// The ledger has ended. What it was asked last may or may not be stored.
+    Ended,
+}
+
+/// Why there is no draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldFailed {
+    /// The program is stopping.
+    Interrupted,
+    /// The disk failed; the ledger has ended.
+    Storage,
+}

@@ -1,0 +1,336 @@
+//! What somebody does to the files with an editor, a backup or bad luck is found, and nothing is changed then.
+
+use super::disk::SimulatedDisk;
+use super::{agency, good, hold, rows_of, settings, start, store, stored_of};
+use crate::bet::Agencies;
+use crate::ledger::Settings;
+use crate::ledger::aside::set_aside_on;
+use crate::ledger::journal::Confirmed;
+use crate::ledger::open::{OpenError, open};
+use crate::ledger::verify::verify_on;
+use crate::ledger::writer::{Writer, WriterFailed};
+use crate::stop::Stop;
+
+type Edit<'e> = &'e dyn Fn(&mut Vec<u8>);
+type EditDisk<'e> = &'e dyn Fn(&SimulatedDisk);
+
+const FILES: [&str; 3] = ["bets.csv", "bets.journal", "sorteo.toml"];
+
+/// The disk of a server with bets of two agencies, some of them in the log of its journal.
+fn stored() -> (SimulatedDisk, Writer<SimulatedDisk>) {
+    let (disk, mut writer) = good();
+    for (number, bets) in [(1, 0..12), (2, 0..3), (1, 12..14)] {
+        assert_eq!(store(&mut writer, number, &rows_of(agency(number))[bets]), Some(Ok(())));
+    }
+    (disk, writer)
+}
+
+/// The disk of a server that has stopped in order.
+fn stopped() -> SimulatedDisk {
+    let (disk, mut writer) = stored();
+    writer.close().expect("a good disk");
+    disk.kill();
+    disk
+}
+
+/// The same after the draw.
+fn finished() -> SimulatedDisk {
+    let (disk, mut writer) = stored();
+    hold(&mut writer).0.expect("a good disk");
+    writer.close().expect("a good disk");
+    disk.kill();
+    disk
+}
+
+fn contents(disk: &SimulatedDisk) -> Vec<(String, Option<Vec<u8>>)> {
+    disk.names().into_iter().map(|name| (name.clone(), disk.bytes(&name))).collect()
+}
+
+/// A start is refused, the error says `what` and a way out, and no file changes.
+fn refuses(disk: &SimulatedDisk, what: &str) {
+    let before = contents(disk);
+    let error = open(disk.clone(), &settings(), &Stop::never()).err().expect(what).to_string();
+    assert!(error.contains(what), "{what:?}: {error}");
+    assert!(error.contains("nothing was changed: restore the file, or move "), "{error}");
+    assert_eq!(contents(disk), before, "{what}");
+    disk.kill();
+}
+
+fn verified(disk: &SimulatedDisk) -> Vec<String> {
+    let verified = verify_on(disk, &settings(), &Stop::never()).expect("the files can be read");
+    verified.differences.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_bit_that_changes_in_the_files_of_a_finished_lottery_is_found() {
+    let disk = finished();
+    assert_eq!(verified(&disk), [""; 0]);
+    let mut journal = disk.bytes("bets.journal").expect("it is there");
+    let slot = Confirmed::parse(&journal).expect("it is intact").slot;
+    for at in 0..8 * journal.len() {
+        journal[at / 8] ^= 1 << (at % 8);
+        let parsed = Confirmed::parse(&journal).expect("the slot is there twice");
+        assert!(!parsed.damaged_pages.is_empty(), "bets.journal: bit {at}");
+        assert_eq!((parsed.slot, parsed.rows.len()), (slot, 0));
+        journal[at / 8] ^= 1 << (at % 8);
+    }
+    for name in ["bets.csv", "sorteo.toml"] {
+        let bytes = disk.bytes(name).expect("it is there");
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                disk.edit(name, |bytes| bytes[at] ^= 1 << bit);
+                let found = match verify_on(&disk, &settings(), &Stop::never()) {
+                    Ok(verified) => verified.differences.len(),
+                    Err(OpenError::OtherAgencies { .. }) => 1,
+                    Err(error) => panic!("{error}"),
+                };
+                assert!(found > 0, "{name}: bit {bit} of byte {at}");
+                disk.edit(name, |bytes| bytes[at] ^= 1 << bit);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_bit_that_changes_makes_a_start_lose_a_bet_or_hold_another_draw() {
+    for disk in [stopped(), finished()] {
+        let before: Vec<_> = FILES.map(|name| disk.bytes(name)).into();
+        let mut mended = 0;
+        for (name, bytes) in FILES.iter().zip(&before) {
+            let Some(bytes) = bytes else { continue };
+            // The rest of a page is like its end.
+            for at in (0..bytes.len()).filter(|at| at % 4096 < 60 || at % 512 == 0) {
+                disk.edit(name, |bytes| bytes[at] ^= 1 << (at % 8));
+                if let Ok(opened) = open(disk.clone(), &settings(), &Stop::never()) {
+                    mended += 1;
+                    assert_eq!(disk.bytes("bets.csv"), before[0], "{name}: byte {at}");
+                    assert_eq!(opened.result.is_some(), before[2].is_some(), "{name}: byte {at}");
+                }
+                disk.kill();
+                for (name, bytes) in FILES.iter().zip(&before) {
+                    if let Some(bytes) = bytes {
+                        disk.take(name);
+                        disk.put(name, bytes);
+                    }
+                }
+            }
+        }
+        assert!(mended > 500, "most of the journal is not needed for a start, not {mended}");
+    }
+}
+
+#[test]
+fn a_page_that_is_damaged_under_a_server_that_was_killed_loses_nothing_but_at_the_end_of_the_log() {
+    let (disk, mut writer) = stored();
+    for bet in 3..7 {
+        assert_eq!(store(&mut writer, 2, &rows_of(agency(2))[bet..=bet]), Some(Ok(())));
+    }
+    drop(writer);
+    disk.kill();
+    let journal = disk.bytes("bets.journal").expect("it is there");
+    let mut cut = 0;
+    for page in 0..journal.len() / 4096 {
+        disk.edit("bets.journal", |bytes| bytes[page * 4096..][..4096].fill(0x55));
+        start(&disk).expect("a good disk");
+        let bets = stored_of(&disk, agency(2)).len();
+        cut += usize::from(bets == 6);
+        assert!(bets == 7 || bets == 6, "page {page}: {bets}");
+        disk.kill();
+        disk.put("bets.journal", &journal);
+        let rows = [rows_of(agency(1))[..12].concat(), rows_of(agency(2))[..3].concat()];
+        let more = [rows_of(agency(1))[12..14].concat(), rows_of(agency(2))[3..7].concat()];
+        disk.put("bets.csv", [rows.concat(), more.concat()].concat().as_bytes());
+    }
+    assert_eq!(cut, 1, "the last record");
+}
+
+#[test]
+fn bets_that_were_edited_while_the_server_was_stopped_are_refused_and_nothing_is_changed() {
+    for disk in [stopped(), finished()] {
+        let bytes = disk.bytes("bets.csv").expect("it is there");
+        let row = rows_of(agency(1))[0].clone().into_bytes();
+        let edits: [(Edit<'_>, &str); 6] = [
+            (&|bytes| bytes.truncate(100), "has 100 bytes, and "),
+            (&|bytes| bytes.truncate(0), "has 0 bytes, and "),
+            (&|bytes| bytes.extend_from_slice(&row), " bytes of bets were confirmed"),
+            (&|bytes| bytes.fill(0), "are not those that were confirmed"),
+            (&|bytes| bytes[20] ^= 1, "are not those that were confirmed"),
+            (&|bytes| bytes.rotate_left(row.len()), "are not those that were confirmed"),
+        ];
+        for (edit, what) in edits {
+            disk.edit("bets.csv", edit);
+            assert!(!verified(&disk).is_empty(), "{what}");
+            refuses(&disk, what);
+            disk.edit("bets.csv", |edited| edited.clone_from(&bytes));
+        }
+        let bytes = disk.take("bets.csv").expect("it was there");
+        refuses(&disk, "bets.csv: is missing, and ");
+        disk.put("bets.csv", &bytes);
+        assert_eq!(verified(&disk), [""; 0]);
+    }
+}
+
+#[test]
+fn bets_that_are_edited_while_the_server_runs_end_it_before_the_next_confirmation() {
+    let row = rows_of(agency(3));
+    let edits: [(EditDisk<'_>, &str); 4] = [
+        (&|disk| disk.edit("bets.csv", |bytes| bytes.truncate(100)), "has 100 bytes, and "),
+        (&|disk| disk.edit("bets.csv", |bytes| bytes.extend(b"1,x\n")), " were confirmed"),
+        (&|disk| disk.put("bets.csv", b""), "was removed or replaced"),
+        (&|disk| drop(disk.take("bets.csv")), "was removed or replaced"),
+    ];
+    for (edit, what) in edits {
+        let (disk, mut writer) = stored();
+        edit(&disk);
+        let before = disk.bytes("bets.csv");
+        assert_eq!(store(&mut writer, 3, &row[..1]), None, "{what}");
+        let error = writer.close().expect_err("it was edited").to_string();
+        assert!(error.contains(what), "{error}");
+        assert_eq!(disk.bytes("bets.csv"), before, "{what}");
+        drop(writer);
+        disk.cut_power();
+        let error = open(disk.clone(), &settings(), &Stop::never()).err().expect(what);
+        assert!(matches!(error, OpenError::NotConfirmed { .. }), "{what}: {error}");
+        assert_eq!(disk.bytes("bets.csv"), before, "{what}");
+    }
+}
+
+#[test]
+fn the_draw_is_held_over_exactly_the_bytes_that_were_confirmed() {
+    let edits: [Edit<'_>; 4] =
+        [&|bytes| bytes[20] ^= 1, &|bytes| bytes.fill(0), &|bytes| bytes.truncate(100), &|bytes| {
+            bytes.extend(b"1,Ana,Paz,00000071,2000-01-01,7\n")
+        }];
+    for edit in edits {
+        let (disk, mut writer) = stored();
+        disk.edit("bets.csv", edit);
+        let failed = hold(&mut writer).0.expect_err("it was edited");
+        assert!(matches!(failed, WriterFailed::BetsChanged { .. }), "{failed}");
+        assert_eq!(disk.bytes("sorteo.toml"), None);
+    }
+}
+
+#[test]
+fn a_result_that_is_not_what_the_bets_give_is_refused_and_so_is_one_that_is_gone() {
+    let disk = finished();
+    let text = String::from_utf8(disk.bytes("sorteo.toml").expect("it is there"));
+    let text = text.expect("it is text");
+    let without_agency_3 = text.split_inclusive("\n\n").take(3).collect::<String>();
+    let without_agency_3 = format!("{}\n", without_agency_3.trim_end());
+    let edits = [
+        (without_agency_3, "has 2 agencies, and the lottery has 3"),
+        (text.replace("bets = 14", "bets = 15"), "counts 15 bets of agency 1, and 14 are stored"),
+        (text.replace("00000071", "00000072"), "lists 00000072 as winners of agency 1"),
+        (text.replace("[\"00000071\"]", "[]"), "lists none as winners of agency 1"),
+        (text.replace("winning_number = 7", "winning_number = 8"), "lists 00000071 as winners"),
+        (text.replace("held_at = 2", "held_at = 1"), "was changed after the draw"),
+        (text.replace("bets_sha256 = \"", "bets_sha256 = \"0"), "was changed after the draw"),
+        (text.replace("bets_bytes = ", "bets_bytes = 1"), "bytes of bets, and "),
+        (text.replacen('\n', "\r\n", 1), "is not written as this program does"),
+        (text.replace("winning", "vinning"), "unknown field"),
+        (String::new(), "missing field"),
+    ];
+    for (edited, what) in edits {
+        assert_ne!(edited, text);
+        disk.put("sorteo.toml", edited.as_bytes());
+        assert!(!verified(&disk).is_empty(), "{what}");
+        refuses(&disk, what);
+    }
+    disk.take("sorteo.toml");
+    assert!(!verified(&disk).is_empty());
+    refuses(&disk, "sorteo.toml: is missing, and the draw was held on 7");
+    disk.put("sorteo.toml", text.as_bytes());
+    assert!(start(&disk).expect("a good disk").1.is_some());
+}
+
+#[test]
+fn a_result_of_other_bets_is_refused_even_before_it_is_recorded() {
+    let (disk, mut writer) = stored();
+    let journal = disk.bytes("bets.journal").expect("it is there");
+    hold(&mut writer).0.expect("a good disk");
+    drop(writer);
+    disk.kill();
+    disk.put("bets.journal", &journal);
+    let text = String::from_utf8(disk.bytes("sorteo.toml").expect("it is there"));
+    let text = text.expect("it is text");
+    let hash = text.split("sha256 = \"").nth(1).expect("a hash")[..64].to_owned();
+    disk.put("sorteo.toml", text.replace(&hash, &"0".repeat(64)).as_bytes());
+    refuses(&disk, "sorteo.toml: was held over other bets");
+    disk.put("sorteo.toml", text.as_bytes());
+    assert!(start(&disk).expect("a good disk").1.is_some(), "the draw was held");
+}
+
+#[test]
+fn a_journal_that_says_nothing_is_refused_and_one_that_was_moved_away_goes_on_with_what_is_there() {
+    let disk = stopped();
+    let journal = disk.bytes("bets.journal").expect("it is there");
+    for (bytes, what) in [
+        (Vec::new(), "has 0 bytes, and must have "),
+        (journal[1..].to_vec(), " bytes, and must have "),
+        (vec![0; journal.len()], "has no valid slot"),
+    ] {
+        disk.put("bets.journal", &bytes);
+        refuses(&disk, what);
+        assert!(!verified(&disk).is_empty());
+    }
+    disk.take("bets.journal");
+    let rows = stored_of(&disk, agency(1));
+    disk.edit("bets.csv", |bytes| bytes.extend(b"1,Ana,Pa"));
+    let opened = open(disk.clone(), &settings(), &Stop::never()).expect("a good disk");
+    assert!(opened.repair.adopted && opened.repair.cut_bytes == 8, "{:?}", opened.repair);
+    assert_eq!(stored_of(&disk, agency(1)), rows);
+    disk.kill();
+    assert!(!open(disk.clone(), &settings(), &Stop::never()).expect("a good disk").repair.adopted);
+}
+
+#[test]
+fn another_number_of_agencies_is_refused_once_there_are_bets() {
+    let of = |count| Settings {
+        agencies: Agencies::new(count).expect("a number of agencies"),
+        ..settings()
+    };
+    let (disk, writer) = good();
+    drop(writer);
+    drop(open(disk.clone(), &of(5), &Stop::never()).expect("there are no bets"));
+    drop(open(disk.clone(), &settings(), &Stop::never()).expect("there are no bets"));
+    for disk in [stopped(), finished()] {
+        for count in [1, 2, 5] {
+            let error = open(disk.clone(), &of(count), &Stop::never()).err().expect("refused");
+            let error = error.to_string();
+            assert!(error.contains("of a lottery of 3 agencies"), "{error}");
+            assert!(error.contains(&format!("this one has {count}")), "{error}");
+            assert!(error.contains("--new-draw") && error.contains("docker compose"), "{error}");
+            disk.kill();
+        }
+    }
+    let aside = set_aside_on(finished(), &of(5), &Stop::never());
+    aside.expect("a finished draw is set aside, whatever comes next");
+}
+
+#[test]
+fn only_a_finished_draw_is_set_aside_and_links_are_followed() {
+    let disk = SimulatedDisk::new(1);
+    let aside = |disk: &SimulatedDisk| set_aside_on(disk.clone(), &settings(), &Stop::never());
+    assert!(matches!(aside(&disk), Err(OpenError::NoDraw { .. })));
+    assert_eq!(disk.names(), [""; 0]);
+    let disk = stopped();
+    let before = contents(&disk);
+    assert!(matches!(aside(&disk), Err(OpenError::NotFinished { .. })));
+    assert_eq!(contents(&disk), before);
+
+    let disk = finished();
+    for name in FILES {
+        let bytes = disk.take(name).expect("it is there");
+        disk.put(&format!("real/{name}"), &bytes);
+    }
+    disk.link("bets.csv", "real/bets.csv");
+    disk.link("sorteo.toml", "real/sorteo.toml");
+    disk.put("real/bets.1.journal", b"");
+    aside(&disk).expect("a finished draw");
+    let names = disk.names();
+    let aside = ["real/bets.2.csv", "real/bets.2.journal", "real/sorteo.2.toml"];
+    assert!(names.contains(&"bets.csv".into()) && names.contains(&"sorteo.toml".into()));
+    assert!(aside.iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
+    start(&disk).expect("a new lottery begins where the links lead");
+    assert_eq!(disk.bytes("real/bets.csv"), Some(Vec::new()));
+}
