@@ -4,15 +4,15 @@
 #
 #   scripts/generar-compose.sh FILE N [tls]
 #
-# With `tls` they talk in TLS, with what `scripts/generar-certificados.sh tls N` makes. CLI_AGENCIES_DIR names the
+# With `tls` they speak TLS, with the files that `scripts/generar-certificados.sh tls N` makes. CLI_AGENCIES_DIR names the
 # directory with agency-1.csv to agency-N.csv, beside FILE or absolute (agencies).
 set -eu
 
 # 172.25.125.0/24 has 253 addresses for containers; the server takes one, and
-# scripts/validar-echo-server.sh one for a moment.
+# scripts/validar-echo-server.sh takes one for a moment.
 AGENCIES_MAX=250
 
-# Nothing is written before the arguments are known to be good.
+# Writes nothing: the arguments are checked first.
 refuse() {
     echo "generar-compose: $*" >&2
     echo "usage: $0 FILE N [tls]    (N agencies, 0 to $AGENCIES_MAX; 0 is a server alone)" >&2
@@ -25,7 +25,7 @@ services:
   server:
     container_name: server
     image: server:latest
-    # Else Compose v2 would first ask a registry for an image that is only ever built here.
+    # Builds changed sources, and keeps Compose v2 from asking a registry for an image that exists only here.
     pull_policy: build
     build:
       context: .
@@ -54,7 +54,7 @@ YAML
     cat <<'YAML'
     networks:
       - testing_net
-    # A stop takes well under a second, but for a disk that is slow to finish a write.
+    # A stop takes well under a second unless a disk is slow to finish a write.
     stop_grace_period: 10s
     read_only: true
     cap_drop:
@@ -64,12 +64,12 @@ YAML
 YAML
 }
 
-# With TLS the programs are built with it, and each is given who it is and whom it believes.
+# With TLS both programs are built with the feature, and each container gets its certificate, its key and the CA.
 build_arguments() {
     [ -z "$tls" ] || printf '%s\n' '      args:' '        - FEATURES=tls'
 }
 
-# identity NAME: the variables.
+# identity NAME: the variables that name them.
 identity() {
     [ -z "$tls" ] || cat <<YAML
       - TLS_CERTIFICATE=tls/$1.pem
@@ -78,7 +78,7 @@ identity() {
 YAML
 }
 
-# identity_files NAME: what they name.
+# identity_files NAME: the mounts of the files.
 identity_files() {
     [ -z "$tls" ] || cat <<YAML
       - ./tls/$1.pem:/app/tls/$1.pem:ro
@@ -87,12 +87,12 @@ identity_files() {
 YAML
 }
 
-# What all agencies share.
+# The part that all agencies share.
 agency() {
     cat <<'YAML'
 x-client: &client
   image: client:latest
-  # client1 builds it for all: each building its own would leave behind as many images without a name.
+  # client1 builds the image for all, because each build would leave an untagged image behind.
   pull_policy: never
 YAML
     [ -n "$tls" ] || cat <<YAML
@@ -103,7 +103,7 @@ YAML
     cat <<'YAML'
   networks:
     - testing_net
-  # A server that is not ready yet is no reason to wait here: a client tries again until it is.
+  # Does not wait until the server is ready, because a client retries until it is.
   depends_on:
     - server
   stop_grace_period: 5s
@@ -155,7 +155,7 @@ networks:
       config:
         - subnet: 172.25.125.0/24
 
-# bets.csv and sorteo.toml; `down` keeps it, `down -v` starts afresh.
+# bets.csv and sorteo.toml. `down` keeps it, `down -v` removes it.
 volumes:
   bets:
 YAML

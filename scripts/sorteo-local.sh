@@ -5,7 +5,7 @@
 #
 #   scripts/sorteo-local.sh
 #
-# SORTEO_PROGRAMS names a directory with `server` and `client`, to build nothing.
+# SORTEO_PROGRAMS names a directory that has `server` and `client` already; then nothing is built.
 set -euo pipefail
 
 if [ $# -gt 0 ]; then
@@ -13,7 +13,7 @@ if [ $# -gt 0 ]; then
     exit 2
 fi
 
-# How long a server may take to listen, and to stop.
+# The most time that the server may take to listen, or to stop.
 TENTHS_MAX=100
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,12 +22,12 @@ scratch=
 server=
 client=
 
-# stop PID: ends one of ours, and waits until it has.
+# stop PID: ends a process that this script started, and waits for its end.
 stop() {
     local tenth
     for tenth in $(seq 0 "$TENTHS_MAX"); do
         kill -0 "$1" 2>/dev/null || break
-        # Once a second: a signal to a process that is still this shell's copy, about to become the program, is lost.
+        # Once a second, because a signal is lost if the process is still a copy of this shell.
         [ $((tenth % 10)) -ne 0 ] || kill -TERM "$1" 2>/dev/null || true
         sleep 0.1
     done
@@ -37,7 +37,7 @@ stop() {
     wait "$1"
 }
 
-# Whatever happens, nothing of ours goes on running.
+# Leaves no process running, however the script ends.
 cleanup() {
     [ -z "$client" ] || stop "$client" || true
     [ -z "$server" ] || stop "$server" || true
@@ -68,12 +68,12 @@ if [ -z "$programs" ]; then
 fi
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/sorteo-local.XXXXXX")
 
-# What the caller's environment says of another lottery must not reach this one.
+# The caller's environment may describe another lottery.
 unset CLI_ID NOMBRE APELLIDO DOCUMENTO NACIMIENTO NUMERO
 export BETS_FILE=$scratch/bets.csv DRAW_FILE=$scratch/sorteo.toml CLI_AGENCIES_DIR=$root/agencies
 export AGENCIES=${#files[@]} LOG_LEVEL=info
 
-# On a port that the system finds free, and the log tells; the log is there before the server is.
+# On a free port, which the log tells. The log exists before the server, so that it can be read at once.
 : >"$scratch/server.log"
 "$programs/server" --address 127.0.0.1:0 </dev/null >"$scratch/server.out" 2>"$scratch/server.log" &
 server=$!
@@ -86,7 +86,7 @@ for _ in $(seq "$TENTHS_MAX"); do
 done
 [ -n "$address" ] || die "the server does not listen:" "$scratch/server.log"
 
-# In the background, since a signal is answered at once only while the shell waits.
+# In the background, because the shell handles a signal at once only while it waits.
 "$programs/client" --server "$address" </dev/null >"$scratch/winners.csv" 2>"$scratch/client.log" &
 client=$!
 echo "sorteo-local: ${#files[@]} agencies send their bets to $address" >&2
@@ -100,7 +100,7 @@ stop "$server" || code=$?
 server=
 [ "$code" -eq 0 ] || die "the server ended with exit code $code:" "$scratch/server.log"
 
-# A line of an agency's file is a bet, with or without its end, and so is a line of bets.csv.
+# Each line of an agency's file is a bet, and so is each line of bets.csv.
 sold=0
 for agency in $(seq ${#files[@]}); do
     bets=$(grep -c '' "agencies/agency-$agency.csv" || true)

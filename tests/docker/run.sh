@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What is promised of Docker, tried with a real engine: images, whole lotteries
+# Tests with a real engine what is promised of Docker: images, whole lotteries
 # under both generations of Compose, stops, kills and cut networks mid-run, the
 # echo script, the health check, the package for Debian.
 #
 #   tests/docker/run.sh
 #
-# A line `ok - ...` or `not ok - ...` for each thing tried, `skip - ...` for what
-# could not be; the last line counts them. Exit code 1 where anything failed.
+# Prints `ok - ...`, `not ok - ...` or `skip - ...` for each check; the last line
+# counts them. Exits with 1 if a check failed.
 #
 # Works on a copy of the project in a scratch directory, under a Compose project
 # of its own. The names of containers and images are the project's, though: where
@@ -22,7 +22,7 @@ umask 022
 root=$(cd "$(dirname "$0")/../.." && pwd)
 helpers=${DOCKER_HELPERS:-$root/../shared/docker}
 # The caller's own settings must not decide what is tried.
-unset COMPOSE_FILE COMPOSE_PROFILES SERVER_ADDRESS
+unset COMPOSE_FILE COMPOSE_PROFILES SERVER_ADDRESS CLI_AGENCIES_DIR ECHO_SECONDS
 export COMPOSE_PROJECT_NAME=loteria-docker-tests
 CONTAINERS=(server client{1..10})
 IMAGES=(server:latest client:latest)
