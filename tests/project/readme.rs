@@ -154,6 +154,9 @@ impl Reader {
             let entries = fs::read_dir(root().join(directory)).expect("a directory of the project");
             for entry in entries {
                 let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    continue;
+                }
                 let name = path.file_name().expect("a file has a name");
                 fs::copy(&path, scratch.path().join(directory).join(name)).expect("a copy");
             }
