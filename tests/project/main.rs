@@ -2,6 +2,7 @@
 //! agencies' files. Each is run or compared with what it speaks of.
 
 mod agencies;
+mod control;
 mod data;
 mod example;
 mod map;
