@@ -194,20 +194,34 @@ pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a file of `bytes` at `path`, durably, and all of it or nothing: a crash leaves what was there
-/// before, or the new file.
-pub(super) fn replace<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<D::File> {
+/// Makes a file at `path` and has `fill` write it, durably, and all of it or nothing: a crash leaves what was
+/// there before, or the new file.
+pub(super) fn replace<D: Disk>(
+    disk: &D,
+    path: &Path,
+    fill: impl FnOnce(&D::File) -> io::Result<()>,
+) -> io::Result<D::File> {
     let draft = draft_of(path);
     let file = disk.create(&draft)?;
     if !file.try_lock(Mode::Write)? {
         return Err(io::Error::other("another server is writing it"));
     }
     file.truncate(0)?;
-    file.write_at(bytes, 0)?;
+    fill(&file)?;
     file.sync()?;
     disk.rename(&draft, path)?;
     disk.sync_directory_of(path)?;
     Ok(file)
+}
+
+/// Writes zeros over the first `bytes` bytes of a file.
+pub(super) fn write_zeros(file: &impl DiskFile, bytes: usize) -> io::Result<()> {
+    // In small pieces: a large buffer that is freed makes the allocator keep more memory from then on.
+    let piece = [0; 16 << 10];
+    for start in (0..bytes).step_by(piece.len()) {
+        file.write_at(&piece[..piece.len().min(bytes - start)], start as u64)?;
+    }
+    Ok(())
 }
 
 /// Finds out whether [`replace`] could make a file at `path`.

@@ -131,6 +131,10 @@ impl Slot {
         page
     }
 
+    fn to_copies(self) -> Vec<u8> {
+        [self.to_page(); SLOT_COPIES].concat()
+    }
+
     fn of_page(page: &[u8]) -> Option<Slot> {
         let flags = u16::from_le_bytes(bytes_at(page, 30));
         let winning_number = u16::from_le_bytes(bytes_at(page, 32));
@@ -339,11 +343,10 @@ impl<F: DiskFile> Journal<F> {
         slot: Slot,
     ) -> io::Result<Journal<F>> {
         let slot = Slot { epoch: 1, ..slot };
-        let mut bytes = vec![0; JOURNAL_BYTES];
-        for copy in bytes[Slot::offset(1)..].chunks_mut(PAGE).take(SLOT_COPIES) {
-            copy.copy_from_slice(&slot.to_page());
-        }
-        let file = disk::replace(disk, path, &bytes)?;
+        let file = disk::replace(disk, path, |file| {
+            disk::write_zeros(file, JOURNAL_BYTES)?;
+            file.write_at(&slot.to_copies(), Slot::offset(1) as u64)
+        })?;
         Ok(Journal { file, slot, log_end: 0, log_used: 0, record: Vec::new() })
     }
 
@@ -391,8 +394,7 @@ impl<F: DiskFile> Journal<F> {
     /// After an error it is not known whether the slot is.
     pub(super) fn checkpoint(&mut self, slot: Slot) -> io::Result<()> {
         self.slot = Slot { epoch: self.slot.epoch + 1, ..slot };
-        let page = self.slot.to_page();
-        self.file.write_at(&[page; SLOT_COPIES].concat(), Slot::offset(self.slot.epoch) as u64)?;
+        self.file.write_at(&self.slot.to_copies(), Slot::offset(self.slot.epoch) as u64)?;
         self.file.sync()?;
         self.log_end = 0;
         Ok(())
@@ -403,7 +405,7 @@ impl<F: DiskFile> Journal<F> {
     pub(super) fn close(&mut self, slot: Slot) -> io::Result<()> {
         if self.log_used > 0 {
             self.checkpoint(slot)?;
-            self.file.write_at(&vec![0; self.log_used], 0)?;
+            disk::write_zeros(&self.file, self.log_used)?;
             self.file.sync()?;
             self.log_used = 0;
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// The most bytes that a group takes before it is written, but for its last request.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// The most bytes of a group that goes into the journal's log. A larger one is cheaper to sync by itself.
-const LOGGED_BYTES_MAX: usize = if cfg!(test) { 300 } else { 64 << 10 };
+const LOGGED_BYTES_MAX: usize = if cfg!(test) { 1000 } else { 64 << 10 };
 
 /// What is known of an agency.
 #[derive(Debug)]
@@ -261,7 +261,7 @@ impl<D: Disk> Writer<D> {
         let winners = Winners::join(agencies, winners);
         let result = DrawResult::new(self.winning_number, self.extent, sha256, &bets, winners);
         let text = result.to_toml();
-        disk::replace(&self.disk, &self.paths.result, text.as_bytes())
+        disk::replace(&self.disk, &self.paths.result, |file| file.write_at(text.as_bytes(), 0))
             .map_err(WriterFailed::SaveResult)?;
         let held = Held {
             winning_number: self.winning_number,
