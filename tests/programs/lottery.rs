@@ -6,6 +6,7 @@ use crate::sample::{
     Bet, Ends, all_winners, assert_all_stored, assert_all_stored_in, bets, csv, five_agencies,
     stored, winners,
 };
+use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, lasting_address};
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
@@ -463,6 +464,72 @@ fn bets_in_a_place_that_is_no_file_are_an_error_that_names_it() {
     elsewhere.refuses_to_start().says("error: no/where/bets.csv: ");
     let device = scratch.server().arguments(&["--bets", "/dev/null"]);
     device.refuses_to_start().says("/dev/null: ");
+}
+
+#[test]
+fn a_result_that_could_not_be_written_is_an_error_at_the_start_and_nothing_is_touched() {
+    let scratch = Scratch::new();
+    let server = scratch.server().variable("DRAW_FILE", "no/where/sorteo.toml");
+    server.refuses_to_start().says("error: no/where/sorteo.toml: ");
+    assert_eq!(scratch.names(), [""; 0]);
+}
+
+/// Copies of the files are made one after the other while bets come in; each starts a server that has all bets
+/// confirmed before the copy began, or one that says why it cannot.
+#[test]
+fn copies_of_a_server_at_work_start_one_that_has_what_was_confirmed_before() {
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--agencies", "2"]).start();
+    let address = server.address();
+    let (mut one, mut other) = (Peer::at(&address), Peer::at(&address));
+    let mut confirmed = [0_usize; 2];
+    for copy in 0..24 {
+        // Small groups, and some that are large; the copy is made while the last of them are on their way.
+        for (agency, peer) in [(1, &mut one), (2, &mut other)] {
+            let bets = 1 + copy * 7 % 60;
+            let line = format!("APUESTA|{agency}|Ana|Gómez|30000001|2000-02-29|75;");
+            let message = format!("{}FINAPUESTA", line.repeat(bets));
+            for _ in 0..1 + copy % 20 {
+                peer.says(&message);
+                confirmed[agency - 1] += bets;
+            }
+        }
+        for (agency, peer) in [(1, &mut one), (2, &mut other)] {
+            for _ in 0..1 + copy % 20 {
+                assert!(peer.hears_a_line().starts_with("CONFIRMARAPUESTA|"), "agency {agency}");
+            }
+        }
+        let late = "APUESTA|1|Ana|Gómez|30000001|2000-02-29|75;".repeat(100) + "FINAPUESTA";
+        (0..20).for_each(|_| one.says(&late));
+        let copied = Scratch::new();
+        let files = ["bets.journal", "bets.csv"];
+        let journal_first = copy % 2 == 0;
+        for name in if journal_first { files } else { [files[1], files[0]] } {
+            fs::copy(scratch.path(name), copied.path(name)).expect("a copy");
+        }
+        let restored = copied.server().arguments(&["--agencies", "2"]).start();
+        if restored.logs_times_before_its_end("action: accept_connections", 1) {
+            let address = restored.address();
+            for (agency, confirmed) in (1..).zip(confirmed) {
+                let mut peer = Peer::at(&address);
+                peer.says(&format!("REANUDAR|{agency}"));
+                let answer = peer.hears_a_line();
+                let stored = answer.split('|').nth(1).and_then(|count| count.trim().parse().ok());
+                let stored: usize = stored.unwrap_or_else(|| panic!("{answer}"));
+                assert!(stored >= confirmed, "copy {copy}, agency {agency}: {answer}");
+            }
+            restored.stops_on("TERM");
+        } else {
+            assert!(!journal_first, "the journal was copied first");
+            restored.ends().exits(1).says("were confirmed; nothing was changed");
+        }
+        for _ in 0..20 {
+            assert!(one.hears_a_line().starts_with("CONFIRMARAPUESTA|100"));
+        }
+        confirmed[0] += 2_000;
+    }
+    drop((one, other));
+    server.stops_on("TERM");
 }
 
 #[test]
