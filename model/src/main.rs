@@ -83,7 +83,7 @@ impl Meeting {
                     let (draw, arrived, holds, panics) = (&draw, &arrived, &holds, &panics);
                     let (superseded, first_of) = (&superseded, &first_of);
                     scope.spawn(move || {
-                        if first_of[agency.index()].fetch_add(1, Ordering::SeqCst) == 0 {
+                        if first_of[usize::from(agency.get()) - 1].fetch_add(1, Ordering::SeqCst) == 0 {
                             arrived.fetch_add(1, Ordering::SeqCst);
                         }
                         let hold = || {
@@ -102,7 +102,7 @@ impl Meeting {
                                 assert_eq!(Some(fate), draw.fate(), "there are two fates");
                             }
                             Ok(None) => {
-                                superseded[agency.index()].fetch_add(1, Ordering::SeqCst);
+                                superseded[usize::from(agency.get()) - 1].fetch_add(1, Ordering::SeqCst);
                             }
                             Err(_) if self.holding == Holding::Panics => {
                                 panics.fetch_add(1, Ordering::SeqCst);

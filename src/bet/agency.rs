@@ -63,7 +63,7 @@ impl AgencyId {
     }
 
     /// Returns its place in a table of all agencies, from 0.
-    pub fn index(self) -> usize {
+    fn index(self) -> usize {
         usize::from(self.get()) - 1
     }
 }
