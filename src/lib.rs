@@ -13,6 +13,7 @@
 //! | 2 | [`protocol`] | commands and replies: text to values and back |
 //! | 2 | [`ledger`] | the thread that owns `bets.csv` |
 //! | 2 | [`draw`] | where the agencies meet |
+//! | 2 | [`places`] | who may have a connection |
 //! | 3 | [`session`] | the server's side of one conversation |
 //! | 3 | [`client`] | an agency: file, batches, confirmations, winners |
 //! | 4 | [`server`] | accept, register, stop, join |
@@ -31,6 +32,7 @@ pub mod connection;
 
 pub mod draw;
 pub mod ledger;
+pub mod places;
 pub mod protocol;
 
 pub mod client;

@@ -21,6 +21,7 @@ use crate::connection::{Stream, is_timeout};
 use crate::draw::Draw;
 use crate::ledger::{Access, DrawResult, Ledger};
 use crate::lines::{GrowthBudget, LineBuffer};
+use crate::places::Place;
 use crate::protocol::{BatchReader, Effect, ErrorCode, MESSAGE_BYTES_MAX, Refusal, Reply};
 use crate::stop::Stop;
 use batches::{Batches, Open};
@@ -46,14 +47,17 @@ pub struct Office<'o> {
     pub told: Sender<AgencyId>,
     /// How long a peer may take to complete a message, or to take an answer.
     pub message_timeout: Duration,
+    /// How long a connection may take, from its beginning on, to name its agency.
+    pub newcomer_timeout: Duration,
     /// What the buffers of all conversations may grow by.
     pub buffers: &'o GrowthBudget,
 }
 
-/// Talks with `peer` until it leaves, is refused, or `stop` has come and its socket is shut for
-/// reading.
+/// Talks with `peer` until it leaves, is refused, has to leave its place, or `stop` has come and its socket is
+/// shut for reading.
 pub fn converse(
     stream: &mut Stream<'_>,
+    place: &mut Place<'_>,
     peer: Peer,
     authorization: Authorization,
     access: Access<'_>,
@@ -62,6 +66,8 @@ pub fn converse(
 ) {
     let mut session = Session {
         stream,
+        place,
+        newcomer_deadline: Instant::now() + office.newcomer_timeout,
         peer,
         authorization,
         access,
@@ -70,6 +76,7 @@ pub fn converse(
         reader: None,
         batches: Batches::default(),
         answers: Vec::new(),
+        answered: None,
     };
     let outcome = session.run();
     let peer = &session.peer;
@@ -130,8 +137,11 @@ impl From<Refusal> for End {
     }
 }
 
-struct Session<'s, 'p> {
-    stream: &'s mut Stream<'p>,
+struct Session<'s, 'c, 'p> {
+    stream: &'s mut Stream<'c>,
+    place: &'s mut Place<'p>,
+    /// When a newcomer has to have named its agency.
+    newcomer_deadline: Instant,
     peer: Peer,
     authorization: Authorization,
     access: Access<'s>,
@@ -141,10 +151,25 @@ struct Session<'s, 'p> {
     reader: Option<BatchReader>,
     batches: Batches,
     answers: Vec<u8>,
+    answered: Option<Answered>,
 }
 
-impl Session<'_, '_> {
+/// An agency that was answered its winners. It has been told when its peer shows that it is there: it ends
+/// cleanly or sends more.
+struct Answered {
+    agency: AgencyId,
+    /// Whether everything that came before the answer was read. What is read until then proves nothing.
+    quiet: bool,
+}
+
+impl Session<'_, '_, '_> {
     fn run(&mut self) -> Result<(), End> {
+        if let Some(eviction) = self.place.eviction() {
+            return Err(eviction.into());
+        }
+        if let Authorization::Only(agencies) = &self.authorization {
+            self.place.belongs_to(agencies)?;
+        }
         let mut lines = LineBuffer::growing(MESSAGE_BYTES_MAX, self.office.buffers);
         let mut deadline = Instant::now() + self.office.message_timeout;
         while self.receive(&mut lines, deadline)? {
@@ -170,25 +195,56 @@ impl Session<'_, '_> {
 
     /// Takes what has arrived, or blocks until something does. Returns `false` if the peer has left.
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
+        let newcomer_deadline = Some(self.newcomer_deadline).filter(|_| self.place.is_newcomer());
+        let deadline = newcomer_deadline.map_or(deadline, |earlier| deadline.min(earlier));
         let count = lines.fill(self.stream.until(deadline));
         if self.stop.has_come() {
             return Err(stopping("the server is stopping").into());
         }
+        if let Some(eviction) = self.place.eviction() {
+            return Err(eviction.into());
+        }
         match count {
-            Ok(0) if lines.rest().is_empty() => Ok(false),
             Ok(0) => {
-                let bytes = lines.rest().len();
-                let detail = format_args!("the connection ended {bytes} bytes into a message");
-                Err(ErrorCode::MessageTorn.with(detail).into())
+                self.note_sign_of_life();
+                match lines.rest().len() {
+                    0 => Ok(false),
+                    bytes => {
+                        let detail =
+                            format_args!("the connection ended {bytes} bytes into a message");
+                        Err(ErrorCode::MessageTorn.with(detail).into())
+                    }
+                }
             }
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                self.place.heard();
+                self.note_sign_of_life();
+                Ok(true)
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
             Err(error) if is_timeout(&error) => {
-                let limit = self.office.message_timeout.as_millis();
-                let detail = format_args!("no complete message within {limit} ms");
+                let (limit, missing) = if newcomer_deadline == Some(deadline) {
+                    (self.office.newcomer_timeout, "agency named")
+                } else {
+                    (self.office.message_timeout, "complete message")
+                };
+                let detail = format_args!("no {missing} within {} ms", limit.as_millis());
                 Err(ErrorCode::TimedOut.with(detail).into())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes note that the peer has ended cleanly or sent more, so that its agency has been told if it was
+    /// answered before.
+    fn note_sign_of_life(&mut self) {
+        let Some(answered) = &mut self.answered else { return };
+        if answered.quiet && self.place.is_sound() {
+            // The server may not listen any more, or never have.
+            let _unheard = self.office.told.send(answered.agency);
+            self.answered = None;
+        } else {
+            answered.quiet = self.place.is_quiet();
         }
     }
 

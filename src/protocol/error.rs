@@ -73,13 +73,13 @@ error_codes! {
     InvalidUtf8, "invalid_utf8", Closes;
     /// A message was not complete in time.
     TimedOut, "timed_out", Closes;
-    /// A newer connection of the agency waits for the draw in this one's place.
+    /// A newer connection of the agency has this one's place.
     Superseded, "superseded", Closes;
     /// The server speaks TLS, and the peer does not.
     TlsRequired, "tls_required", Closes;
     /// The certificate of the client has expired or was revoked since it was shown.
     CertificateRejected, "certificate_rejected", Closes;
-    /// As many connections as are allowed are open.
+    /// As many connections as are allowed are open, and others need the place more.
     TooManyConnections, "too_many_connections", Closes;
     /// The server is stopping.
     Stopping, "stopping", Closes;

@@ -2,7 +2,7 @@
 
 use super::batches::{BATCH_BYTES_MAX, Open};
 use super::refusal::{log_refused, log_stored, stopping};
-use super::{ANSWERS_BYTES_MAX, Batches, End, Session, summary};
+use super::{ANSWERS_BYTES_MAX, Answered, Batches, End, Session, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::{DrawResult, HoldFailed, Standing};
@@ -12,7 +12,7 @@ use crate::text::LogValue;
 use log::{error, info, warn};
 use std::fmt;
 
-impl Session<'_, '_> {
+impl Session<'_, '_, '_> {
     /// Executes the commands of a message, up to the first that fails.
     pub(super) fn execute(
         &mut self,
@@ -113,15 +113,14 @@ impl Session<'_, '_> {
         self.batches = Batches::default();
         self.answers = Vec::new();
 
-        match self.office.draw.attend(agency, || self.hold_draw()) {
+        let draw = self.office.draw;
+        match self.place.while_it_waits(|| draw.attend(agency, || self.hold_draw()))? {
             Some(Fate::Held(result)) => {
                 self.verify_again()?;
                 let documents = result.winners(agency).iter().map(String::as_str).collect();
                 Reply::Winners { documents }.write(&mut self.answers);
-                self.send()?;
-                // The server may not listen any more, or never have.
-                let _unheard = self.office.told.send(agency);
-                Ok(())
+                self.answered = Some(Answered { agency, quiet: self.place.is_quiet() });
+                self.send()
             }
             Some(Fate::Cancelled) => Err(stopping("no draw yet: the server stops").into()),
             Some(Fate::Failed) => {
@@ -202,6 +201,7 @@ impl Session<'_, '_> {
         }
         match self.peer.agency() {
             None => {
+                self.place.belongs_to(&[agency])?;
                 self.peer.speaks_for(agency);
                 self.reader = Some(BatchReader::new(agency, self.office.draw.agencies()));
                 Ok(())

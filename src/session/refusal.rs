@@ -3,6 +3,7 @@
 use super::{End, Peer};
 use crate::bet::row::document_and_number;
 use crate::ledger::Refused;
+use crate::places::Eviction;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::text::{LogLines, excerpt};
 use log::{Level, info, log_enabled};
@@ -27,6 +28,25 @@ impl From<Refused> for End {
             Refused::Ended => return End::Ledger,
         };
         End::Refused(refusal)
+    }
+}
+
+impl From<Eviction> for Refusal {
+    fn from(eviction: Eviction) -> Refusal {
+        match eviction {
+            Eviction::Newcomers { max } => ErrorCode::TooManyConnections
+                .with(format_args!("limit of {max} connections without an agency reached")),
+            Eviction::Connections { max } => ErrorCode::TooManyConnections
+                .with(format_args!("limit of {max} connections reached")),
+            Eviction::Agency { max } => ErrorCode::Superseded
+                .with(format_args!("newer connections of the agency, which may have {max}")),
+        }
+    }
+}
+
+impl From<Eviction> for End {
+    fn from(eviction: Eviction) -> End {
+        End::Refused(eviction.into())
     }
 }
 

@@ -219,7 +219,7 @@ fn whoever_comes_past_the_bound_hears_so_and_places_become_free_again() {
             let _refused = peer.tries(b"ECO|a\n");
             served += usize::from(line(peer) == "ECO|a\n");
         }
-        assert_eq!(served, 50, "the first fifty have the places");
+        assert!(served >= 16, "the last newcomers have the places, and {served} were served");
         drop(peers);
         before.are_back(&server);
     }
@@ -261,7 +261,10 @@ fn agencies_that_ask_again_or_died_while_they_waited_leave_a_place_for_the_last(
     let mut told = 0;
     for mut peer in waiting {
         let heard = line(&mut peer);
-        assert!(heard == "GANADORES|\n" || heard.starts_with("ERROR|superseded|"), "{heard}");
+        // One that did not wait yet may have left its place to another.
+        let left = ["ERROR|superseded|", "ERROR|too_many_connections|"];
+        let left = left.iter().any(|error| heard.starts_with(error));
+        assert!(heard == "GANADORES|\n" || left, "{heard}");
         told += usize::from(heard == "GANADORES|\n");
     }
     assert!(told >= 2, "one connection of each agency waited");
@@ -281,8 +284,11 @@ fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
     agency.hears("CONFIRMARAPUESTA|1");
 
     let mut peers: Vec<Peer> = (0..100).map(|_| Peer::at(&address)).collect();
-    // Who came last is told nothing, and sees it.
-    assert_eq!(peers.last_mut().map(line), Some(String::new()));
+    // The last one has the place of another, which was silent longest.
+    let last = peers.last_mut().expect("there are a hundred");
+    last.says("ECO|a");
+    last.hears("ECO|a");
+    assert!(line(&mut peers[0]).starts_with("ERROR|too_many_connections|"));
     agency.says("GANADORES|1");
     agency.hears("GANADORES|");
     assert!(scratch.read_if_there("sorteo.toml").is_some());

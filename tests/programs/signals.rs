@@ -23,7 +23,6 @@ mod of_the_server {
         let ended = server.stops_on(signal);
         let accepted = ended.count(ACCEPTED);
         let closed = ended.count("action: close_socket | result: success | ip: ");
-        // The server's own knock at its door may have been accepted and told or not.
         assert_eq!(accepted, closed, "{ended}");
         assert_eq!(
             ended.count("action: close_thread | result: success | thread: session-"),

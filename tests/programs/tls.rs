@@ -457,8 +457,8 @@ fn a_client_tries_again_where_only_this_connection_is_broken() {
 }
 
 #[test]
-fn a_handshake_has_the_time_of_a_message_however_slowly_it_drips() {
-    let office = Office::open_with(&[("SERVER_MESSAGE_TIMEOUT_MS", "300")]);
+fn a_handshake_has_the_time_of_a_newcomer_however_slowly_it_drips() {
+    let office = Office::open_with(&[("SERVER_NEWCOMER_TIMEOUT_MS", "300")]);
     let silent = office.socket();
     let mut dripping = office.socket();
     // A record of 500 bytes of a handshake, of which there will never be as many.
@@ -485,7 +485,7 @@ fn those_past_the_bound_hear_so_in_tls() {
         first.says("ECO|a");
         first.hears("ECO|a");
         office.talk("agency-2", |second| {
-            let too_many = "1 connections are open, which is all there may be";
+            let too_many = "limit of 1 connections reached";
             second.hears(&format!("ERROR|too_many_connections|{too_many}"));
             second.hears_the_end();
         });

@@ -5,8 +5,8 @@
 use crate::support::transcript::{Step, Transcript, play_cut};
 use loteria::bet::{AGENCIES_MAX, NAME_CHARS_MAX, NUMBER_MAX};
 use loteria::connection::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX};
+use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN};
 use loteria::protocol::{Effect, ErrorCode, MESSAGE_BYTES_MAX};
-use loteria::server::REFUSALS_MAX;
 use loteria::session::BATCH_BYTES_MAX;
 use std::collections::BTreeMap;
 
@@ -82,9 +82,10 @@ fn the_table_of_bounds_has_the_bounds_of_the_code() {
         ("first name, last name", format!("{NAME_CHARS_MAX} characters")),
         ("number", NUMBER_MAX.to_string()),
         ("agencies", AGENCIES_MAX.to_string()),
+        ("connections of an agency", CONNECTIONS_PER_AGENCY_MAX.to_string()),
         (
-            "connections that may hear at the same time that they are one too many",
-            REFUSALS_MAX.to_string(),
+            "connections that have named no agency",
+            format!("a quarter of all, but at least {NEWCOMERS_MIN}"),
         ),
         ("draining", format!("{} second, {DRAIN_BYTES_MAX} bytes", DRAIN_TIME_MAX.as_secs())),
     ] {

@@ -1,71 +1,144 @@
-//! At stake: that a connection beyond the limit is told so, and that a place is free again when its
-//! connection ends.
+//! At stake: that no peer keeps an agency out, however many connections it opens. The one that is closed for
+//! another is the one that is needed least, and hears why.
 
-use crate::support::peer::{Agency, Lottery, Office};
-use crate::{bet, is_attended, store};
+use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
+use crate::{bet, is_attended, row, store};
+use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN};
 use loteria::protocol::ErrorCode;
+use std::time::{Duration, Instant};
 
 #[track_caller]
-fn is_one_too_many(agency: &mut Agency, max: usize) {
-    let detail = agency.hears_error(ErrorCode::TooManyConnections);
-    assert_eq!(detail, format!("{max} connections are open, which is all there may be"));
+fn is_one_too_many(agency: &mut Agency, why: &str) {
+    assert_eq!(agency.hears_error(ErrorCode::TooManyConnections), why);
     agency.hears_the_end();
 }
 
+/// A connection of the agency `id`, with nothing stored.
+#[track_caller]
+fn connection_of(office: &Office, id: u16) -> Agency {
+    let mut agency = office.agency();
+    agency.says(&format!("REANUDAR|{id}"));
+    assert!(agency.hears_a_line().starts_with("REANUDAR|"));
+    agency
+}
+
 #[test]
-fn one_connection_too_many_hears_so_at_once_and_a_place_is_free_when_one_leaves() {
+fn where_each_connection_is_an_agencys_only_one_the_next_hears_so_at_once_until_one_leaves() {
     let office = Office::start(Lottery::of(5).connections(2));
-    let [mut one, mut two] = [1, 2].map(|_| office.agency());
-    is_attended(&mut one);
-    is_attended(&mut two);
+    let [one, mut two] = [1, 2].map(|id| connection_of(&office, id));
     // It need not say anything to hear it.
-    let mut three = office.agency();
-    is_one_too_many(&mut three, 2);
+    is_one_too_many(&mut office.agency(), "limit of 2 connections reached");
     // And it hears it whatever it has said.
     let mut four = office.agency();
     four.says(&format!("{};FINAPUESTA", bet(1, 30_904_461)));
-    is_one_too_many(&mut four, 2);
-    drop((three, four));
+    is_one_too_many(&mut four, "limit of 2 connections reached");
     one.leaves();
     is_attended(&mut two);
-    // The two that were refused may be leaving still.
-    let attended = std::iter::repeat_with(|| {
-        let mut agency = office.agency();
-        agency.says("ECO|a");
-        agency.hears_a_line()
-    })
-    .take(1000)
-    .any(|line| line == "ECO|a");
-    assert!(attended, "the place of one that left is not given again");
+    is_attended(&mut office.agency());
     office.has_stored("");
 }
 
 #[test]
-fn who_was_refused_takes_no_place_however_long_it_stays() {
-    let office = Office::start(Lottery::of(5).connections(1));
-    let mut one = office.agency();
-    is_attended(&mut one);
-    let mut refused: Vec<Agency> = (0..5).map(|_| office.agency()).collect();
-    for agency in &mut refused {
-        is_one_too_many(agency, 1);
+fn of_too_many_newcomers_the_one_that_was_silent_longest_is_closed() {
+    let office = Office::start(Lottery::of(5).connections(50));
+    let mut agency = connection_of(&office, 1);
+    let mut newcomers: Vec<Agency> = (0..NEWCOMERS_MIN)
+        .map(|_| {
+            let mut newcomer = office.agency();
+            is_attended(&mut newcomer);
+            newcomer
+        })
+        .collect();
+    is_attended(&mut newcomers[0]);
+    let mut later: Vec<Agency> = Vec::new();
+    for number in 1..4 {
+        later.push(office.agency());
+        is_attended(&mut later[number - 1]);
+        let why = format!("limit of {NEWCOMERS_MIN} connections without an agency reached");
+        is_one_too_many(&mut newcomers[number], &why);
     }
-    one.leaves();
-    // The only one now: the others were told to go.
-    let mut next = office.agency();
-    is_attended(&mut next);
+    is_attended(&mut newcomers[0]);
+    is_attended(&mut newcomers[4]);
+    // An agency's connection is none of them.
+    is_attended(&mut agency);
 }
 
 #[test]
-fn a_crowd_beyond_all_bounds_does_not_disturb_who_is_attended() {
-    let office = Office::start(Lottery::of(5).connections(1));
+fn a_crowd_of_silent_newcomers_disturbs_no_agency_and_each_of_them_hears_why_it_has_to_leave() {
+    let office = Office::start(Lottery::of(5).connections(20));
     let mut one = office.agency();
-    is_attended(&mut one);
-    let crowd: Vec<Agency> = (0..300).map(|_| office.agency()).collect();
     store(&mut one, 1, 30_904_461);
-    for mut agency in crowd {
-        // Some hear it and some just the end; nobody is attended.
-        let heard = String::from_utf8(agency.rest()).expect("text");
-        assert!(heard.is_empty() || heard.starts_with("ERROR|too_many_connections|"), "{heard}");
-    }
+    let crowd: Vec<Agency> = (0..300).map(|_| office.agency()).collect();
     store(&mut one, 1, 30_904_462);
+    let mut late = office.agency();
+    store(&mut late, 2, 30_904_463);
+    // The first of them have left their places to the last.
+    for mut agency in crowd.into_iter().take(250) {
+        agency.hears_error(ErrorCode::TooManyConnections);
+        agency.hears_the_end();
+    }
+    store(&mut one, 1, 30_904_464);
+    store(&mut late, 2, 30_904_465);
+}
+
+#[test]
+fn of_an_agencys_fifth_connections_the_one_that_was_idle_longest_is_closed_and_never_the_one_that_waits()
+ {
+    let office = Office::start(Lottery::of(2));
+    let mut waiting = office.agency();
+    waiting.says("GANADORES|1");
+    office.agency_waits(1);
+    let mut others: Vec<Agency> =
+        (1..CONNECTIONS_PER_AGENCY_MAX).map(|_| connection_of(&office, 1)).collect();
+    is_attended(&mut others[0]);
+    let mut newer: Vec<Agency> = Vec::new();
+    for superseded in &mut others[1..] {
+        newer.push(connection_of(&office, 1));
+        superseded.hears_error(ErrorCode::Superseded);
+        superseded.hears_the_end();
+    }
+    newer.iter_mut().chain([&mut others[0]]).for_each(is_attended);
+    office.agency().says("GANADORES|2");
+    waiting.hears("GANADORES|");
+}
+
+#[test]
+fn an_agency_that_has_no_connection_gets_in_where_others_hold_all_places() {
+    let office = Office::start(Lottery::of(3).connections(4));
+    let mut first = connection_of(&office, 1);
+    let mut idle = connection_of(&office, 1);
+    let mut two = connection_of(&office, 2);
+    let mut busy = connection_of(&office, 1);
+    is_attended(&mut first);
+    // Of the agency that has most, the one that was idle longest.
+    let mut three = office.agency();
+    is_one_too_many(&mut idle, "limit of 4 connections reached");
+    store(&mut three, 3, 30_904_461);
+    for agency in [&mut first, &mut two, &mut busy, &mut three] {
+        is_attended(agency);
+    }
+    office.has_stored(&row(3, 30_904_461));
+}
+
+#[test]
+fn a_newcomer_has_its_time_to_name_an_agency_whatever_else_it_says() {
+    const TIME: Duration = Duration::from_millis(400);
+    let office = Office::start(Lottery { newcomer_timeout: TIME, ..Lottery::of(5) });
+    let start = Instant::now();
+    let mut agency = connection_of(&office, 1);
+    let (mut silent, mut echoes) = (office.agency(), office.agency());
+    loop {
+        echoes.says("ECO|a;ESTADO");
+        let heard = echoes.hears_a_line();
+        if heard != "ECO|a" {
+            assert_eq!(heard, "ERROR|timed_out|no agency named within 400 ms");
+            break;
+        }
+        assert!(echoes.hears_a_line().starts_with("ESTADO|PENDIENTE|"));
+        assert!(start.elapsed() < PATIENCE, "it goes on for ever");
+    }
+    assert!(start.elapsed() >= TIME);
+    assert_eq!(silent.hears_error(ErrorCode::TimedOut), "no agency named within 400 ms");
+    silent.hears_the_end();
+    is_attended(&mut agency);
 }

@@ -4,15 +4,8 @@
 use crate::support::peer::{Agency, Lottery, Office};
 use crate::support::transcript::plays;
 use crate::{bet, bet_on, is_attended};
-use loteria::protocol::ErrorCode;
 use std::io::Write;
-use std::time::Duration;
-
-#[track_caller]
-fn hears_that_it_stops(agency: &mut Agency) {
-    agency.hears_error(ErrorCode::Stopping);
-    agency.hears_the_end();
-}
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_server_without_connections_stops() {
@@ -117,12 +110,12 @@ fn who_does_not_read_its_answers_does_not_hold_the_stop_up() {
 fn a_peer_that_is_being_drained_does_not_hold_the_stop_up() {
     plays(
         r"
-        lottery: 5 agencies, winning number 7574, at most 2 connections
+        lottery: 5 agencies, winning number 7574, at most 1 connection
         1> \xFF
         1< ERROR|invalid_utf8|…
         1 ends
-        2> ECO|a
-        2< ECO|a
+        2> REANUDAR|1
+        2< REANUDAR|0
         3 connects
         3< ERROR|too_many_connections|…
         3 ends
@@ -219,47 +212,105 @@ fn a_stop_beside_the_draw_either_holds_it_or_does_not() {
     }
 }
 
-#[test]
-fn a_server_that_is_to_end_after_the_draw_does_when_all_have_heard() {
-    let lottery = Lottery { exit_after_draw: true, ..Lottery::of(3) };
-    let mut office = Office::start(lottery);
-    let mut agencies: Vec<Agency> = (0..3).map(|_| office.agency()).collect();
-    for (agency, id) in agencies.iter_mut().zip(1..) {
-        agency.says(&format!("GANADORES|{id}"));
-    }
-    for agency in &mut agencies {
-        agency.hears("GANADORES|");
-    }
-    office.ends_by_itself();
-    for agency in &mut agencies {
-        hears_that_it_stops(agency);
-    }
+/// A server that is to end after the draw, with two agencies.
+fn ends_after_the_draw() -> Office {
+    const TIME_MS: u64 = 1_500;
+    Office::start(Lottery { exit_after_draw: true, ..Lottery::of(2).timeout_ms(TIME_MS) })
+}
 
-    // And when it is started again it tells everyone again, and ends again.
-    office.start_again();
-    for id in 1..=3 {
-        let mut agency = office.agency();
-        agency.says(&format!("GANADORES|{id}"));
-        agency.hears("GANADORES|");
-    }
-    office.ends_by_itself();
+#[track_caller]
+fn hears_winners(mut agency: Agency, id: u16) -> Agency {
+    agency.says(&format!("GANADORES|{id}"));
+    agency.hears("GANADORES|");
+    agency
 }
 
 #[test]
-fn a_server_that_is_to_end_after_the_draw_does_not_wait_for_ever_for_who_does_not_ask() {
-    let lottery = Lottery { exit_after_draw: true, ..Lottery::of(2).timeout_ms(2_000) };
-    let mut office = Office::start(lottery);
-    let [mut one, mut two] = [1, 2].map(|_| office.agency());
-    one.says("GANADORES|1");
-    two.says("GANADORES|2");
-    one.hears("GANADORES|");
-    two.hears("GANADORES|");
+fn a_server_that_is_to_end_after_the_draw_does_when_all_agencies_have_been_told() {
+    let ways: [fn(Agency); 5] = [
+        drop,
+        Agency::leaves,
+        |mut agency| is_attended(&mut agency),
+        |mut agency| agency.sends(b"E"),
+        |mut agency| agency.says_no_more(),
+    ];
+    for told in ways {
+        let mut office = ends_after_the_draw();
+        let start = Instant::now();
+        office.agency().says("GANADORES|1");
+        office.agency_waits(1);
+        drop(hears_winners(office.agency(), 2));
+        // Whose connection was lost while it waited has not been told, and asks again.
+        let again = hears_winners(office.agency(), 1);
+        told(again);
+        office.ends_by_itself();
+        assert!(start.elapsed() < office.message_timeout(), "it waited until its time was up");
+        // And when it is started again it tells everyone again, and ends again.
+        office.start_again();
+        for id in 1..=2 {
+            hears_winners(office.agency(), id).leaves();
+        }
+        office.ends_by_itself();
+    }
+}
+
+#[test]
+fn an_agency_that_spoke_while_it_waited_has_been_told_when_it_leaves() {
+    let mut office = ends_after_the_draw();
+    let start = Instant::now();
+    let mut waiting = office.agency();
+    waiting.says("GANADORES|1");
+    office.agency_waits(1);
+    waiting.says("ECO|a");
+    hears_winners(office.agency(), 2).leaves();
+    waiting.hears("GANADORES|");
+    waiting.hears("ECO|a");
+    waiting.leaves();
     office.ends_by_itself();
-    office.start_again();
-    let mut one = office.agency();
-    one.says("GANADORES|1");
-    one.hears("GANADORES|");
-    office.ends_by_itself();
+    assert!(start.elapsed() < office.message_timeout());
+}
+
+#[test]
+fn a_server_that_is_to_end_after_the_draw_stays_its_time_for_an_agency_that_has_not_been_told() {
+    let ways: [fn(Agency, Agency); 5] = [
+        // Its connection is lost before the answer: in the first two cases by an end that is not clean.
+        |waiting, other| {
+            drop(waiting);
+            hears_winners(other, 2).leaves();
+        },
+        |mut waiting, other| {
+            waiting.says("ECO|a");
+            drop(waiting);
+            hears_winners(other, 2).leaves();
+        },
+        // It takes no more notice of what comes.
+        |waiting, other| {
+            hears_winners(other, 2).leaves();
+            waiting.resets();
+        },
+        // It says no more before the answer, which is not told from a death.
+        |mut waiting, other| {
+            waiting.says_no_more();
+            hears_winners(other, 2).leaves();
+            waiting.hears("GANADORES|");
+            waiting.hears_the_end();
+        },
+        // It vanishes, and the network with it.
+        |waiting, other| {
+            hears_winners(other, 2).leaves();
+            std::mem::forget(waiting);
+        },
+    ];
+    for leaves in ways {
+        let mut office = ends_after_the_draw();
+        let (mut waiting, other) = (office.agency(), office.agency());
+        waiting.says("GANADORES|1");
+        office.agency_waits(1);
+        let start = Instant::now();
+        leaves(waiting, other);
+        office.ends_by_itself();
+        assert!(start.elapsed() >= office.message_timeout(), "it went after {:?}", start.elapsed());
+    }
 }
 
 #[test]
@@ -268,6 +319,7 @@ fn a_server_that_is_to_end_after_the_draw_stops_while_it_waits_for_who_has_not_a
     let mut agency = office.agency();
     agency.says("GANADORES|1");
     agency.hears("GANADORES|");
+    agency.leaves();
     office.ends_by_itself();
     office.start_again();
     office.stop();

@@ -27,6 +27,7 @@ pub(crate) struct Lottery {
     pub(crate) agencies: u16,
     pub(crate) winning_number: u16,
     pub(crate) message_timeout: Duration,
+    pub(crate) newcomer_timeout: Duration,
     pub(crate) max_connections: usize,
     pub(crate) exit_after_draw: bool,
 }
@@ -38,6 +39,7 @@ impl Lottery {
             agencies,
             winning_number: 7574,
             message_timeout: Duration::from_secs(60),
+            newcomer_timeout: Duration::from_secs(10),
             max_connections: 1024,
             exit_after_draw: false,
         }
@@ -135,6 +137,11 @@ impl Office {
     pub(crate) fn agency(&self) -> Agency {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         Peer { number, transcript: self.transcript.clone(), ..Peer::at(self.address) }
+    }
+
+    /// How long a peer may take for a message, or to be told.
+    pub(crate) fn message_timeout(&self) -> Duration {
+        self.lottery.message_timeout
     }
 
     /// What stands in `bets.csv`.
@@ -276,7 +283,7 @@ fn serve(
     let settings = server::Settings {
         max_connections: lottery.max_connections,
         message_timeout: lottery.message_timeout,
-        newcomer_timeout: lottery.message_timeout,
+        newcomer_timeout: lottery.newcomer_timeout,
         exit_after_draw: lottery.exit_after_draw,
         tls: None,
     };

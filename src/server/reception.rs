@@ -1,0 +1,154 @@
+//! The thread that accepts: it gives each connection a place and a thread, and has the peer of each show who it
+//! is.
+
+use super::log_thread_closed;
+use crate::connection::{AcceptError, Acceptor, Stream, is_timeout};
+use crate::ledger::Access;
+use crate::places::{Place, Places};
+use crate::protocol::ErrorCode;
+use crate::session::{self, Authorization, Office, Peer, REFUSAL_TIME_MAX};
+use crate::stop::{Stop, Stopper};
+use crate::text::LogValue;
+use log::{error, info, warn};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::{Builder, Scope};
+use std::time::Duration;
+
+/// How many file descriptors are kept from peers: for the draw's result and its directory, and for files that
+/// the ledger may have to open again.
+const SPARE_DESCRIPTORS: usize = 4;
+
+/// What the thread that accepts works with.
+pub(super) struct Reception<'r> {
+    pub(super) listener: &'r TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) office: &'r Office<'r>,
+    pub(super) tls: Option<&'r Acceptor>,
+    pub(super) places: &'r Places,
+    pub(super) stopping: Stop,
+}
+
+impl Reception<'_> {
+    /// Accepts connections until the server is stopping. Every thread that is started holds `running`.
+    pub(super) fn accept<'s>(&'s self, scope: &'s Scope<'s, '_>, running: &Stopper) {
+        for number in 1_u64.. {
+            info!("action: accept_connections | result: in_progress | address: {}", self.address);
+            let accepted = self.listener.accept();
+            if self.stopping.has_come() {
+                return;
+            }
+            match accepted {
+                Ok((socket, peer)) => self.receive(scope, number, socket, peer, running),
+                Err(error) => {
+                    warn!("action: accept_connections | result: fail | error: {error}");
+                    self.places.make_room();
+                }
+            }
+        }
+    }
+
+    /// Returns whether the server could still open files of its own.
+    fn has_spare_descriptors(&self) -> bool {
+        let mut spare = [const { None }; SPARE_DESCRIPTORS];
+        spare.iter_mut().all(|spare| {
+            *spare = self.listener.try_clone().ok();
+            spare.is_some()
+        })
+    }
+
+    /// Gives a connection its place and its thread.
+    fn receive<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        number: u64,
+        socket: TcpStream,
+        peer: SocketAddr,
+        running: &Stopper,
+    ) {
+        let peer = Peer::at(peer);
+        info!("action: accept_connections | result: success | {peer}");
+        if !self.has_spare_descriptors() {
+            self.places.make_room();
+        }
+        if !self.has_spare_descriptors() {
+            let error = "no file descriptors left";
+            warn!(
+                "action: refuse_connection | result: success | told: nothing | error: {error} | {peer}"
+            );
+            return;
+        }
+        // Answers are written whole, so there is nothing to wait for. It fails if the peer is gone already,
+        // which its conversation finds out.
+        let _gone = socket.set_nodelay(true);
+        let access = self.office.ledger.access();
+        let Some(mut place) = self.places.enter(socket) else {
+            warn!("action: refuse_connection | result: success | told: nothing | {peer}");
+            return;
+        };
+        let running = running.clone();
+        let name = format!("session-{number}");
+        let started = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
+            let _running = running;
+            let socket = place.socket();
+            self.attend(&socket, &mut place, peer.clone(), access);
+            // First its place is free, then its peer can see that it is.
+            drop(place);
+            drop(socket);
+            self.places.note_end();
+            info!("action: close_socket | result: success | {peer}");
+            log_thread_closed(&name);
+        });
+        if let Err(error) = started {
+            error!("action: start_thread | result: fail | error: {error}");
+            self.places.make_room();
+        }
+    }
+
+    /// Talks with a peer as soon as it is known who it is.
+    fn attend(&self, socket: &TcpStream, place: &mut Place<'_>, peer: Peer, access: Access<'_>) {
+        let is_refused = place.eviction().is_some();
+        let time = if is_refused { REFUSAL_TIME_MAX } else { self.office.newcomer_timeout };
+        if let Some((mut stream, authorization)) = self.identify(socket, &peer, time) {
+            place.heard();
+            let (office, stopping) = (self.office, &self.stopping);
+            session::converse(&mut stream, place, peer, authorization, access, office, stopping);
+        }
+    }
+
+    /// Lets a peer show who it is, within `time`, if it has to.
+    fn identify<'s>(
+        &self,
+        socket: &'s TcpStream,
+        peer: &Peer,
+        time: Duration,
+    ) -> Option<(Stream<'s>, Authorization)> {
+        let Some(acceptor) = self.tls else {
+            return Some((Stream::plain(socket), Authorization::Any));
+        };
+        match Stream::accept(socket, acceptor, time) {
+            Ok(stream) => {
+                let authorization = Authorization::of_certificate(&stream.peer_names());
+                info!("action: handshake | result: success | {peer} | agencies: {authorization}");
+                Some((stream, authorization))
+            }
+            Err(AcceptError::NotTls) => {
+                let error = "the peer does not speak TLS";
+                info!("action: handshake | result: fail | {peer} | error: {error}");
+                let refusal =
+                    ErrorCode::TlsRequired.with("this server speaks TLS and nothing else");
+                session::refuse(&mut Stream::plain(socket), &refusal);
+                None
+            }
+            Err(AcceptError::Failed(error)) => {
+                let why = if is_timeout(&error) {
+                    format!("not over within {} ms", time.as_millis())
+                } else {
+                    error.to_string()
+                };
+                let why = LogValue(why);
+                warn!("action: handshake | result: fail | {peer} | error: {why}");
+                None
+            }
+        }
+    }
+}
