@@ -252,6 +252,7 @@ whole_lottery() {
     check "$name: ends it with exit code 0" exits_with_0 server
     check "$name: the stored bets can be copied out" bets_are_copied
     check "$name: and verified" files_are_verified
+    check "$name: and set aside for the next lottery" files_are_set_aside
 
     check "$name: down -v" compose down -v
     # The engine removes what ran with --rm in its own time.
@@ -274,6 +275,11 @@ files_are_verified() {
     local told
     told=$(docker run --rm --volumes-from server server --bets /data/bets.csv --draw /data/sorteo.toml --verify) \
         && grep -F "/data/bets.csv: 7000 bets" <<<"$told" && grep -F "/data/sorteo.toml: held " <<<"$told"
+}
+
+files_are_set_aside() {
+    docker run --rm --volumes-from server server --bets /data/bets.csv --draw /data/sorteo.toml --new-draw \
+        && docker cp server:/data/bets.1.csv . && equal lines "$(wc -l <bets.1.csv)" "$(bets_sold)" && rm bets.1.csv
 }
 
 exits_with_0() { equal "exit code of $1" "$(exit_code "$1")" 0; }
@@ -320,6 +326,10 @@ changed_config() {
     check "$name: up on a changed compose file" compose up -d
     check "$name: its variable beats config.toml" within "$STEP_SECONDS_MAX" logged client1 "batch_max_amount: 9 "
     check "$name: for that client only" logged client2 "batch_max_amount: 7 "
+    sed -i 's/AGENCIES=5/AGENCIES=3/' docker-compose-dev.yaml
+    check "$name: up with another number of agencies" compose up -d server
+    check "$name: the server refuses the volume" equal "exit code" "$(timeout "$RUN_SECONDS_MAX" docker wait server)" 1
+    check "$name: and says why" logged server "the bets are of a lottery of 5 agencies, and this one has 3: go on with AGENCIES=5"
     check "$name: down -v" compose down -v
     reset_project
 }
