@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national bench bench-growth bench-parts storms simulation model load fuzz deny
+.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national bench bench-growth bench-parts storms simulation model load fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -9,7 +9,21 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## both programs, optimised, in target/release/
-	cargo build --release --locked --bins
+	cargo build --release --locked --bins --features "$(FEATURES)"
+
+completions: build ## completions for bash, zsh and fish, in target/completions/
+	mkdir -p target/completions
+	for program in server client; do for shell in bash zsh fish; do \
+		bash -c 'exec -a loteria-'$$program' target/release/'$$program' --completions '$$shell \
+			>target/completions/loteria-$$program.$$shell || exit; \
+	done; done
+
+man: build ## manual pages, in target/man/
+	mkdir -p target/man
+	for program in server client; do \
+		bash -c 'exec -a loteria-'$$program' target/release/'$$program' --man' \
+			>target/man/loteria-$$program.1 || exit; \
+	done
 
 test: ## all tests but those that need Docker
 	cargo test --locked
@@ -61,7 +75,9 @@ fuzz: ## each fuzzer for a minute; needs `cargo install cargo-fuzz`
 deny: ## licences, packages and where they come from; needs `cargo install cargo-deny`
 	cargo deny --offline check licenses bans sources
 
-deb: ## a package for Debian, in target/debian/; needs `cargo install cargo-deb`
+# Built with TLS from the beginning, so that `cargo deb` builds nothing again.
+deb: FEATURES = tls
+deb: completions man ## a package for Debian, in target/debian/; needs `cargo install cargo-deb`
 	cargo deb --locked
 
 docker-image: ## the images server:latest and client:latest

@@ -1,10 +1,12 @@
 //! The arguments of both programs, made from the table of settings. The home of the `clap` crate.
 
-use clap::builder::{OsStringValueParser, PathBufValueParser};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::builder::{EnumValueParser, OsStringValueParser, PathBufValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
+use clap_complete::Shell;
 use loteria::config::{DEFAULT_FILE, Fallback, Kind, Program, SETTINGS, Setting};
 use std::ffi::OsString;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The widest that the help may be, in columns.
@@ -12,6 +14,10 @@ const HELP_WIDTH: usize = 80;
 
 /// The flag that names another file than [`DEFAULT_FILE`].
 const CONFIG: &str = "config";
+
+/// For those who package the programs: completions for a shell, and the manual page.
+const COMPLETIONS: &str = "completions";
+const MANUAL: &str = "man";
 
 /// What a program was called with.
 pub(crate) struct Arguments(ArgMatches);
@@ -26,7 +32,19 @@ impl Arguments {
         others: Vec<Arg>,
         examples: &str,
     ) -> Arguments {
-        Arguments(command(program, about, others, examples).get_matches())
+        let mut command = command(program, about, others, examples);
+        let matches = command.clone().args(for_packages()).get_matches();
+        let written = if let Some(shell) = matches.get_one::<Shell>(COMPLETIONS) {
+            let name = command.get_name().to_owned();
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, name, &mut script);
+            io::stdout().write_all(&script)
+        } else if matches.get_flag(MANUAL) {
+            clap_mangen::Man::new(command).render(&mut io::stdout())
+        } else {
+            return Arguments(matches);
+        };
+        std::process::exit(i32::from(written.is_err()))
     }
 
     /// Returns what a flag was given as; `true` if it takes no value. The name is without dashes.
@@ -64,14 +82,30 @@ pub(crate) fn file(name: &'static str, value: &'static str, help: String) -> Arg
 fn command(program: Program, about: &'static str, others: Vec<Arg>, examples: &str) -> Command {
     let settings = || SETTINGS.iter().filter(|setting| setting.programs.contains(&program));
     let help = format!("The configuration [default: {DEFAULT_FILE}, if there is one]");
-    Command::new(env!("CARGO_BIN_NAME"))
+    Command::new(own_name())
         .version(env!("CARGO_PKG_VERSION"))
-        .about(about)
+        .about(about.lines().next().unwrap_or_default())
+        .long_about(about)
         .after_help(format!("{}\n{examples}", without_flag(settings())))
         .max_term_width(HELP_WIDTH)
         .arg(file(CONFIG, "FILE", help))
         .args(settings().filter_map(argument))
         .args(others)
+}
+
+/// Makes the flags for those who package the programs, which the help does not show.
+fn for_packages() -> [Arg; 2] {
+    let completions = Arg::new(COMPLETIONS).long(COMPLETIONS).value_name("SHELL");
+    let completions = completions.value_parser(EnumValueParser::<Shell>::new());
+    let manual = switch(MANUAL, "Print the manual page");
+    [completions, manual].map(|flag| flag.exclusive(true).hide(true))
+}
+
+/// Returns the name that the program was started by: a package may call it `loteria-server`.
+fn own_name() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path.as_ref().and_then(|path| path.file_name()?.to_str());
+    name.unwrap_or(env!("CARGO_BIN_NAME")).to_owned()
 }
 
 /// Makes the flag of a setting, if it has one.
@@ -83,6 +117,11 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
         Some(value) => argument
             .value_name(value)
             .value_parser(OsStringValueParser::new())
+            .value_hint(if setting.kind == Kind::Path {
+                ValueHint::AnyPath
+            } else {
+                ValueHint::Other
+            })
             // An error of ours names the setting, and says what it must be.
             .allow_hyphen_values(matches!(setting.kind, Kind::Number(..))),
     })

@@ -544,7 +544,7 @@ package_is_made() {
         docker run --rm --entrypoint cat "$program:latest" "/usr/local/bin/$program" >"target/release/$program" || return
     done
     chmod +x target/release/server target/release/client
-    cargo deb --no-build
+    make -s -o build completions man && cargo deb --no-build
 }
 
 # Debian with systemd as process 1.
@@ -608,6 +608,11 @@ package() {
     check "package: nothing runs before it is told to" equal state "$(property ActiveState)/$(property UnitFileState)" inactive/disabled
     check "package: the unit is valid" in_package systemd-analyze verify --man=no loteria-server.service
     check "package: systemd finds it little exposed" exposure_is_low
+    # shellcheck disable=SC2016 # expanded by the shell in the container
+    check "package: manuals and completions are there" in_package sh -c 'for program in loteria-server loteria-client; do
+        zgrep -q "config" /usr/share/man/man1/$program.1.gz && bash -n /usr/share/bash-completion/completions/$program &&
+        grep -q $program /usr/share/zsh/vendor-completions/_$program /usr/share/fish/vendor_completions.d/$program.fish || exit
+    done'
     check "package: the service starts" in_package systemctl start loteria-server || return
     check "package: agencies send their bets and hear 9 winners" all_winners_are_told
     check "package: the files are its user's alone" equal "owner and mode" "$(in_package stat -c '%U %a' /var/lib/loteria/bets.csv)" "loteria 640"

@@ -373,6 +373,25 @@ fn help_lists_every_flag_and_exits_well() {
 }
 
 #[test]
+fn manuals_and_completions_name_every_flag_and_the_program_as_it_was_started() {
+    let scratch = Scratch::new();
+    for (start, name, flag) in [
+        (Scratch::bare_server as fn(&Scratch) -> Start, "server", "--winning-number"),
+        (Scratch::bare_client, "client", "--batch-max-amount"),
+    ] {
+        let manual = start(&scratch).arguments(&["--man"]).run();
+        assert!(manual.exits(0).stdout.contains(&format!(".TH {name} 1")), "{manual}");
+        assert!(manual.stdout.contains(&flag.replace('-', "\\-")), "{manual}");
+        for (shell, named) in [("bash", flag), ("zsh", flag), ("fish", &flag[2..])] {
+            let script = start(&scratch).arguments(&["--completions", shell]).run();
+            assert!(script.exits(0).stdout.contains(named), "{script}");
+            assert!(!script.stdout.contains("completions"), "only for packages: {script}");
+        }
+        start(&scratch).arguments(&["--completions", "csh"]).run().exits(2);
+    }
+}
+
+#[test]
 fn a_name_that_does_not_resolve_is_a_failure_that_names_it() {
     let scratch = Scratch::new();
     scratch
