@@ -4,7 +4,7 @@
 use super::Settings;
 use super::conversation::{Broken, Conversation, stream};
 use super::dial::{Dials, pause};
-use super::error::{Doubt, Error};
+use super::error::{Doubt, EMFILE, Error};
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
 use crate::stop::Stop;
@@ -16,8 +16,6 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The error number of a process that has as many files open as it may, the same on all systems that have one.
-const EMFILE: i32 = 24;
 /// The pause after the first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.

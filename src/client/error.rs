@@ -7,6 +7,9 @@ use std::io;
 use std::time::Duration;
 use thiserror::Error;
 
+/// The error number of a process that has as many files open as it may, the same on all systems that have one.
+pub(super) const EMFILE: i32 = 24;
+
 /// Why the client's work ended before it was done.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -70,7 +73,7 @@ pub enum Error {
     Distrust(String),
     /// The process has reached its limit of open files.
     #[error(
-        "{0}: each agency needs two file descriptors, its file and its connection; raise the limit with \
+        "{0}: each agency needs a file descriptor, and one more while its file is read; raise the limit with \
          `ulimit -n`"
     )]
     NoDescriptor(io::Error),
@@ -119,6 +122,9 @@ impl From<FileError> for Error {
     fn from(error: FileError) -> Error {
         match error {
             FileError::Stopped => Error::Stopped,
+            FileError::Io { error, .. } if error.raw_os_error() == Some(EMFILE) => {
+                Error::NoDescriptor(error)
+            }
             other => Error::File(other),
         }
     }
