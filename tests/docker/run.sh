@@ -452,7 +452,7 @@ echo_script() {
 # health: what becomes of a server that accepts nobody any more.
 health() {
     check "health: a server is looked at every second" docker run -d --name server --label loteria.stand-in \
-        --health-interval 1s --health-retries 1 server:latest --address 0.0.0.0:12345 --bets /data/bets.csv
+        --health-interval 1s --health-retries 1 server:latest --address 0.0.0.0:12345 --bets /data/bets.csv --draw /data/sorteo.toml
     check "health: it is healthy" within "$STEP_SECONDS_MAX" healthy
     check "health: it is stopped in its tracks" docker kill -s STOP server
     check "health: somebody connects" docker exec -d server bash -c 'exec 3<>/dev/tcp/127.0.0.1/12345; sleep 60'
@@ -608,9 +608,10 @@ package() {
     check "package: nothing runs before it is told to" equal state "$(property ActiveState)/$(property UnitFileState)" inactive/disabled
     check "package: the unit is valid" in_package systemd-analyze verify --man=no loteria-server.service
     check "package: systemd finds it little exposed" exposure_is_low
+    # The manuals from the package itself, because slim images leave them out.
     # shellcheck disable=SC2016 # expanded by the shell in the container
     check "package: manuals and completions are there" in_package sh -c 'for program in loteria-server loteria-client; do
-        zgrep -q "config" /usr/share/man/man1/$program.1.gz && bash -n /usr/share/bash-completion/completions/$program &&
+        dpkg-deb --fsys-tarfile /loteria.deb | tar -xO ./usr/share/man/man1/$program.1.gz | zgrep -q config && bash -n /usr/share/bash-completion/completions/$program &&
         grep -q $program /usr/share/zsh/vendor-completions/_$program /usr/share/fish/vendor_completions.d/$program.fish || exit
     done'
     check "package: the service starts" in_package systemctl start loteria-server || return
