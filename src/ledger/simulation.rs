@@ -299,7 +299,11 @@ fn hold(
 
 /// A ledger on a disk that does not fail.
 fn good() -> (SimulatedDisk, Writer<SimulatedDisk>) {
-    let disk = SimulatedDisk::new(7);
+    good_with_seed(7)
+}
+
+fn good_with_seed(seed: u64) -> (SimulatedDisk, Writer<SimulatedDisk>) {
+    let disk = SimulatedDisk::new(seed);
     let (writer, _) = start(&disk).expect("a good disk");
     (disk, writer)
 }

@@ -230,10 +230,12 @@ impl<D: Disk> Writer<D> {
         Err(self.bets_changed(what))
     }
 
-    /// Says that somebody else wrote to `bets.csv`, and to the next start that a crash did not.
+    /// Seals the journal, so that the next start does not take what somebody else wrote to `bets.csv` for the
+    /// trace of a crash. Syncs `bets.csv` first, because a sealed journal mends it no more: a power cut must not
+    /// take bets that only the log has durably.
     fn bets_changed(&mut self, what: String) -> WriterFailed {
         let (path, journal) = (self.paths.bets.clone(), self.paths.journal.clone());
-        match self.journal.log(self.extent, &[]) {
+        match self.bets.sync().and_then(|()| self.journal.log(self.extent, &[])) {
             Ok(_) => WriterFailed::BetsChanged { path, what, journal },
             Err(error) => WriterFailed::Sync(error),
         }

@@ -214,6 +214,14 @@ impl SimulatedDisk {
         world.inodes[inode].changes.clear();
     }
 
+    /// Adds to the end of a file, as another program does that does not sync it.
+    pub(super) fn append(&self, name: &str, bytes: &[u8]) {
+        let mut world = self.world();
+        let inode = world.find(Path::new(name)).expect("it is there");
+        let end = world.inodes[inode].cached.len();
+        world.inodes[inode].change(Change::Write(end, bytes.to_vec()));
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         self.world().names.keys().map(|path| path.display().to_string()).collect()
     }

@@ -1,7 +1,7 @@
 //! What somebody does to the files with an editor, a backup or bad luck is found, and nothing is changed then.
 
 use super::disk::SimulatedDisk;
-use super::{agency, good, hold, rows_of, settings, start, store, stored_of};
+use super::{agency, good, good_with_seed, hold, rows_of, settings, start, store, stored_of};
 use crate::bet::Agencies;
 use crate::ledger::Settings;
 use crate::ledger::aside::set_aside_on;
@@ -192,6 +192,24 @@ fn bets_that_are_edited_while_the_server_runs_end_it_before_the_next_confirmatio
         let error = open(disk.clone(), &settings(), &Stop::never()).err().expect(what);
         assert!(matches!(error, OpenError::NotConfirmed { .. }), "{what}: {error}");
         assert_eq!(disk.bytes("bets.csv"), before, "{what}");
+    }
+}
+
+#[test]
+fn what_was_confirmed_is_in_the_file_that_is_refused_after_an_edit_and_a_power_cut() {
+    let confirmed = rows_of(agency(1))[..12].concat();
+    for seed in 0..200 {
+        let (disk, mut writer) = good_with_seed(seed);
+        assert_eq!(store(&mut writer, 1, &rows_of(agency(1))[..12]), Some(Ok(())));
+        disk.append("bets.csv", b"1,x\n");
+        assert_eq!(store(&mut writer, 2, &rows_of(agency(2))[..1]), None);
+        drop(writer);
+        disk.cut_power();
+        // The advice is to move the journal away and to go on with what is there.
+        let error = open(disk.clone(), &settings(), &Stop::never()).err().expect("it was edited");
+        assert!(matches!(error, OpenError::NotConfirmed { .. }), "seed {seed}: {error}");
+        let bytes = disk.bytes("bets.csv").expect("it is there");
+        assert!(bytes.starts_with(confirmed.as_bytes()), "seed {seed}: {error}");
     }
 }
 
