@@ -2,6 +2,7 @@
 //! wrong and where it stands; and that the log lines that other people's programs read keep their shape.
 
 use crate::sample::five_agencies;
+use crate::support::peer::Peer;
 use crate::support::program::{Ended, Program, Scratch, Start};
 use loteria::config::{self, Fallback, Kind, SETTINGS, Setting};
 use std::fs;
@@ -596,6 +597,55 @@ mod log_lines {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" | "))
         });
         assert!(found, "no{level}{start}\n{ended}");
+    }
+
+    #[test]
+    fn the_lines_of_a_conversation_say_which_peer_and_agency_and_for_whom_the_draw_waits() {
+        let scratch = Scratch::new();
+        let server = scratch.server().arguments(&["--agencies", "3"]).start();
+        let address = server.address();
+        let [mut one, mut two] = [1, 2].map(|_| Peer::at(&address));
+        let port = one.stream().local_addr().expect("it is connected").port();
+        one.says("ECO|a;REANUDAR|1;APUESTA|1|Ana|Paz|30904465|1999-03-17|75;APUESTA|1|Ana|Paz|1|1999-03-17|75");
+        one.says(
+            "FINAPUESTA;APUESTA|1|Ana|Paz|30904465|1999-03-17|75;FINAPUESTA;REANUDAR|1;GANADORES|1",
+        );
+        let answers = [
+            "ECO|a",
+            "REANUDAR|0",
+            "ERROR|invalid_bet|",
+            "CONFIRMARAPUESTA|1",
+            "REANUDAR|1|30904465|75",
+        ];
+        for answer in answers {
+            one.hears_a_line_of(answer);
+        }
+        server.logs("action: wait_for_draw | result: in_progress | missing: 2, 3\n");
+        two.says("GANADORES|2");
+        server.logs("action: wait_for_draw | result: in_progress | missing: 3\n");
+        let ended = server.stops_on("TERM");
+        let peer = format!("ip: 127.0.0.1 | port: {port}");
+        for line in [
+            format!("action: accept_connections | result: success | {peer}\n"),
+            format!(
+                "action: receive_message | result: success | ip: 127.0.0.1 | msg: a | port: {port}\n"
+            ),
+            format!("action: resume | result: success | bets: 0 | {peer} | agency: 1\n"),
+            format!("action: resume | result: success | bets: 1 | {peer} | agency: 1\n"),
+            format!("dni: 30904465 | numero: 75 | {peer} | agency: 1\n"),
+            format!(
+                "action: apuesta_recibida | result: success | cantidad: 1 | {peer} | agency: 1\n"
+            ),
+            format!("action: close_socket | result: success | {peer}\n"),
+        ] {
+            ended.says(&line);
+        }
+        let refused =
+            ended.stderr.iter().find(|line| line.contains("apuesta_recibida | result: fail"));
+        assert!(
+            refused.is_some_and(|line| line.ends_with(&format!("{peer} | agency: 1\n"))),
+            "{ended}"
+        );
     }
 
     #[test]

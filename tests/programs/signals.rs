@@ -71,6 +71,27 @@ mod of_the_server {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn it_stops_within_any_limit_that_silent_peers_have_reached_and_tells_the_agency_that_waits() {
+        // Descriptors; the size of files.
+        for limit in ["-n 40", "-f 8400"] {
+            let scratch = Scratch::new();
+            let server = scratch.server().limited(limit).start();
+            let address = server.address();
+            let mut waiting = Peer::at(&address);
+            waiting.says("ECO|in;GANADORES|1");
+            waiting.hears("ECO|in");
+            let silent: Vec<Peer> = (0..60).map(|_| Peer::at(&address)).collect();
+            // The last of them is accepted, whatever then becomes of it.
+            server.logs_times(ACCEPTED, 61);
+            let ended = server.stops_on("TERM");
+            ended.says("action: close_thread | result: success | thread: accept");
+            waiting.hears_a_line_of("ERROR|stopping|");
+            drop(silent);
+        }
+    }
+
+    #[test]
     fn it_stops_in_a_storm_of_batches_and_what_it_confirmed_is_stored() {
         for signal in SIGNALS {
             let scratch = Scratch::new();
