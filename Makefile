@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national bench bench-growth bench-parts storms simulation model load fuzz deny
+.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national bench bench-growth bench-parts storms simulation power-cuts model load fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -60,6 +60,9 @@ storms: ## server and clients killed at random moments, half of it in TLS: a min
 
 simulation: ## the ledger over a disk that fails and loses power: 100,000 lotteries, or LOTERIA_SIMULATIONS
 	LOTERIA_SIMULATIONS=$${LOTERIA_SIMULATIONS:-100000} cargo test --locked --release --lib simulation
+
+power-cuts: build ## the power cut under a running server, on a file system that loses what was not synced; needs root, /dev/fuse
+	python3 tests/power-cuts.py target/release/server 300
 
 model: ## the orders in which the agencies' threads can meet, by a model checker: half a minute
 	cargo run --locked --release --manifest-path model/Cargo.toml --target-dir target/model

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Cuts the power under a running server, again and again: `make power-cuts`, as root, on Linux with /dev/fuse.
+
+    python3 tests/power-cuts.py target/release/server [CUTS [SEED]]
+
+The server's files are on a file system of this script's own, which speaks the kernel's FUSE protocol. A cut kills the
+server and keeps any subset of the 512-byte sectors that were written since each file's last sync, any length that it
+had since, and any beginning of the operations on names since the directory's. Then a server has to start, and have of
+each agency every confirmed bet and whole batches alone. Nothing but Python is needed.
+"""
+import ctypes, os, random, re, signal, socket, struct, subprocess, sys, tempfile, threading, time
+
+SECTOR, ROOT = 512, 1
+ENOENT, ENOSYS = 2, 38
+PROGRAMS, PREFIX = [], f"power-cuts-{os.getpid()}-"
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+class Node:
+    def __init__(self):
+        self.cached, self.durable, self.changes = bytearray(), bytearray(), []
+
+    def change(self, offset, data):
+        """Writes data, or cuts the file if there is none."""
+        apply(self.cached, offset, data)
+        self.changes.append((offset, data))
+
+    def sync(self):
+        self.durable, self.changes = bytearray(self.cached), []
+
+    def cut(self, dice):
+        share = dice.choice([0, 0.1, 0.5, 0.9, 1])
+        length = len(self.durable)
+        lengths = [length]
+        for offset, data in self.changes:
+            if data is None:
+                length = offset
+            else:
+                length = max(length, offset + len(data))
+                at = offset
+                while at < offset + len(data):
+                    end = min(offset + len(data), (at // SECTOR + 1) * SECTOR)
+                    if dice.random() < share:
+                        apply(self.durable, at, data[at - offset:end - offset])
+                    at = end
+            lengths.append(length)
+        length = dice.choice([length, dice.randint(min(lengths), max(lengths))])
+        apply(self.durable, length, None)
+        self.cached, self.changes = bytearray(self.durable), []
+
+def apply(content, offset, data):
+    if data is None:
+        del content[offset:]
+        content.extend(bytes(offset - len(content)))
+    else:
+        content.extend(bytes(max(0, offset + len(data) - len(content))))
+        content[offset:offset + len(data)] = data
+
+class Disk:
+    """What survives a cut, and a mount of it while there is power."""
+    def __init__(self):
+        self.nodes, self.names, self.durable_names, self.renames = {}, {}, {}, []
+        self.next, self.lock = ROOT + 1, threading.Lock()
+
+    def name(self, operation):
+        operation(self.names)
+        self.renames.append(operation)
+
+    def mount(self):
+        self.directory = tempfile.mkdtemp(prefix=PREFIX)
+        self.device = os.open("/dev/fuse", os.O_RDWR)
+        options = f"fd={self.device},rootmode=40000,user_id=0,group_id=0".encode()
+        if LIBC.mount(b"power-cuts", self.directory.encode(), b"fuse", 0, options) != 0:
+            raise OSError(ctypes.get_errno(), "mount")
+        self.thread = threading.Thread(target=self.serve, args=(self.device,), daemon=True)
+        self.thread.start()
+
+    def cut(self, dice):
+        LIBC.umount2(self.directory.encode(), 2)
+        self.thread.join(20)
+        os.close(self.device)
+        os.rmdir(self.directory)
+        for operation in self.renames[:dice.randint(0, len(self.renames))]:
+            operation(self.durable_names)
+        self.names, self.renames = dict(self.durable_names), []
+        self.nodes = {node: file for node, file in self.nodes.items() if node in self.names.values()}
+        for file in self.nodes.values():
+            file.cut(dice)
+
+    def serve(self, device):
+        while True:
+            try:
+                request = os.read(device, 1 << 21)
+            except OSError as error:
+                if error.errno in (4, 2):
+                    continue
+                return
+            length, opcode, unique, node = struct.unpack_from("<IIQQ", request)
+            with self.lock:
+                reply = self.answer(opcode, node, request[40:length])
+            if reply is None:
+                continue
+            error, body = (-reply, b"") if isinstance(reply, int) else (0, reply)
+            try:
+                os.write(device, struct.pack("<IiQ", 16 + len(body), error, unique) + body)
+            except OSError:
+                pass  # Whoever asked has been killed.
+
+    def attributes(self, node):
+        size, mode = (0, 0o40755) if node == ROOT else (len(self.nodes[node].cached), 0o100644)
+        return struct.pack("<6Q10I", node, size, (size + 511) // 512, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+
+    def entry(self, node):
+        return struct.pack("<4Q2I", node, 0, 0, 0, 0, 0) + self.attributes(node)
+
+    def answer(self, opcode, node, body):
+        if opcode == 26:  # INIT
+            major, minor, readahead, _ = struct.unpack_from("<4I", body)
+            return struct.pack("<4I2H2I2HI7I", 7, min(minor, 31), readahead, 1 << 5, 16, 12, 1 << 20, 1, 256, 0, 0, *[0] * 7)
+        if opcode in (2, 36, 42):  # FORGET, INTERRUPT, BATCH_FORGET
+            return None
+        if opcode == 1:  # LOOKUP
+            found = self.names.get(body.rstrip(b"\0"))
+            return self.entry(found) if found else ENOENT
+        if opcode == 3:  # GETATTR
+            return struct.pack("<Q2I", 0, 0, 0) + self.attributes(node)
+        if opcode == 4:  # SETATTR
+            valid, _, _, size = struct.unpack_from("<IIQQ", body)
+            if valid & 8:
+                self.nodes[node].change(size, None)
+            return struct.pack("<Q2I", 0, 0, 0) + self.attributes(node)
+        if opcode == 35:  # CREATE
+            name, new = body[16:].rstrip(b"\0"), self.next
+            self.next += 1
+            self.nodes[new] = Node()
+            self.name(lambda names: names.__setitem__(name, new))
+            return self.entry(new) + struct.pack("<QII", 0, 0, 0)
+        if opcode in (14, 27):  # OPEN, OPENDIR
+            return struct.pack("<QII", 0, 0, 0)
+        if opcode == 15:  # READ
+            _, offset, size = struct.unpack_from("<QQI", body)
+            return bytes(self.nodes[node].cached[offset:offset + size])
+        if opcode == 16:  # WRITE
+            _, offset, size = struct.unpack_from("<QQI", body)
+            self.nodes[node].change(offset, bytes(body[40:40 + size]))
+            return struct.pack("<II", size, 0)
+        if opcode == 20:  # FSYNC
+            self.nodes[node].sync()
+            return b""
+        if opcode == 30:  # FSYNCDIR
+            self.durable_names, self.renames = dict(self.names), []
+            return b""
+        if opcode == 10:  # UNLINK
+            name = body.rstrip(b"\0")
+            self.name(lambda names: names.pop(name, None))
+            return b""
+        if opcode in (12, 45):  # RENAME, RENAME2
+            old, new = body[8 if opcode == 12 else 16:].rstrip(b"\0").split(b"\0")
+            self.name(lambda names: names.__setitem__(new, names.pop(old)))
+            return b""
+        if opcode in (18, 25, 29, 34):  # RELEASE, FLUSH, RELEASEDIR, ACCESS
+            return b""
+        if opcode == 28:  # READDIR
+            return b""
+        return ENOSYS
+
+class Agency:
+    """Sends batches, several in flight, and knows where each ends."""
+    def __init__(self, number):
+        self.number, self.confirmed, self.ends = number, 0, []
+
+    def run(self, address, dice):
+        self.ends, sent = [], self.confirmed
+        try:
+            with socket.create_connection(address, timeout=10) as connection:
+                replies = connection.makefile("rb")
+                while True:
+                    window = dice.randint(1, 4)
+                    for _ in range(window):
+                        bets = dice.choice([1, 3, 20, 120])
+                        bet = f"APUESTA|{self.number}|Ana|Paz|%08d|2000-01-01|75;"
+                        message = "".join(bet % (10_000_000 + sent + bet_number) for bet_number in range(bets))
+                        sent += bets
+                        self.ends.append(sent)
+                        connection.sendall(message.encode() + b"FINAPUESTA\n")
+                    for _ in range(window):
+                        if not replies.readline().startswith(b"CONFIRMARAPUESTA|"):
+                            return
+                        self.confirmed = self.ends.pop(0)
+        except OSError:
+            pass  # The power was cut.
+
+    def check(self, address, cut):
+        with socket.create_connection(address, timeout=10) as connection:
+            connection.sendall(f"REANUDAR|{self.number}\n".encode())
+            stored = int(connection.makefile("rb").readline().split(b"|")[1])
+        allowed = [self.confirmed, *self.ends]
+        assert stored in allowed, f"cut {cut}: agency {self.number} has {stored} bets, and may have {allowed}"
+        self.confirmed = stored
+
+def launch(server, disk):
+    arguments = [server, "--address", "127.0.0.1:0", "--agencies", "3"]
+    files = {"BETS_FILE": f"{disk.directory}/bets.csv", "DRAW_FILE": f"{disk.directory}/sorteo.toml"}
+    program = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd="/tmp", env=files)
+    PROGRAMS.append(program)
+    return program
+
+def start(server, disk):
+    """Starts a server, and returns it with its address."""
+    program, said = launch(server, disk), []
+    for line in program.stderr:
+        said.append(line)
+        found = re.search(r"in_progress \| address: ([\d.]+):(\d+)", line)
+        if found:
+            threading.Thread(target=program.stderr.read, daemon=True).start()
+            return program, (found[1], int(found[2]))
+    raise AssertionError("the server does not start:\n" + "".join(said))
+
+def main():
+    server = os.path.abspath(sys.argv[1])
+    cuts = int(sys.argv[2]) if len(sys.argv) > 2 else 300
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    dice, disk = random.Random(seed), Disk()
+    agencies = [Agency(number) for number in (1, 2, 3)]
+    early = 0
+    for cut in range(cuts):
+        disk.mount()
+        threads = []
+        if dice.random() < 0.2:
+            # Within the start and its repair.
+            early += 1
+            program = launch(server, disk)
+            time.sleep(dice.random() * 0.05)
+        else:
+            program, address = start(server, disk)
+            for agency in agencies:
+                agency.check(address, cut)
+            threads = [threading.Thread(target=agency.run, args=(address, random.Random(dice.random()))) for agency in agencies]
+            for thread in threads:
+                thread.start()
+            time.sleep(dice.random() * 0.3)
+        program.send_signal(signal.SIGKILL)
+        program.wait()
+        if program.returncode != -signal.SIGKILL:
+            raise AssertionError(f"cut {cut}: the server had ended by itself: {program.returncode}")
+        disk.cut(dice)
+        for thread in threads:
+            thread.join()
+    disk.mount()
+    program, address = start(server, disk)
+    for agency in agencies:
+        agency.check(address, cuts)
+    program.terminate()
+    assert program.wait() == 0
+    disk.cut(dice)
+    bets = sum(agency.confirmed for agency in agencies)
+    print(f"{cuts} cuts, {early} of them within a start, from seed {seed}: {bets} bets are stored, none was lost")
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        # Of a run that failed the server and its file system are still there.
+        for program in PROGRAMS:
+            program.kill()
+        for mount in open("/proc/mounts"):
+            if mount.startswith("power-cuts ") and os.path.basename(mount.split()[1]).startswith(PREFIX):
+                LIBC.umount2(mount.split()[1].encode(), 2)
