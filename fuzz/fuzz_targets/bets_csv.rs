@@ -28,12 +28,13 @@ fuzz_target!(|data: &[u8]| {
     std::fs::write(&settings.bets, data).expect("the file can be written");
     let verified = verify(settings, &Stop::never()).expect("the file can be read");
     let complete = data.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let says = |what: &str| verified.differences.iter().any(|found| found.what.contains(what));
-    // There is no journal, which is a difference too.
-    if says("line ") && !says("its last line") {
+    // By their beginnings, because the rest of a message repeats what stands in the file. That there is no journal
+    // may be a difference too.
+    let says = |what: &str| verified.differences.iter().any(|found| found.what.starts_with(what));
+    if says("line ") {
         return;
     }
-    assert_eq!(says("its last line"), complete != data.len());
+    assert_eq!(says("has "), complete != data.len());
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&data[..complete]);
     let rows = data[..complete].split_inclusive(|&byte| byte == b'\n');
     let mut bets = 0;
