@@ -1,4 +1,4 @@
-//! What a valid bet and a valid agency are. A value of these types that exists is valid.
+//! Valid bets and valid agencies. Every value of these types is valid.
 //!
 //! Knows no sockets, files or threads, and neither the protocol's words nor the files' names: both
 //! write a bet as the same five fields in the same order, each with a separator of its own.
@@ -20,10 +20,10 @@ pub use plain::{PlainBet, plain_bet};
 pub const NAME_CHARS_MAX: usize = 64;
 /// The highest number that can be played.
 pub const NUMBER_MAX: u16 = 9999;
-/// The fields of a bet.
+/// The number of fields of a bet.
 pub const BET_FIELDS: usize = 5;
 
-/// The characters that delimit bets and their fields in messages. So no name holds them.
+/// The characters that delimit bets and their fields in messages, so that no name may hold them.
 pub const DELIMITERS: [char; 2] = ['|', ';'];
 
 /// A valid bet. Its fields are kept as they were written.
@@ -53,17 +53,17 @@ impl<'a> Bet<'a> {
         Ok(Bet { first_name, last_name, document, birthdate, number })
     }
 
-    /// The five fields, in the order that [`Bet::new`] takes them.
+    /// Returns the five fields, in the order that [`Bet::new`] takes them.
     pub fn fields(&self) -> [&'a str; BET_FIELDS] {
         [self.first_name, self.last_name, self.document, self.birthdate, self.number]
     }
 
-    /// The document of who placed it: 7 or 8 digits.
+    /// Returns the document of the person who placed it: 7 or 8 digits.
     pub fn document(&self) -> &'a str {
         self.document
     }
 
-    /// The number played, as it was written: `75` and `0075` are the same number.
+    /// Returns the number played, as it was written: `75` and `0075` are the same number.
     pub fn number(&self) -> &'a str {
         self.number
     }
@@ -99,28 +99,28 @@ fn check_number(text: &str) -> Result<(), Reason> {
     if is_number(text) { Ok(()) } else { Err(Reason::Number) }
 }
 
-/// Whether `text` can be a bet's document.
+/// Returns whether `text` can be a bet's document.
 pub fn is_document(text: &str) -> bool {
     matches!(text.len(), 7 | 8) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether `text` can be a bet's number.
+/// Returns whether `text` can be a bet's number.
 pub fn is_number(text: &str) -> bool {
     matches!(text.len(), 1..=4) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A field of a bet, by the name that errors and `bets.csv` know it by.
+/// A field of a bet. Its text is its name in errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// The agency it was placed with.
     Agency,
-    /// The first name of who placed it.
+    /// The first name of the person who placed it.
     FirstName,
-    /// The last name of who placed it.
+    /// The last name of that person.
     LastName,
-    /// The document of who placed it.
+    /// The document of that person.
     Document,
-    /// The birthdate of who placed it.
+    /// The birthdate of that person.
     Birthdate,
     /// The number played.
     Number,

@@ -47,7 +47,7 @@ impl TlsFiles {
         /// The bits of a mode that let others read a file, or reach what is in a directory.
         const READ: u32 = 0o004;
         const SEARCH: u32 = 0o001;
-        // A key that cannot be looked at cannot be read either, which is said elsewhere.
+        // Reading the key will fail with an error of its own.
         let Ok(key) = self.key.canonicalize() else { return false };
         let mut needed = READ;
         key.ancestors().all(|path| {
@@ -58,12 +58,12 @@ impl TlsFiles {
     }
 }
 
-/// Why TLS cannot be used: the file at fault and what is wrong with it.
+/// The error of a TLS file: its path and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("tls: {0}")]
 pub struct InvalidTls(String);
 
-/// Why the certificate that a client showed is not accepted any more.
+/// The reason why the certificate that a client showed is no longer accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the certificate of this connection is not accepted any more: {0}")]
 pub struct RejectedCertificate(String);

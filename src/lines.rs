@@ -1,4 +1,4 @@
-//! A buffer that takes whatever arrives and gives it back in lines of a bounded length.
+//! A buffer that reads bytes and returns them in lines of a bounded length.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -11,12 +11,12 @@ const CAPACITY_MAX: usize = 1 << 20;
 /// The size of a buffer that does not grow, in bytes.
 const FIXED_CAPACITY: usize = 256 << 10;
 
-/// Memory that many buffers share for growing beyond their first size, in bytes.
+/// The memory that many buffers share to grow beyond their initial size, in bytes.
 #[derive(Debug)]
 pub struct GrowthBudget(AtomicUsize);
 
 impl GrowthBudget {
-    /// A budget of `bytes`.
+    /// Returns a budget of `bytes`.
     pub const fn new(bytes: usize) -> GrowthBudget {
         GrowthBudget(AtomicUsize::new(bytes))
     }
@@ -31,7 +31,7 @@ impl GrowthBudget {
     }
 }
 
-/// Bytes that arrived, given back in lines.
+/// Bytes that were read and not taken yet, in lines.
 #[derive(Debug)]
 pub struct LineBuffer<'b> {
     bytes: Vec<u8>,
@@ -66,8 +66,8 @@ impl<'b> LineBuffer<'b> {
         LineBuffer { bytes: vec![0; capacity], start: 0, end: 0, line_bytes_max, budget }
     }
 
-    /// Reads once from `reader`: how many bytes came, 0 at its end. The lines before must have been
-    /// taken.
+    /// Reads once from `reader`. Returns the number of bytes that were read, 0 at its end. The lines before must
+    /// have been taken.
     ///
     /// # Errors
     ///
@@ -106,11 +106,11 @@ impl<'b> LineBuffer<'b> {
         }
     }
 
-    /// The next complete line, its end included; `None` until more has arrived.
+    /// Takes the next complete line and returns it with its end. Returns `None` if more has to be read first.
     ///
     /// # Errors
     ///
-    /// [`LineTooLong`] where no line end is within the bound.
+    /// [`LineTooLong`] if no line end is within the limit.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineTooLong> {
         let arrived = &self.bytes[self.start..self.end];
         let within = &arrived[..arrived.len().min(self.line_bytes_max)];
@@ -124,18 +124,18 @@ impl<'b> LineBuffer<'b> {
         }
     }
 
-    /// What has arrived and is not taken, from the beginning of a line.
+    /// Returns the bytes that were read and not taken, from the beginning of a line.
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
-    /// Takes the first `bytes` bytes of what has arrived, which have to be whole lines.
+    /// Takes the first `bytes` bytes of [`LineBuffer::rest`], which must be whole lines.
     pub fn take(&mut self, bytes: usize) {
         debug_assert!(bytes == 0 || self.rest()[bytes - 1] == b'\n', "only lines are taken");
         self.start += bytes;
     }
 
-    /// Drops what has arrived of a line, its end included; `false` where its end is still to come.
+    /// Drops the rest of a line, its end included. Returns `false` if its end has not been read yet.
     pub fn skip_line(&mut self) -> bool {
         let end = memchr::memchr(b'\n', self.rest());
         self.start = end.map_or(self.end, |at| self.start + at + 1);
@@ -151,7 +151,7 @@ impl Drop for LineBuffer<'_> {
     }
 }
 
-/// A line has no end within the bound, which it holds in bytes.
+/// The error of a line without an end within the limit, which it holds in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineTooLong(usize);
 
@@ -167,7 +167,7 @@ impl std::error::Error for LineTooLong {}
 mod tests {
     use super::{CAPACITY_MIN, GrowthBudget, LineBuffer};
 
-    /// What is left of `budget`, in units of the initial size.
+    /// Returns the rest of `budget`, in units of the initial size.
     fn left(budget: &GrowthBudget) -> usize {
         budget.0.load(std::sync::atomic::Ordering::Relaxed) / CAPACITY_MIN
     }

@@ -1,8 +1,9 @@
-//! The protocol of `docs/protocol.md`: commands and replies as values, and as text both ways. Text
-//! becomes valid values here and nowhere else. No I/O.
+//! The protocol of `docs/protocol.md`: commands and replies as values and as text. Text becomes valid values
+//! here and nowhere else. Does no I/O.
 //!
-//! This file holds the alphabet: delimiters and words. A command is a line of it, a batch many; a reply is
-//! an answer, a status or an error.
+//! A *message* is a line that a client sends: one command, or several. A *batch* is some bets and the command
+//! that closes them, usually in one message. A *reply* is a line that the server sends. This file holds the
+//! delimiters and the words.
 
 use crate::bet::DELIMITERS;
 use std::fmt;

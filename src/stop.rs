@@ -1,6 +1,6 @@
-//! When to stop: one side says so by dropping a [`Stopper`], the other asks or waits.
+//! A stop: one side announces it by dropping a [`Stopper`], the others poll or wait for it.
 //!
-//! There is no flag and no polling: a stop is a channel whose last sender is gone.
+//! It is a channel whose last sender has been dropped, so that a thread can wait for it without polling.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never};
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ impl Stopper {
         (Stopper(sender), Stop(receiver))
     }
 
-    /// Announces the stop, unless a clone is left. The same as dropping it, for the reader's sake.
+    /// Announces the stop, unless a clone is left. Does the same as dropping it, but is easier to see.
     pub fn stop(self) {
         drop(self.0);
     }

@@ -1,6 +1,6 @@
-//! How a lottery stands, as anyone may know: nobody's winners are in it.
+//! The public state of a lottery, without any agency's winners.
 
-/// How a lottery stands.
+/// The state of a lottery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The draw.
@@ -9,35 +9,35 @@ pub struct Summary {
     pub agencies: Vec<AgencySummary>,
 }
 
-/// How the draw stands.
+/// The state of the draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrawState {
     /// It is still to be held.
     Pending,
     /// It was held.
     Held {
-        /// How many bets won, of all agencies.
+        /// The number of winning bets of all agencies.
         winners: u64,
     },
 }
 
-/// How an agency stands.
+/// The state of an agency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgencySummary {
-    /// How many of its bets are stored.
+    /// The number of its bets that are stored.
     pub bets: u64,
-    /// What it is doing.
+    /// Its progress.
     pub state: AgencyState,
 }
 
-/// What an agency is doing.
+/// The progress of an agency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgencyState {
     /// It may store more bets.
     Open,
     /// It has said that it has no more bets, or the draw was held.
     Finished,
-    /// It has said so and waits for the draw, on a connection.
+    /// It has said so, and one of its connections waits for the draw.
     Waiting,
 }
 
@@ -56,7 +56,7 @@ impl Summary {
 }
 
 impl AgencyState {
-    /// Returns what it is doing, in words for people.
+    /// Returns a description for people.
     pub fn description(self) -> &'static str {
         match self {
             AgencyState::Open => "open",

@@ -1,4 +1,4 @@
-//! Text from elsewhere, made fit to stand in a field: of the protocol's errors, of a log line.
+//! Sanitizes untrusted text for use in error replies and log lines.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -25,8 +25,8 @@ pub fn excerpt(text: &str) -> String {
     excerpt
 }
 
-/// Returns the rest of a message for a file that may not be opened: the user that it must be readable for, by number,
-/// because inside a container nobody knows its name. Empty for any other error.
+/// Returns the end of a message for a file that may not be opened: the user that it must be readable for. The user is
+/// a number, because a container may have no name for it. Returns an empty text for any other error.
 pub fn if_denied(error: &io::Error) -> String {
     // The owner of `/proc/self` is the user of this process.
     match std::fs::metadata("/proc/self") {
@@ -37,7 +37,7 @@ pub fn if_denied(error: &io::Error) -> String {
     }
 }
 
-/// A value as a log line can hold it: on one line, and without the bar that ends a value.
+/// A value in a log line: on one line, and without the bar that ends a value.
 #[derive(Clone, Copy, Debug)]
 pub struct LogValue<T>(pub T);
 
@@ -47,7 +47,7 @@ impl<T: fmt::Display> fmt::Display for LogValue<T> {
     }
 }
 
-/// The first of some items, at most so many, and how many more there are: `a, b and 3 more`.
+/// The first items of a list, at most so many, and the number of the others: `a, b and 3 more`.
 #[derive(Clone, Copy, Debug)]
 pub struct Listed<'i, I>(pub &'i [I], pub usize);
 
@@ -65,7 +65,7 @@ impl<I: fmt::Display> fmt::Display for Listed<'_, I> {
     }
 }
 
-/// A log line for each of some items that came together: one record, which is written at once.
+/// Formats one log line per item, emitted as a single record.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLines<'i, I, L>(pub &'i [I], pub L);
 
@@ -75,7 +75,7 @@ impl<I, L: Fn(&I) -> String> fmt::Display for LogLines<'_, I, L> {
     }
 }
 
-/// Replaces what a log value must not hold.
+/// Replaces the characters that a log value must not hold.
 struct Cleaning<'w, 'f>(&'w mut fmt::Formatter<'f>);
 
 impl fmt::Write for Cleaning<'_, '_> {

@@ -1,4 +1,4 @@
-//! The agencies of a lottery, and what is kept for each of them.
+//! The agencies of a lottery, and a value for each of them.
 
 use super::{Field, InvalidBet, Reason};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::ops::{Index, IndexMut};
 /// The most agencies that a lottery can have.
 pub const AGENCIES_MAX: u16 = 10_000;
 
-/// How many agencies take part: they are numbered from 1.
+/// The agencies of a lottery, numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agencies(NonZeroU16);
 
@@ -18,7 +18,7 @@ impl Agencies {
         NonZeroU16::new(count).filter(|count| count.get() <= AGENCIES_MAX).map(Agencies)
     }
 
-    /// Returns how many there are.
+    /// Returns their number.
     pub fn count(self) -> u16 {
         self.0.get()
     }

@@ -1,6 +1,7 @@
-//! The same rules as in [`Bet::new`](super::Bet::new), in one pass over bytes, for the bets that
-//! nearly all bets are. What is not plainly valid here is not refused: it goes the slow way, which
-//! decides. So this may be narrower than the rules but never wider, which a property test holds.
+//! A fast path for the common case: the rules of [`Bet::new`](super::Bet::new) in one pass over bytes.
+//!
+//! `None` does not mean invalid; it means that the caller must use [`Bet::new`](super::Bet::new). A property test
+//! checks that the fast path never accepts a bet that `Bet::new` rejects.
 
 use super::check_name;
 
@@ -9,8 +10,7 @@ pub(super) const BIRTHDATE_BYTES: usize = 10;
 const DOCUMENT_BYTES_MAX: usize = 8;
 const NUMBER_BYTES_MAX: usize = 4;
 
-/// Where the fields of a plain bet end, in bytes from where it begins; each but the last is followed
-/// by one separator.
+/// The ends of the fields of a plain bet, in bytes from its beginning. One separator follows each but the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlainBet {
     separators: [usize; 4],
@@ -18,25 +18,25 @@ pub struct PlainBet {
 }
 
 impl PlainBet {
-    /// The bytes that the bet takes.
+    /// Returns the length of the bet in bytes.
     pub fn end(&self) -> usize {
         self.end
     }
 
-    /// Where its document is.
+    /// Returns the range of its document.
     pub fn document(&self) -> std::ops::Range<usize> {
         self.separators[1] + 1..self.separators[2]
     }
 
-    /// Where its number is.
+    /// Returns the range of its number.
     pub fn number(&self) -> std::ops::Range<usize> {
         self.separators[3] + 1..self.end
     }
 
-    /// Appends the first `bytes` bytes of `text`, a bet and what is around it, to `out`.
+    /// Appends the first `bytes` bytes of `text`, which hold a bet, to `out`.
     #[inline]
     pub fn append(text: &[u8], bytes: usize, out: &mut Vec<u8>) {
-        // Of a fixed length, which nearly all bets fit into, a copy takes a few instructions.
+        // A copy of a fixed length takes a few instructions, and nearly all bets fit into it.
         const COPIED_BYTES: usize = 64;
         let end = out.len() + bytes;
         match text.first_chunk::<COPIED_BYTES>() {
@@ -48,7 +48,7 @@ impl PlainBet {
         }
     }
 
-    /// Exchanges the separators between the fields of a copy of it that begins `text`.
+    /// Replaces the separators of a copy of the bet at the beginning of `text`.
     #[inline]
     pub fn separate(&self, text: &mut [u8], separator: u8) {
         for place in self.separators {
@@ -57,11 +57,11 @@ impl PlainBet {
     }
 }
 
-/// Reads the bet at the beginning of `text`, its five fields with `separator` between them. What
-/// comes after the digits of its number is the caller's to check.
+/// Reads the bet at the beginning of `text`: five fields with `separator` between them. The caller must check the
+/// byte after the digits of its number.
 ///
-/// `None` where it is not plainly valid: a name of 32 bytes or more, or with a quote or a delimiter of
-/// any kind in it; a field against the rules; too little text to look at the names in blocks.
+/// Returns `None` if the bet is not plainly valid: a name has 32 bytes or more, or holds a quote or a delimiter of
+/// any kind; a field is invalid; or there is too little text to read the names in blocks.
 #[inline]
 pub fn plain_bet(text: &[u8], separator: u8) -> Option<PlainBet> {
     let (first_end, last_end) = plain_names(text, separator)?;
@@ -80,14 +80,14 @@ pub fn plain_bet(text: &[u8], separator: u8) -> Option<PlainBet> {
     Some(PlainBet { separators: [first_end, last_end, document_end, birthdate_end], end })
 }
 
-/// Where the first and the last name that `text` begins with end, each at a `separator`.
+/// Returns the ends of the first and the last name at the beginning of `text`, each at a `separator`.
 #[inline]
 fn plain_names(text: &[u8], separator: u8) -> Option<(usize, usize)> {
     let block = text.first_chunk()?;
     let special = special_bytes(block);
     let first_end = lowest_bit(special)?;
     let last_start = first_end + 1;
-    // Both names are in one block as a rule.
+    // One block usually holds both names.
     let (last_end, plain) = match lowest_bit(special & (special - 1)) {
         Some(last_end) => {
             let begins_blank = text[0] == b' ' || text[last_start] == b' ';
@@ -105,13 +105,13 @@ fn plain_names(text: &[u8], separator: u8) -> Option<(usize, usize)> {
     valid.then_some((first_end, last_end))
 }
 
-/// Whether these are names by the rule itself.
+/// Returns whether both names are valid by the rule of [`Bet::new`](super::Bet::new).
 fn are_names(first: &[u8], last: &[u8]) -> bool {
     let is_name = |name| std::str::from_utf8(name).is_ok_and(|name| check_name(name).is_ok());
     is_name(first) && is_name(last)
 }
 
-/// The bytes that are looked at together, a bit each; a name that fills them is not plain.
+/// The bytes that are compared at once, with one bit each. A name that fills them is not plain.
 const BLOCK_BYTES: usize = u32::BITS as usize;
 
 #[inline]
@@ -119,10 +119,10 @@ fn lowest_bit(bits: u32) -> Option<usize> {
     (bits != 0).then_some(bits.trailing_zeros() as usize)
 }
 
-/// Which bytes of `block` end a plain name: all that separate, quote or control anything in the
-/// protocol or in the files.
+/// Returns a bit for each byte of `block` that ends a plain name: a separator, quote or control character of the
+/// protocol or of the files.
 ///
-/// Written without a branch, so that the compiler makes comparisons of many bytes at a time of it.
+/// Has no branch, so that the compiler compares many bytes at a time.
 #[inline]
 fn special_bytes(block: &[u8; BLOCK_BYTES]) -> u32 {
     const DELETE: u8 = 0x7F;
@@ -138,8 +138,8 @@ fn special_bytes(block: &[u8; BLOCK_BYTES]) -> u32 {
     bits(words(&special))
 }
 
-/// Whether all that is not ASCII in `block` are the letters from À to ÿ: in UTF-8 the byte 0xC3, and
-/// behind it one from 0x80 to 0xBF.
+/// Returns whether all characters of `block` beyond ASCII are letters from À to ÿ: in UTF-8 the byte 0xC3, and then
+/// one from 0x80 to 0xBF.
 #[inline]
 fn is_latin_1(block: &[u8; BLOCK_BYTES]) -> bool {
     let mut beyond_ascii = bits(words(block).map(|word| (word >> 7) & ONES));
@@ -160,22 +160,22 @@ fn words(block: &[u8; BLOCK_BYTES]) -> [u64; BLOCK_BYTES / WORD_BYTES] {
     })
 }
 
-/// A bit for each byte of `words`, from the lowest; the bytes have to be 0 or 1.
+/// Returns a bit for each byte of `words`, from the lowest. The bytes must be 0 or 1.
 #[inline]
 fn bits(words: [u64; BLOCK_BYTES / WORD_BYTES]) -> u32 {
-    // The product has in its highest byte those of the word, each shifted by its place.
+    // The highest byte of the product holds the bytes of the word, each shifted by its place.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let gathered = words.map(|word| (word.wrapping_mul(GATHER) >> 56) as u8);
     u32::from_le_bytes(gathered)
 }
 
 const WORD_BYTES: usize = 8;
-/// A word of ones: times a byte, that byte in each place.
+/// A word of ones. Multiplied by a byte, it has that byte in each place.
 const ONES: u64 = u64::from_le_bytes([1; WORD_BYTES]);
 
-/// How many bytes of `word`, from the lowest, are digits.
+/// Returns the number of bytes of `word`, from the lowest, that are digits.
 ///
-/// A digit is 0x30 to 0x39: its upper half is 3, and still is with 6 added.
+/// A digit is 0x30 to 0x39: its upper half is 3, and stays 3 if 6 is added.
 #[inline]
 fn leading_digits(word: u64) -> usize {
     const UPPER_HALVES: u64 = ONES * 0xF0;
@@ -185,14 +185,14 @@ fn leading_digits(word: u64) -> usize {
     (others.trailing_zeros() / u8::BITS) as usize
 }
 
-/// The bytes of the 7 or 8 digits that `text` begins with, up to `separator`.
+/// Returns the number of digits that `text` begins with, if there are 7 or 8 before `separator`.
 #[inline]
 fn document_bytes(text: &[u8], separator: u8) -> Option<usize> {
     let digits = leading_digits(u64::from_le_bytes(*text.first_chunk()?));
     (digits >= DOCUMENT_BYTES_MAX - 1 && *text.get(digits)? == separator).then_some(digits)
 }
 
-/// The bytes of the 1 to 4 digits that `text` begins with.
+/// Returns the number of digits that `text` begins with, if there are 1 to 4.
 #[inline]
 fn number_bytes(text: &[u8]) -> Option<usize> {
     let mut digits = 0;
@@ -205,22 +205,22 @@ fn number_bytes(text: &[u8]) -> Option<usize> {
     (digits > 0).then_some(digits)
 }
 
-/// Whether `text` is a real day of the years 1900 to 2099, written `YYYY-MM-DD`.
+/// Returns whether `text` is a real day of the years 1900 to 2099, written `YYYY-MM-DD`.
 #[inline]
 pub(super) fn is_birthdate(text: &[u8; BIRTHDATE_BYTES]) -> bool {
     let [month_1st @ .., day_1, day_0] = text;
-    // What is left of a digit is its value, and of a dash nothing.
+    // A digit becomes its value, and a dash zero.
     let values = u64::from_le_bytes(*month_1st) ^ u64::from_le_bytes(*b"0000-00-");
-    // A byte that is more than 9, or than 0 for a dash, reaches its highest bit by this.
+    // This sum sets the highest bit of a byte above 9, or above 0 for a dash.
     const TO_HIGH_BIT: u64 = u64::from_le_bytes([0x76, 0x76, 0x76, 0x76, 0x7F, 0x76, 0x76, 0x7F]);
     let (tens, ones) = (day_1.wrapping_sub(b'0'), day_0.wrapping_sub(b'0'));
     if (values | values.wrapping_add(TO_HIGH_BIT)) & (ONES * 0x80) != 0 || tens > 9 || ones > 9 {
         return false;
     }
-    // Each byte and the next as a number of two digits; none is more than 99, so none carries.
+    // Each byte and the next make a number of two digits. None is above 99, so none carries.
     let [century, _, year, _, _, month, ..] = (values * 10 + (values >> 8)).to_le_bytes();
     let day = tens * 10 + ones;
-    // Of the two centuries' first years 2000 was a leap year and 1900 was not.
+    // 2000 was a leap year and 1900 was not.
     let leap_day = month == 2 && year % 4 == 0 && !(century == 19 && year == 0);
     const DAYS: [u8; 13] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let days = DAYS.get(usize::from(month)).map_or(0, |days| days + u8::from(leap_day));

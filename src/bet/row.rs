@@ -1,5 +1,5 @@
-//! A bet as a line of CSV: the agencies' files and `bets.csv` read and written the general way,
-//! quotes and all. The home of the `csv` crate.
+//! A bet as a line of CSV, with quotes: the general way to read and write the agencies' files and `bets.csv`. The
+//! home of the `csv` crate.
 
 use super::{AgencyId, BET_FIELDS, Bet, InvalidBet};
 use thiserror::Error;
@@ -11,44 +11,43 @@ const QUOTE: u8 = b'"';
 pub struct Fields(csv::StringRecord);
 
 impl Fields {
-    /// Splits `line`, given without its line end, into fields as RFC 4180 has them.
+    /// Splits `line`, given without its line end, into fields by RFC 4180.
     ///
     /// # Errors
     ///
-    /// [`InvalidRow::NotUtf8`] where it is no text.
+    /// [`InvalidRow::NotUtf8`] if it is not UTF-8.
     pub fn parse(line: &[u8]) -> Result<Fields, InvalidRow> {
         if !line.contains(&QUOTE) {
-            // Nothing but commas to look at, and no reader to make for a single line.
+            // Splitting at commas is cheaper than a CSV reader for a single line.
             let text = std::str::from_utf8(line).map_err(|_| InvalidRow::NotUtf8)?;
             return Ok(Fields(text.split(',').collect()));
         }
-        // A carriage return ends no line here: within one it is a control character like any other.
+        // A carriage return does not end a line: it is a control character like any other.
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(line);
         let mut record = csv::StringRecord::new();
-        // A slice cannot fail to be read, so what is left is text that is none.
+        // Reading a slice cannot fail, so the error is invalid UTF-8.
         reader.read_record(&mut record).map_err(|_| InvalidRow::NotUtf8)?;
         Ok(Fields(record))
     }
 
-    /// The bet of a line of an agency's file.
+    /// Returns the bet of a line of an agency's file.
     ///
     /// # Errors
     ///
-    /// Another number of fields than five, or the first field against the rules.
+    /// There are not five fields, or the first invalid field.
     pub fn bet(&self) -> Result<Bet<'_>, InvalidRow> {
         self.bet_after(0)
     }
 
-    /// The agency and the bet of a line of `bets.csv`.
+    /// Returns the agency and the bet of a line of `bets.csv`. Does not check the agency.
     ///
     /// # Errors
     ///
-    /// Another number of fields than six, or the first field against the rules; the lottery's size
-    /// is not checked here.
+    /// There are not six fields, or the first invalid field of the bet.
     pub fn agency_and_bet(&self) -> Result<(&str, Bet<'_>), InvalidRow> {
         let bet = self.bet_after(1)?;
         Ok((&self.0[0], bet))
@@ -90,7 +89,7 @@ pub fn document_and_number(row: &[u8]) -> Option<(String, String)> {
     Some((document, number))
 }
 
-/// What is wrong with a line of CSV.
+/// The error of a line of CSV.
 ///
 /// Its text begins with the field at fault, or with `line`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -101,9 +100,9 @@ pub enum InvalidRow {
     /// It has too few or too many fields.
     #[error("line: must have {expected} fields, not {found}")]
     FieldCount {
-        /// How many it must have.
+        /// The number that it must have.
         expected: usize,
-        /// How many it has.
+        /// The number that it has.
         found: usize,
     },
     /// A field is invalid.

@@ -4,7 +4,7 @@ use super::row::{Fields, write_row};
 use super::{Agencies, AgencyId, Bet, plain_bet};
 use proptest::prelude::*;
 
-/// What comes after a bet in a message or in a file, and is longer than the blocks that are read.
+/// Text that follows a bet in a message or in a file, longer than the blocks that are read.
 const AFTER: &str = "\r\nand then more bets, as there nearly always are";
 
 /// The bet that `text` is, read slowly: five fields and nothing else.

@@ -5,7 +5,7 @@ use super::timed::TimedSocket;
 use super::{InvalidTls, RejectedCertificate, TlsFiles};
 use std::io;
 
-/// What a server needs to speak TLS.
+/// The server's side of TLS.
 #[derive(Clone, Debug)]
 pub enum Acceptor {}
 
@@ -33,7 +33,7 @@ impl Acceptor {
     }
 }
 
-/// What a client needs to speak TLS with one server.
+/// The client's side of TLS with one server.
 #[derive(Clone, Debug)]
 pub enum Connector {}
 

@@ -1,4 +1,4 @@
-//! The sockets that are open, so that whoever stops the program can shut them all.
+//! The client's open sockets, in a list that shuts them all when the program stops.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
@@ -17,12 +17,12 @@ struct List {
 }
 
 impl OpenSockets {
-    /// An empty list.
+    /// Returns an empty list.
     pub fn new() -> OpenSockets {
         OpenSockets(Mutex::default())
     }
 
-    /// Puts a socket on the list for as long as the answer lives; `None` where the list is closed.
+    /// Registers a socket until the returned guard is dropped. Returns `None` if the list is closed.
     pub fn register(&self, socket: Arc<TcpStream>) -> Option<OpenSocket<'_>> {
         let mut list = self.lock();
         if list.closed {
@@ -34,24 +34,23 @@ impl OpenSockets {
         Some(OpenSocket { list: self, number, socket })
     }
 
-    /// Takes no more sockets, and shuts those on the list for reading or for more: whoever is blocked
-    /// on one is woken.
+    /// Closes the list and shuts its sockets for reading, writing or both. Threads that are blocked on one wake up.
     pub fn close(&self, how: Shutdown) {
         let mut list = self.lock();
         list.closed = true;
         for socket in list.sockets.values() {
-            // It fails where the peer was faster, and then nobody is blocked on it.
+            // It fails if the peer has closed the socket, and then no thread is blocked on it.
             let _already_shut = socket.shutdown(how);
         }
     }
 
-    /// Whether it takes no more sockets.
+    /// Returns whether the list is closed.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, List> {
-        // Nothing panics while it is held, and a list is whole between any two statements.
+        // No statement under the lock panics, and the list is consistent between any two.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,7 +70,7 @@ pub struct OpenSocket<'l> {
 }
 
 impl OpenSocket<'_> {
-    /// The socket.
+    /// Returns the socket.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
     }

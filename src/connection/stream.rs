@@ -1,4 +1,4 @@
-//! A connection as a conversation sees it: a reader and a writer with a deadline.
+//! A connection, plain or in TLS: a reader and a writer with a deadline.
 
 use super::RejectedCertificate;
 use super::timed::TimedSocket;
@@ -7,10 +7,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// How long a connection that this side closes is still read, so that a reset does not destroy the last
+/// The time for which a connection that this side closes is still read, so that a reset does not destroy the last
 /// reply.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
-/// How many bytes of it are read at most.
+/// The most bytes that are read in that time.
 pub const DRAIN_BYTES_MAX: usize = 16 << 20;
 
 /// The first byte of a TLS connection: the type of a handshake record.
@@ -36,8 +36,7 @@ impl<'s> Stream<'s> {
     ///
     /// # Errors
     ///
-    /// The peer does not speak TLS; its certificate is rejected, of which a TLS alert tells it; or the
-    /// socket fails.
+    /// The peer does not speak TLS; its certificate is rejected, and a TLS alert was sent; or the socket fails.
     pub fn accept(
         socket: &'s TcpStream,
         acceptor: &Acceptor,
@@ -144,7 +143,7 @@ impl Write for Stream<'_> {
     }
 }
 
-/// Why there is no conversation with a peer.
+/// The error of a handshake on the server's side.
 #[derive(Debug)]
 pub enum AcceptError {
     /// It does not speak TLS.

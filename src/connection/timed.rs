@@ -48,7 +48,7 @@ impl<'s> TimedSocket<'s> {
     /// Half-closes the socket and discards up to `bytes_max` bytes that still arrive, so that a reset does
     /// not destroy what was written last.
     pub(super) fn drain(&mut self, bytes_max: usize) {
-        // It fails if the peer is gone already: then nobody is left to read anything.
+        // It fails if the peer has closed the connection, and then nothing is left to protect.
         if self.socket.shutdown(Shutdown::Write).is_ok() {
             let _ended_or_bound_reached =
                 io::copy(&mut self.take(bytes_max as u64), &mut io::sink());

@@ -22,12 +22,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use verifier::Verifier;
 
-/// How many bytes are taken from the socket at a time during the handshake.
+/// The most bytes that one read takes from the socket during the handshake.
 const HANDSHAKE_BYTES_MAX: usize = 8 << 10;
-/// How long a certificate that was verified counts as verified, unless the files are read again.
+/// The time for which a verified certificate is not verified again, unless the files are read again.
 const VERIFIED_FOR: Duration = Duration::from_secs(1);
 
-/// What a server needs to speak TLS. A clone shares what is read again.
+/// The server's side of TLS. Clones share the files that [`Acceptor::reload`] reads.
 #[derive(Clone, Debug)]
 pub struct Acceptor(Arc<Shared>);
 
@@ -37,7 +37,7 @@ struct Shared {
     identity: RwLock<Arc<Identity>>,
 }
 
-/// What was read from the files.
+/// The content of the files.
 #[derive(Debug)]
 struct Identity {
     config: Arc<ServerConfig>,
@@ -49,7 +49,7 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// Returns the file that is not as it has to be, and why.
+    /// Returns the file that is invalid, and why.
     pub fn open(files: &TlsFiles) -> Result<Acceptor, InvalidTls> {
         let identity = RwLock::new(Arc::new(Identity::read(files)?));
         Ok(Acceptor(Arc::new(Shared { files: files.clone(), identity })))
@@ -100,7 +100,7 @@ impl Identity {
     }
 }
 
-/// When the certificate of a client was verified last, and with which files.
+/// The last verification of a client's certificate: its time and its files.
 #[derive(Debug)]
 struct Verified {
     acceptor: Acceptor,
@@ -108,7 +108,7 @@ struct Verified {
     at: Instant,
 }
 
-/// What a client needs to speak TLS with one server.
+/// The client's side of TLS with one server.
 #[derive(Clone, Debug)]
 pub struct Connector {
     config: Arc<ClientConfig>,
@@ -121,7 +121,7 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// Returns the file that is not as it has to be, and why; or that no certificate can name the host.
+    /// Returns the file that is invalid, and why; or that no certificate can name the host.
     pub fn open(files: &TlsFiles, address: &str) -> Result<Connector, InvalidTls> {
         let provider = Arc::new(ring::default_provider());
         let (chain, key) = identity(files)?;
@@ -200,8 +200,8 @@ impl Tls {
         certificate.map(names).unwrap_or_default()
     }
 
-    /// Reads once from the socket, where nothing is there that came before; 0 where the peer has said
-    /// that it ends.
+    /// Returns decrypted bytes, and reads from the socket only if there are none. Returns 0 after the peer's
+    /// close_notify.
     pub(super) fn read(
         &mut self,
         socket: &mut TimedSocket<'_>,
@@ -224,9 +224,9 @@ impl Tls {
             if count > 0 {
                 return Ok(count);
             }
-            // As much as the reader has room for, who knows whether much is to come.
+            // The amount that will arrive is unknown, so this takes as much as the reader has room for.
             if self.arrived.take_from(socket, buffer.len())? == 0 {
-                // Its end, which the next look at what there is to read tells of.
+                // The socket has ended: the next read of the connection reports it.
                 self.connection.read_tls(&mut io::empty())?;
             }
         }
@@ -243,25 +243,25 @@ impl Tls {
         Ok(count)
     }
 
-    /// Gives back the memory in which bytes arrive, where none are left in it.
+    /// Frees the buffer of encrypted bytes, if it is empty.
     pub(super) fn shrink(&mut self) {
         if self.arrived.is_empty() {
             self.arrived = Arrived::default();
         }
     }
 
-    /// Tells the peer that nothing more will be written, so that it can tell an end from a cut.
+    /// Sends close_notify, so that the peer can tell an end from a lost connection.
     pub(super) fn end(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
         self.connection.send_close_notify();
         self.flush(socket)
     }
 
-    /// Makes a part of what has arrived readable, and answers what is not for the reader.
+    /// Decrypts a part of the bytes that have arrived, and sends the replies that TLS itself requires.
     fn decrypt(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
         self.connection.read_tls(&mut self.arrived)?;
         let outcome = self.connection.process_new_packets();
         let outcome = outcome.map_err(|error| match error {
-            // Only before there was any TLS; later it is one that is broken.
+            // After the handshake this error means a damaged connection, not a peer without TLS.
             Error::InvalidMessage(InvalidMessage::InvalidContentType)
                 if self.connection.is_handshaking() =>
             {
@@ -286,7 +286,7 @@ impl Tls {
     }
 }
 
-/// Bytes between the socket and the keys.
+/// Bytes that were read from the socket and are still encrypted.
 #[derive(Debug, Default)]
 struct Arrived {
     bytes: Vec<u8>,
@@ -299,10 +299,10 @@ impl Arrived {
         self.start == self.end
     }
 
-    /// Takes what has arrived from the socket, at most so many bytes, or waits for it; 0 where it has
-    /// ended. The bytes before must have been read.
+    /// Reads at most `bytes_max` bytes from the socket. Returns their number, 0 at its end. The bytes before must have
+    /// been read.
     fn take_from(&mut self, socket: &mut TimedSocket<'_>, bytes_max: usize) -> io::Result<usize> {
-        // No larger than it has to be: there may be a thousand of them.
+        // The buffer is no larger than needed, because there may be a thousand of them.
         if self.bytes.len() < bytes_max || self.bytes.len() > 2 * bytes_max {
             self.bytes = vec![0; bytes_max];
         }
@@ -341,7 +341,7 @@ fn reason(error: &Error) -> String {
 fn fault(error: Error) -> io::Error {
     match error {
         Error::NoCertificatesPresented => distrust("the peer shows no certificate".into()),
-        // Two authorities of one name look alike until a signature is checked.
+        // Two authorities of one name differ only in their signatures.
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => distrust("the peer's certificate is not of this side's authority".into()),
@@ -366,8 +366,8 @@ fn distrust(text: String) -> io::Error {
     io::Error::new(ErrorKind::PermissionDenied, text)
 }
 
-/// What is said of a certificate that is not believed. Other alerts are of this one connection: a record
-/// that was damaged on its way, a peer that goes away.
+/// Returns whether an alert rejects a certificate. Other alerts concern one connection only, for example a damaged
+/// record or a peer that closes.
 fn is_about_certificates(alert: AlertDescription) -> bool {
     matches!(
         alert,
@@ -379,14 +379,14 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
-            // Of a signature, such as the one under a certificate.
+            // A signature did not verify, for example that of a certificate.
             | AlertDescription::DecryptError
             | AlertDescription::UnrecognisedName
             | AlertDescription::CertificateRequired
     )
 }
 
-/// An end that nobody said, in words for whoever reads the log.
+/// Describes a connection that closed without a close_notify.
 fn cut(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::UnexpectedEof {
         io::Error::new(

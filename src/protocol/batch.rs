@@ -1,31 +1,31 @@
-//! Reads and writes messages that are a whole batch, as nearly all are, without a value between: copies
-//! the bytes of a plain bet's fields and exchanges their separators.
+//! A fast path for messages that are a whole batch, as nearly all are: copies the bytes of a plain bet and replaces
+//! its separators, without making a [`Command`].
 
 use super::command::Command;
 use super::{COMMAND_SEPARATOR, FIELD_SEPARATOR, MESSAGE_BYTES_MAX, MESSAGE_END, word};
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet, PlainBet, plain_bet};
 
-/// Between the fields of a line of CSV.
+/// Separates the fields of a line of CSV.
 const COMMA: u8 = b',';
-/// Between the fields of a command; ASCII, so one byte.
+/// Separates the fields of a command. It is ASCII, so one byte.
 const BAR: u8 = FIELD_SEPARATOR as u8;
-/// Between commands; ASCII too.
+/// Separates commands. It is ASCII too.
 const SEMICOLON: u8 = COMMAND_SEPARATOR as u8;
 /// Ends a message, and a line of CSV.
 const LINE_END: u8 = MESSAGE_END as u8;
 /// The bytes that close a batch at the end of its message.
 const BATCH_END_BYTES: usize = word::CLOSE_BATCH.len() + 1;
 
-/// Returns what every bet of `agency` begins with.
+/// Returns the beginning of every bet of `agency`.
 fn bet_start(agency: AgencyId) -> Vec<u8> {
     format!("{}{FIELD_SEPARATOR}{agency}{FIELD_SEPARATOR}", word::BET).into_bytes()
 }
 
 /// Reads whole batches of one agency straight into lines of `bets.csv`.
 ///
-/// From its agency on a bet has the same bytes in a message and in the file but for what stands
-/// between its fields and behind it.
+/// From the agency on, a bet has the same bytes in a message and in the file, except for the separators and the byte
+/// after it.
 #[derive(Debug)]
 pub struct BatchReader {
     agency: AgencyId,
@@ -35,17 +35,17 @@ pub struct BatchReader {
 }
 
 impl BatchReader {
-    /// A reader of the batches of `agency`, one of `agencies`.
+    /// Returns a reader of the batches of `agency`, which is one of `agencies`.
     pub fn new(agency: AgencyId, agencies: Agencies) -> BatchReader {
         let command = bet_start(agency);
         BatchReader { agency, agencies, command, agency_start: word::BET.len() + 1 }
     }
 
-    /// Appends the lines of the batch that the message at the beginning of `text` is: valid bets of this
-    /// agency and the closing of the batch.
+    /// Appends the rows of the batch at the beginning of `text` to `rows`. The batch is a whole message: valid bets of
+    /// this agency and the command that closes them.
     ///
-    /// `None`, and `rows` as it was, where it is anything else: it may still be valid, or not have
-    /// arrived whole.
+    /// Returns `None` and leaves `rows` unchanged if the text begins otherwise. The message may still be valid, or may
+    /// not have arrived completely.
     #[inline]
     pub fn read(&self, text: &[u8], rows: &mut Vec<u8>) -> Option<BatchRead> {
         let before = rows.len();
@@ -75,7 +75,7 @@ impl BatchReader {
         Some(BatchRead { bets, message_bytes: text.len() - after.len() })
     }
 
-    /// Appends the row of the plain bet of the command at the beginning of `text`; where it ends.
+    /// Appends the row of a plain bet, whose command is at the beginning of `text`. Returns the end of the command.
     #[inline]
     fn copy_row(&self, text: &[u8], bet: &PlainBet, rows: &mut Vec<u8>) -> usize {
         let bet_start = self.command.len();
@@ -90,8 +90,8 @@ impl BatchReader {
         end
     }
 
-    /// Appends the row of the bet of the command at the beginning of `text`, as any command is read; where
-    /// it ends. `None` where it is no bet of this agency with another command behind it.
+    /// Appends the row of any bet, whose command is at the beginning of `text`, by way of a [`Command`]. Returns the end
+    /// of the command. Returns `None` if it is no bet of this agency, or if no other command follows.
     #[cold]
     fn read_slowly(&self, text: &[u8], rows: &mut Vec<u8>) -> Option<usize> {
         let end =
@@ -110,14 +110,14 @@ impl BatchReader {
 /// A batch that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchRead {
-    /// How many bets it has, from 1.
+    /// The number of its bets, from 1.
     pub bets: u32,
-    /// The bytes of its message, the line end included.
+    /// The length of its message in bytes, the line end included.
     pub message_bytes: usize,
 }
 
-/// Writes an agency's bets as messages of a batch each, none over [`MESSAGE_BYTES_MAX`] whatever
-/// the most bets in a batch are.
+/// Writes an agency's bets as messages of one batch each. No message is longer than [`MESSAGE_BYTES_MAX`], whatever
+/// the limit of bets in a batch is.
 #[derive(Debug)]
 pub struct BatchWriter {
     command: Vec<u8>,
@@ -129,7 +129,7 @@ pub struct BatchWriter {
 }
 
 impl BatchWriter {
-    /// A writer of batches of `agency` of at most `bets_max` bets, from 1.
+    /// Returns a writer of batches of `agency` of at most `bets_max` bets, from 1.
     pub fn new(agency: AgencyId, bets_max: u32) -> BatchWriter {
         BatchWriter {
             command: bet_start(agency),
@@ -158,7 +158,7 @@ impl BatchWriter {
         self.end_bet();
     }
 
-    /// Closes the open batch first where a command of `bytes` bytes does not fit into it.
+    /// Closes the open batch if a command of `bytes` bytes does not fit into it.
     fn make_room(&mut self, bytes: usize) {
         let message = self.messages.len() - self.open_start + bytes + 1 + BATCH_END_BYTES;
         if self.open_bets == self.bets_max || message > MESSAGE_BYTES_MAX {
@@ -182,12 +182,12 @@ impl BatchWriter {
         }
     }
 
-    /// The closed batches, as messages one behind the other.
+    /// Returns the messages of the closed batches, one after the other.
     pub fn messages(&self) -> &[u8] {
         &self.messages[..self.open_start]
     }
 
-    /// How many bets each closed batch has.
+    /// Returns the number of bets of each closed batch.
     pub fn closed(&self) -> &[u32] {
         &self.closed
     }
@@ -203,7 +203,7 @@ impl BatchWriter {
 /// Appends the first `bytes` bytes of `text` with a bar in the place of each comma.
 #[inline]
 fn append_with_bars(text: &[u8], bytes: usize, out: &mut Vec<u8>) {
-    // The compiler makes comparisons of many bytes at a time of a loop of a fixed length. Nearly all lines fit.
+    // The compiler turns a loop of a fixed length into operations on many bytes at a time. Nearly all lines fit.
     const COPIED_BYTES: usize = 64;
     let end = out.len() + bytes;
     match text.first_chunk::<COPIED_BYTES>() {

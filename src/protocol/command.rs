@@ -1,4 +1,4 @@
-//! What a client can ask.
+//! The commands of a client.
 
 use super::error::ErrorCode;
 use super::{COMMAND_SEPARATOR, FIELD_SEPARATOR, word, write_fields};
@@ -36,7 +36,7 @@ pub enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// Splits a message, given without its line end, into its commands. They may be empty.
+    /// Splits a message, given without its line end, into commands, which may be empty.
     pub fn split(message: &str) -> impl Iterator<Item = &str> {
         message.split(COMMAND_SEPARATOR)
     }
@@ -45,7 +45,7 @@ impl<'a> Command<'a> {
     ///
     /// # Errors
     ///
-    /// Returns what is wrong first.
+    /// Returns the first error.
     pub fn parse(text: &'a str, agencies: Agencies) -> Result<Command<'a>, InvalidCommand> {
         let mut fields = text.split(FIELD_SEPARATOR);
         match fields.next().unwrap_or_default() {
@@ -130,7 +130,7 @@ fn exactly<'a, const N: usize>(
     }
 }
 
-/// Why a text is no command.
+/// The error of a text that is no command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidCommand {
     /// It is empty.
@@ -144,9 +144,9 @@ pub enum InvalidCommand {
     FieldCount {
         /// The command's word.
         word: &'static str,
-        /// How many fields follow the word.
+        /// The number of fields after the word.
         expected: usize,
-        /// How many there are.
+        /// The number that was found.
         found: usize,
     },
     /// The lottery has no such agency.

@@ -5,18 +5,18 @@ use super::reply::Reply;
 use std::fmt;
 use thiserror::Error;
 
-/// What becomes of the connection after an error.
+/// The effect of an error on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The next message is read.
     Continues,
-    /// Nothing more is read; it is drained within a bound, and closed.
+    /// No more messages are read. The connection is drained within a limit, and closed.
     Closes,
 }
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])+ $name:ident, $word:literal, $effect:ident;)+) => {
-        /// Why something was not done.
+        /// The code of an error.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum ErrorCode {
             $($(#[$doc])+ $name,)+
@@ -26,12 +26,12 @@ macro_rules! error_codes {
             /// Every code, in the order of the table in `docs/protocol.md`.
             pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name),+];
 
-            /// The code as it is sent.
+            /// Returns the code as it is sent.
             pub fn word(self) -> &'static str {
                 match self { $(ErrorCode::$name => $word,)+ }
             }
 
-            /// What becomes of the connection.
+            /// Returns the effect on the connection.
             pub fn effect(self) -> Effect {
                 match self { $(ErrorCode::$name => Effect::$effect,)+ }
             }
@@ -46,13 +46,13 @@ error_codes! {
     UnknownCommand, "unknown_command", Continues;
     /// A field is missing, or there is one too many.
     FieldCount, "field_count", Continues;
-    /// A field other than a bet's is against the rules.
+    /// A field that is not of a bet is invalid.
     InvalidField, "invalid_field", Continues;
-    /// A field of a bet is against the rules.
+    /// A field of a bet is invalid.
     InvalidBet, "invalid_bet", Continues;
     /// The connection speaks for another agency.
     WrongAgency, "wrong_agency", Continues;
-    /// A batch is open where none may be.
+    /// The command is not allowed while a batch is open.
     OpenBatch, "open_batch", Continues;
     /// The agency said that it has no more bets.
     AgencyFinished, "agency_finished", Continues;
@@ -60,12 +60,12 @@ error_codes! {
     DrawHeld, "draw_held", Continues;
     /// A newer connection speaks for the agency.
     TakenOver, "taken_over", Continues;
-    /// The disk did not take the batch; it is undone. Nor are later batches of the connection stored,
-    /// which may be on their way: there would be a hole in what the agency sent.
+    /// The batch could not be written and was rolled back. Later batches that are already in flight are not stored
+    /// either, because the agency's bets would have a gap.
     StorageFailed, "storage_failed", Closes;
     /// The open batch has more bytes than a batch may have.
     BatchTooLong, "batch_too_long", Closes;
-    /// No line end within the most bytes that a message may have.
+    /// A message is longer than the limit.
     MessageTooLong, "message_too_long", Closes;
     /// The connection ended within a message.
     MessageTorn, "message_torn", Closes;
@@ -91,7 +91,7 @@ impl ErrorCode {
         ErrorCode::ALL.iter().copied().find(|code| code.word() == word)
     }
 
-    /// Returns an error of this code. What no field can hold is escaped in its detail.
+    /// Returns an error of this code. Escapes the characters of its detail that no field can hold.
     pub fn with(self, detail: impl fmt::Display) -> Refusal {
         let mut detail = detail.to_string();
         if detail.contains(is_excluded) {
@@ -105,7 +105,7 @@ impl ErrorCode {
     }
 }
 
-/// An error that a server answers: its code and what happened, where and why.
+/// An error that a server replies: its code, and the detail.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}: {detail}", code.word())]
 pub struct Refusal {
@@ -116,7 +116,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Returns the reply that tells it.
+    /// Returns its reply.
     pub fn reply(&self) -> Reply<'_> {
         Reply::Error { code: self.code.word(), detail: &self.detail }
     }

@@ -1,4 +1,4 @@
-//! What a server can answer.
+//! The replies of a server.
 
 use super::{
     COMMAND_SEPARATOR, FIELD_SEPARATOR, MESSAGE_END, parse_count, status, word, write_fields,
@@ -14,7 +14,7 @@ use thiserror::Error;
 pub enum Reply<'a> {
     /// The batch is on disk.
     Stored {
-        /// How many bets it has.
+        /// The number of its bets.
         bets: u64,
     },
     /// The draw was held.
@@ -22,9 +22,9 @@ pub enum Reply<'a> {
         /// The documents of the agency's winning bets, in the order in which these were stored.
         documents: Vec<&'a str>,
     },
-    /// How far the agency got.
+    /// The agency's stored bets.
     Resume {
-        /// How many of its bets are stored.
+        /// Their number.
         bets: u64,
         /// The bet stored last. `None` if none is.
         last: Option<LastBet<'a>>,
@@ -37,12 +37,12 @@ pub enum Reply<'a> {
     Error {
         /// A word of [`ErrorCode`](super::ErrorCode), or of a later version of it.
         code: &'a str,
-        /// What, where and why, for people.
+        /// The detail, for people.
         detail: &'a str,
     },
 }
 
-/// The bet of an agency that was stored last, as far as `REANUDAR` tells it.
+/// The bet of an agency that was stored last, as in the reply to `REANUDAR`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastBet<'a> {
     /// Its document.

@@ -1,11 +1,11 @@
-//! The summary of a lottery in words, as `ESTADO` tells it.
+//! The summary of a lottery as the fields of a reply to `ESTADO`.
 
 use super::{FIELD_SEPARATOR, parse_count, word};
 use crate::bet::AgencyId;
 use crate::summary::{AgencyState, AgencySummary, DrawState, Summary};
 use std::fmt;
 
-/// Within the fields of a status.
+/// Separates the parts of a field of a status.
 const SEPARATOR: char = ',';
 
 /// The word of each state.
@@ -15,7 +15,7 @@ const STATES: [(AgencyState, &str); 3] = [
     (AgencyState::Waiting, word::WAITING),
 ];
 
-/// Reads the fields behind the word of its reply. Returns `None` if they are no summary.
+/// Parses the fields after the word of the reply. Returns `None` if they are no summary.
 pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Summary> {
     let draw = fields.next()?;
     let draw = match draw.split_once(SEPARATOR) {
@@ -38,7 +38,7 @@ pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Sum
     Some(Summary { draw, agencies })
 }
 
-/// The fields behind the word of its reply.
+/// The fields after the word of the reply.
 pub(super) struct Fields<'s>(pub(super) &'s Summary);
 
 impl fmt::Display for Fields<'_> {

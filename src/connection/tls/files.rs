@@ -31,7 +31,7 @@ pub(super) fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'sta
     items(path, "list of revoked certificates")
 }
 
-/// Returns the items of one kind in a file, of which there has to be one.
+/// Returns the items of one kind in a file. Fails if there is none.
 fn items<T: PemObject>(path: &Path, kind: &str) -> Result<Vec<T>, InvalidTls> {
     let items: Result<Vec<T>, pem::Error> = T::pem_slice_iter(&read(path)?).collect();
     match items {

@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 /// Verifies a certificate against the authorities, and then against each list.
 ///
-/// A list says nothing of the certificates of another authority, even one of the same name, which there is while an
-/// authority is being replaced. `WebPkiClientVerifier` goes by the name, and fails if the signature of the list is
-/// another's. So each list has a verifier of its own for each authority here.
+/// A list does not apply to the certificates of another authority, even one of the same name, as there is while an
+/// authority is being replaced. `WebPkiClientVerifier` compares names alone, and fails if another authority signed the
+/// list. So each list has a verifier of its own for each authority here.
 #[derive(Debug)]
 pub(super) struct Verifier {
     authorities: Arc<dyn ClientCertVerifier>,
