@@ -1,5 +1,12 @@
-//! The one owner of `bets.csv`: a thread that stores batches in groups, knows how far each agency
-//! got, and holds the draw. To ask it something is to send a message and wait.
+//! The owner of `bets.csv`: a thread that stores batches, counts the bets of each agency and holds the draw. A
+//! session sends it a request and blocks until the reply.
+//!
+//! The thread stores a *group* of batches with one sync. A connection has a *ticket*: a number that rises from one
+//! connection to the next. An agency has a *fence*: the ticket of the connection that took the agency over last.
+//! A connection with a lower ticket stores nothing, so that an old connection cannot store what a newer one sends
+//! again. `bets.journal` records the *extent* of `bets.csv`: the length and the checksum of its durable bytes.
+//!
+//! Read `request` first, then `writer`, `journal` and `open`.
 
 use crate::bet::{Agencies, PerAgency};
 use crate::stop::{Stop, Stopper};
@@ -34,10 +41,10 @@ pub use writer::WriterFailed;
 
 use request::{Request, Tickets};
 
-/// How many requests may wait for the writer before further ones block.
+/// The most requests that wait for the writer. Further ones block.
 const REQUESTS_MAX: usize = 256;
 
-/// What a ledger is opened with.
+/// The settings of a ledger.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The path of `bets.csv`. The journal is beside it.
@@ -50,25 +57,25 @@ pub struct Settings {
     pub winning_number: u16,
 }
 
-/// What was found when a ledger was opened.
+/// The state of a ledger when it was opened.
 #[derive(Debug)]
 pub struct Found {
-    /// How many bets each agency has stored.
+    /// The number of stored bets of each agency.
     pub bets: PerAgency<u64>,
     /// The result of the draw, if it was held.
     pub result: Option<DrawResult>,
-    /// What was done to the files.
+    /// The changes to the files.
     pub repair: Repair,
 }
 
-/// What a start did to the files before it went on with them.
+/// The changes that a start made to the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Repair {
     /// There was a `bets.csv` and no journal: every line was checked, and a journal was made.
     pub adopted: bool,
-    /// How many bytes were cut off the end of `bets.csv`, because they were never confirmed.
+    /// The number of bytes that were cut off the end of `bets.csv`, because they were never confirmed.
     pub cut_bytes: u64,
-    /// How many bytes were written to its end, because the journal had them and it had not.
+    /// The number of bytes that were appended to it, because the journal had them and it had not.
     pub written_bytes: u64,
 }
 
@@ -82,12 +89,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Locks and checks the files, puts what the journal has into `bets.csv`, and starts the thread. Makes the
+    /// Locks and checks the files, writes the rows of the journal to `bets.csv`, and starts the thread. Creates the
     /// files if there are none.
     ///
     /// # Errors
     ///
-    /// What keeps it from being opened; [`OpenError::Interrupted`] as soon as `stop` comes.
+    /// A file is invalid or cannot be used; [`OpenError::Interrupted`] as soon as `stop` comes.
     pub fn open(settings: Settings, stop: &Stop) -> Result<(Ledger, Found), OpenError> {
         let opened = open::open(disk::FileSystem, &settings, stop)?;
         let found = Found {
@@ -116,7 +123,7 @@ impl Ledger {
         Ok(Ledger { requests, writer, ended, tickets })
     }
 
-    /// Returns access for one more connection: later ones are newer.
+    /// Returns access for a new connection, with the next ticket.
     pub fn access(&self) -> Access<'_> {
         Access::new(&self.requests, self.tickets.next())
     }
@@ -126,7 +133,7 @@ impl Ledger {
         &self.ended
     }
 
-    /// Ends the thread after what it was asked so far, and waits for it. The files are closed then.
+    /// Ends the thread after the requests that were sent so far. Blocks until it has ended and the files are closed.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Checking every line of a `bets.csv` that no journal speaks for: that of a version before there was one, or of
-//! somebody who moved the journal away.
+//! Checks every line of a `bets.csv` without a journal. An older version left it, or an operator moved the journal
+//! away.
 
 use super::disk::DiskFile;
 use super::journal::Extent;
@@ -10,35 +10,35 @@ use crate::lines::LineBuffer;
 use crate::stop::Stop;
 use std::io::{self, Read};
 
-/// No line that was ever written is longer than this, in bytes, its end included.
+/// The most bytes of a line, its end included. No version has written a longer one.
 const LINE_BYTES_MAX: usize = 8192;
 /// The most digits of an agency's number.
 const AGENCY_BYTES_MAX: usize = 5;
 
-/// What a file of valid lines holds.
+/// The content of a file of valid lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checked {
-    /// How many complete lines there are.
+    /// The number of complete lines.
     pub(super) lines: u64,
     pub(super) extent: Extent,
-    /// The bytes after them.
+    /// The number of bytes after them.
     pub(super) torn_bytes: u64,
 }
 
-/// Why not all lines are valid.
+/// The reason why a check failed.
 #[derive(Debug)]
 pub(super) enum CheckFailed {
     Pass(PassFailed),
     Invalid(InvalidLine),
 }
 
-/// A complete line that is not as it must be.
+/// A complete line that is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{number}: {}", self.reason())]
 pub struct InvalidLine {
-    /// Which line, from 1.
+    /// Its number, from 1.
     pub number: u64,
-    /// What is wrong with it; `None` if it is longer than any bet.
+    /// Its error. `None` means that it is longer than any bet.
     pub row: Option<InvalidRow>,
 }
 
@@ -87,7 +87,7 @@ impl<F: DiskFile> Read for FromStart<'_, F> {
 struct Checker {
     agencies: Agencies,
     checked: Checked,
-    /// How the last plain row began, and whether that is an agency of the lottery.
+    /// Whether the agency of the last plain row is one of the lottery, and the row's beginning up to the comma.
     prefix: (bool, Vec<u8>),
 }
 
@@ -117,7 +117,7 @@ impl Checker {
     /// Returns the bytes of the line that `text` begins with, if it is a plain bet.
     #[inline]
     fn plain_row(&mut self, text: &[u8]) -> Option<usize> {
-        // Rows come in batches, so an agency is as a rule that of the row before.
+        // Rows come in batches, so most have the agency of the row before.
         if !text.starts_with(&self.prefix.1) || self.prefix.1.is_empty() {
             let comma = text.iter().take(AGENCY_BYTES_MAX + 1).position(|&byte| byte == b',')?;
             let agency = std::str::from_utf8(&text[..comma]).ok()?;
@@ -133,7 +133,7 @@ fn check_line(line: &[u8], agencies: Agencies) -> Result<(), InvalidRow> {
     let fields = Fields::parse(line.strip_suffix(b"\n").unwrap_or(line))?;
     let (agency, bet) = fields.agency_and_bet()?;
     let agency = agencies.parse(agency)?;
-    // The search for winners relies on how a line is written.
+    // The search for winners relies on the exact form of a line.
     let mut written = Vec::with_capacity(line.len());
     write_row(agency, &bet, &mut written);
     if written == line { Ok(()) } else { Err(InvalidRow::OtherQuotes) }

@@ -1,4 +1,4 @@
-//! Setting the files of a finished draw aside, so that another can begin.
+//! Sets the files of a finished draw aside, so that another can begin.
 
 use super::Settings;
 use super::disk::{Disk, FileSystem, Mode};
@@ -8,25 +8,24 @@ use crate::bet::Agencies;
 use crate::stop::Stop;
 use std::path::{Path, PathBuf};
 
-/// The names that the files were given.
+/// The new names of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
-    /// That of `bets.csv`.
+    /// The new name of `bets.csv`.
     pub bets: PathBuf,
-    /// That of `bets.journal`.
+    /// The new name of `bets.journal`.
     pub journal: PathBuf,
-    /// That of `sorteo.toml`.
+    /// The new name of `sorteo.toml`.
     pub result: PathBuf,
 }
 
 /// Sets the files of a finished draw aside, as `bets.1.csv`, `bets.1.journal` and `sorteo.1.toml` or with the
-/// next number that is free, beside where they really are. If a crash interrupts it, calling it again completes
-/// it.
+/// next free number, in the directories that symbolic links lead to. If a crash interrupts it, calling it again
+/// completes it.
 ///
 /// # Errors
 ///
-/// [`OpenError::NotFinished`] or [`OpenError::NoDraw`] if there is no finished draw; what else is wrong with the
-/// files.
+/// [`OpenError::NotFinished`] or [`OpenError::NoDraw`] if there is no finished draw; those of [`Ledger::open`](super::Ledger::open).
 pub fn set_aside(settings: &Settings, stop: &Stop) -> Result<SetAside, OpenError> {
     set_aside_on(FileSystem, settings, stop)
 }
@@ -51,7 +50,7 @@ pub(super) fn set_aside_on<D: Disk>(
     }
     drop(files);
 
-    // The lottery may have other agencies from now on.
+    // The next lottery may have another number of agencies.
     let agencies = Agencies::new(slot.agencies).unwrap_or(settings.agencies);
     let settings = Settings { agencies, ..settings.clone() };
     let mut opened = open::open(disk, &settings, stop)?;
@@ -61,7 +60,8 @@ pub(super) fn set_aside_on<D: Disk>(
     finish(&opened.disk, &paths, aside)
 }
 
-/// Renames what still has its first name. The journal goes last, because it says that this is to be done.
+/// Renames the files that still have their old names. Renames the journal last, because it records that the renaming
+/// is not complete.
 fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<SetAside, OpenError> {
     let names = numbered(paths, number);
     for (from, to) in [
@@ -80,7 +80,7 @@ fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<SetAside, Open
     Ok(names)
 }
 
-/// Returns the lowest number, from 1, that no file has.
+/// Returns the lowest number, from 1, that is free for all three files.
 fn free_number(disk: &impl Disk, paths: &Paths) -> Result<u32, OpenError> {
     for number in 1.. {
         let SetAside { bets, journal, result } = numbered(paths, number);

@@ -1,14 +1,14 @@
-//! Counting the bets of each agency in the lines that a ledger wrote.
+//! Counts the bets of each agency in the lines that a ledger wrote.
 
 use super::pass::Lines;
 use super::request::Standing;
 use crate::bet::row::document_and_number;
 use crate::bet::{Agencies, AgencyId, PerAgency};
 
-/// What is stored of an agency.
+/// The stored bets of an agency.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stored {
-    /// How many bets there are.
+    /// Their number.
     pub(super) bets: u64,
     /// The last one, with its line end.
     pub(super) last_row: Vec<u8>,
@@ -29,7 +29,7 @@ impl Stored {
     }
 }
 
-/// Counts lines by their agency, which is all of them that it reads: the checksum says that a ledger wrote them.
+/// Counts lines by their agency. Reads no other field, because the checksum shows that a ledger wrote the lines.
 #[derive(Debug)]
 pub(super) struct Count {
     agencies: Agencies,

@@ -1,5 +1,5 @@
-//! The seam between the ledger and the file system. All that the ledger does to a disk goes through these
-//! two traits, so that tests can put a disk behind them that fails, loses power and lies.
+//! The interface between the ledger and the file system. The ledger uses files only through these two traits, so
+//! that tests can replace the disk by one that fails, loses power and lies.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -7,13 +7,13 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often, and after which pause, a file is opened again if there is no descriptor for it.
+/// The number of attempts to open a file if file descriptors run out, and the pause between them.
 const OPEN_TRIES_MAX: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
-/// The system, and this process, have no file descriptor left; the numbers of all Unix systems.
+/// The error numbers of a system and of a process without a file descriptor left, the same on all Unix systems.
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
-/// The most links that lead to one file, as Linux has it.
+/// The most symbolic links that are followed, as on Linux.
 const LINKS_MAX: u32 = 40;
 
 /// A file system.
@@ -23,13 +23,13 @@ pub(super) trait Disk: Clone + Send + 'static {
 
     /// Opens a file. Returns `None` if there is none.
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Option<Self::File>>;
-    /// Opens a file for reading and writing. Makes an empty one if there is none.
+    /// Opens a file for reading and writing. Creates an empty one if there is none.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
-    /// Returns whether anything has this name.
+    /// Returns whether there is a file of any kind at `path`.
     fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// Returns where a symbolic link leads; `None` for anything else, and for nothing.
+    /// Returns the target of a symbolic link. Returns `None` if there is no symbolic link at `path`.
     fn link_target(&self, path: &Path) -> io::Result<Option<PathBuf>>;
-    /// Gives a file another name, in place of what had it.
+    /// Renames a file, and replaces the file that has the name `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -37,7 +37,7 @@ pub(super) trait Disk: Clone + Send + 'static {
     fn sync_directory_of(&self, path: &Path) -> io::Result<()>;
 }
 
-/// What a file is opened for.
+/// The mode in which a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Read,
@@ -45,17 +45,17 @@ pub(super) enum Mode {
     Write,
 }
 
-/// A file that is open. It is closed, and its lock is given back, when it is dropped.
+/// A file that is open. Dropping it closes it and releases its lock.
 pub(super) trait DiskFile: Send + Sync + 'static {
-    /// Locks the file. Returns whether nobody else has it: a lock for reading tolerates others for reading.
+    /// Locks the file. Returns whether no other process holds a lock: several may hold one for reading.
     fn try_lock(&self, mode: Mode) -> io::Result<bool>;
     /// Returns its length in bytes. Fails if it is no regular file.
     fn length(&self) -> io::Result<u64>;
     /// Returns whether it is the file that `path` names.
     fn is_at(&self, path: &Path) -> io::Result<bool>;
-    /// Reads into `buffer` from `offset` on. Returns how many bytes, 0 at the end.
+    /// Reads into `buffer` from `offset` on. Returns the number of bytes, 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes all of `bytes` from `offset` on. After an error any part of them may be there.
+    /// Writes all of `bytes` from `offset` on. After an error any part of them may be written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Cuts the file to `length` bytes.
     fn truncate(&self, length: u64) -> io::Result<()>;
@@ -170,7 +170,7 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Returns the path of the file that `path` leads to, over any number of symbolic links.
+/// Returns the path of the file that `path` leads to, with symbolic links followed.
 pub(super) fn follow_links(disk: &impl Disk, path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -194,8 +194,8 @@ pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a file at `path` and has `fill` write it, durably, and all of it or nothing: a crash leaves what was
-/// there before, or the new file.
+/// Creates a file at `path` whose content `fill` writes, and makes it durable. A crash leaves the old file or the
+/// complete new one.
 pub(super) fn replace<D: Disk>(
     disk: &D,
     path: &Path,
@@ -224,14 +224,14 @@ pub(super) fn write_zeros(file: &impl DiskFile, bytes: usize) -> io::Result<()> 
     Ok(())
 }
 
-/// Finds out whether [`replace`] could make a file at `path`.
+/// Fails if [`replace`] could not create a file at `path`.
 pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
     let draft = draft_of(path);
     drop(disk.create(&draft)?);
     disk.remove(&draft)
 }
 
-/// The name that a file has until all of it is there.
+/// Returns the name that a file has until it is complete.
 fn draft_of(path: &Path) -> PathBuf {
     let mut draft = path.to_owned().into_os_string();
     draft.push(".draft");

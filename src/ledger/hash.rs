@@ -8,12 +8,12 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// How much is read at once, in bytes.
+/// The size of one read, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
-/// How much the writer may be ahead before the thread is woken, in bytes.
+/// The number of new bytes that wakes the thread.
 const AHEAD_BYTES_MAX: u64 = 1 << 20;
 
-/// The first so many bytes are to be hashed, and somebody may wait for it.
+/// The number of bytes to hash from the beginning of the file, and the reply channel of a caller that waits.
 type Task = (u64, Option<Sender<io::Result<String>>>);
 
 /// The thread. It ends when this is dropped.
@@ -38,7 +38,7 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Lets the thread go on to `bytes` bytes, if that is worth waking it. Never blocks.
+    /// Lets the thread continue to `bytes` bytes, if that is worth waking it. Never blocks.
     pub(super) fn follow(&mut self, bytes: u64) {
         // While the thread has a task it needs no other one to go on.
         if bytes - self.told >= AHEAD_BYTES_MAX && self.tasks.try_send((bytes, None)).is_ok() {
@@ -46,7 +46,7 @@ impl Follower {
         }
     }
 
-    /// Returns the hash of the first `bytes` bytes, in hexadecimal; `None` if `stop` comes first.
+    /// Returns the hash of the first `bytes` bytes, in hexadecimal. Returns `None` if `stop` comes first.
     pub(super) fn digest(&self, bytes: u64, stop: &Stop) -> io::Result<Option<String>> {
         let (reply, answer) = bounded(1);
         let ended = || io::Error::other("the hashing thread has ended");
@@ -70,7 +70,7 @@ impl Drop for Follower {
     }
 }
 
-/// Does the tasks until the stop.
+/// Performs tasks until the stop.
 fn run(file: &impl DiskFile, queue: &Receiver<Task>, stop: &Stop) {
     let (mut hash, mut position) = (Sha256::new(), 0);
     let mut piece = vec![0; PIECE_BYTES];
@@ -88,7 +88,7 @@ fn run(file: &impl DiskFile, queue: &Receiver<Task>, stop: &Stop) {
     }
 }
 
-/// Hashes the file from `position` to `bytes`. An error is told to who waits; until then it is tried again.
+/// Hashes the file from `position` to `bytes`. After an error the next call continues at the same position.
 fn hash_to(
     file: &impl DiskFile,
     bytes: u64,
@@ -112,7 +112,8 @@ fn hash_to(
     Ok(())
 }
 
-/// Returns the hash of the first `bytes` bytes of `file`, and of `rows` after them; `None` if `stop` comes first.
+/// Returns the hash of the first `bytes` bytes of `file`, and of `rows` after them. Returns `None` if `stop` comes
+/// first.
 pub(super) fn of(
     file: Option<&impl DiskFile>,
     bytes: u64,

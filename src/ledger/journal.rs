@@ -108,7 +108,7 @@ impl Extent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) winning_number: u16,
-    /// Of `sorteo.toml`.
+    /// The CRC of `sorteo.toml`.
     pub(super) result_crc: u32,
 }
 
@@ -147,7 +147,7 @@ impl Slot {
             held: (flags & HELD != 0).then_some(Held { winning_number, result_crc }),
             aside: u32_at(page, 40),
         };
-        // All that it does not say has to be as it is written, the zeros behind it included.
+        // The rest of the page must also be as it was written, the zeros included.
         (slot.to_page() == page).then_some(slot)
     }
 
@@ -189,7 +189,7 @@ impl<'l> Record<'l> {
     }
 }
 
-/// Returns how many bytes of the log a record with so many bytes of rows takes.
+/// Returns the size in the log of a record with `rows` bytes of rows.
 fn record_bytes(rows: usize) -> usize {
     (RECORD_HEADER + rows).next_multiple_of(PAGE)
 }
@@ -201,22 +201,22 @@ fn record_crc(record: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// What a journal says.
+/// The content of a journal.
 #[derive(Debug)]
 pub(super) struct Confirmed {
     /// The newest slot.
     pub(super) slot: Slot,
-    /// What `bets.csv` has to begin with.
+    /// The extent that `bets.csv` must begin with.
     pub(super) base: Extent,
-    /// What comes after it, whether `bets.csv` has it or not.
+    /// The rows after it, whether `bets.csv` has them or not.
     pub(super) rows: Vec<u8>,
-    /// Nothing else can be in `bets.csv`, not even what a crash left.
+    /// `bets.csv` must not hold anything else, not even the trace of a crash.
     pub(super) sealed: bool,
-    /// Pages that are not as they were written, though nothing that they said is lost.
+    /// Damaged pages whose content is known from other pages.
     pub(super) damaged_pages: Vec<usize>,
 }
 
-/// A journal that does not say what is confirmed.
+/// Damage to a journal that hides what is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Damage {
     #[error("has {0} bytes, and must have {JOURNAL_BYTES}")]
@@ -230,14 +230,14 @@ pub(super) enum Damage {
 }
 
 impl Confirmed {
-    /// Takes what is there for confirmed.
+    /// Returns `extent` as confirmed, for a `bets.csv` without a journal.
     pub(super) fn adopted(extent: Extent, agencies: Agencies) -> Confirmed {
         let agencies = agencies.count();
         let slot = Slot { epoch: 0, extent, agencies, stopped: false, held: None, aside: 0 };
         Confirmed { slot, base: extent, rows: Vec::new(), sealed: false, damaged_pages: Vec::new() }
     }
 
-    /// Reads what the bytes of a journal say.
+    /// Parses the bytes of a journal.
     pub(super) fn parse(journal: &[u8]) -> Result<Confirmed, Damage> {
         if journal.len() != JOURNAL_BYTES {
             return Err(Damage::Length(journal.len() as u64));
@@ -265,7 +265,7 @@ impl Confirmed {
                 return Err(Damage::Record(page));
             }
             if record.before != end {
-                // Records before this one are damaged. It says what they led to.
+                // Records before this one are damaged. Its extent covers them.
                 confirmed.base = record.before;
                 confirmed.rows.clear();
             }
@@ -284,7 +284,7 @@ impl Confirmed {
         Ok(confirmed)
     }
 
-    /// Returns whether nothing but zeros is in the log.
+    /// Returns whether the log holds only zeros.
     pub(super) fn has_empty_log(&self) -> bool {
         self.slot.stopped && self.damaged_pages.is_empty()
     }
@@ -295,7 +295,7 @@ impl Confirmed {
     }
 }
 
-/// Returns the newest valid slot, and the pages that hold no valid one and should.
+/// Returns the newest valid slot, and the pages that should hold a valid one and do not.
 fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), Damage> {
     let in_its_place = |(copy, page): (usize, &[u8])| {
         let slot = Slot::of_page(page)?;
@@ -327,16 +327,16 @@ fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), Damage> {
 pub(super) struct Journal<F> {
     file: F,
     slot: Slot,
-    /// How many bytes of the log are taken by records of this epoch.
+    /// The number of bytes of the log with records of this epoch.
     log_end: usize,
-    /// How many bytes of the log may be other than zeros.
+    /// The number of bytes of the log that may not be zeros.
     log_used: usize,
     /// The record that is being written.
     record: Vec<u8>,
 }
 
 impl<F: DiskFile> Journal<F> {
-    /// Makes a journal at `path` whose first slot is `slot`. A crash leaves none, or all of it.
+    /// Creates a journal at `path` whose first slot is `slot`. A crash leaves none, or a complete one.
     pub(super) fn create<D: Disk<File = F>>(
         disk: &D,
         path: &Path,
@@ -350,7 +350,7 @@ impl<F: DiskFile> Journal<F> {
         Ok(Journal { file, slot, log_end: 0, log_used: 0, record: Vec::new() })
     }
 
-    /// Goes on with a journal whose newest slot is `slot`. It must be checkpointed before anything is logged.
+    /// Continues a journal whose newest slot is `slot`. It must be checkpointed before anything is logged.
     pub(super) fn resume(file: F, slot: Slot, log_is_empty: bool) -> Journal<F> {
         let log_used = if log_is_empty { 0 } else { LOG_BYTES };
         Journal { file, slot, log_end: LOG_BYTES, log_used, record: Vec::new() }
@@ -390,7 +390,7 @@ impl<F: DiskFile> Journal<F> {
         Ok(true)
     }
 
-    /// Writes a slot, with the next epoch, and begins the log anew. What the slot says must be durable already.
+    /// Writes a slot with the next epoch, and empties the log. The bytes that the slot covers must be durable already.
     /// After an error it is not known whether the slot is.
     pub(super) fn checkpoint(&mut self, slot: Slot) -> io::Result<()> {
         self.slot = Slot { epoch: self.slot.epoch + 1, ..slot };
@@ -400,8 +400,7 @@ impl<F: DiskFile> Journal<F> {
         Ok(())
     }
 
-    /// Does the same for the last time: leaves the log empty, so that a single bit that changes anywhere later
-    /// is found.
+    /// Checkpoints for the last time and overwrites the log with zeros, so that any bit that changes later is found.
     pub(super) fn close(&mut self, slot: Slot) -> io::Result<()> {
         if self.log_used > 0 {
             self.checkpoint(slot)?;

@@ -1,6 +1,7 @@
-//! Opening: locks the files, finds out what is confirmed, refuses what is not, repairs what a crash left.
+//! Opens the files: locks them, reads what is confirmed, refuses files that differ from it, and repairs the traces
+//! of a crash.
 //!
-//! Everything is checked before anything is changed.
+//! Checks everything before it changes anything.
 
 use super::adopt::{self, CheckFailed, Checked, InvalidLine};
 use super::count::{Count, Stored};
@@ -17,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A ledger that is open and has all that is confirmed in `bets.csv`, and nothing else.
+/// An open ledger whose `bets.csv` holds all that is confirmed, and nothing else.
 pub(super) struct Opened<D: Disk> {
     pub(super) disk: D,
     pub(super) paths: Paths,
@@ -29,7 +30,7 @@ pub(super) struct Opened<D: Disk> {
     pub(super) repair: Repair,
 }
 
-/// Opens the ledger. Makes the files of a lottery that has none.
+/// Opens the ledger. Creates the files of a new lottery.
 pub(super) fn open<D: Disk>(
     disk: D,
     settings: &Settings,
@@ -117,7 +118,7 @@ fn repair<D: Disk>(
     Ok((bets, repair))
 }
 
-/// Where the files really are, with symbolic links followed.
+/// The paths of the files, with symbolic links followed.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
     pub(super) bets: PathBuf,
@@ -140,12 +141,12 @@ impl Paths {
         Ok(Paths { bets, journal, result })
     }
 
-    /// Says that `bets.csv` or the journal is not what was confirmed.
+    /// Returns the error of a `bets.csv` or a journal that differs from what was confirmed.
     fn bets_not_confirmed(&self, path: &Path, what: String) -> OpenError {
         OpenError::NotConfirmed { path: path.to_owned(), what, journal: self.journal.clone() }
     }
 
-    /// Says that `sorteo.toml` is not what it has to be.
+    /// Returns the error of an invalid `sorteo.toml`.
     fn bad_result(&self, what: String) -> OpenError {
         let (path, journal) = (self.result.clone(), self.journal.clone());
         OpenError::BadResult { path, what, journal }
@@ -159,7 +160,7 @@ impl Paths {
     }
 }
 
-/// The files that are there, locked.
+/// The files that exist, locked.
 pub(super) struct Files<F> {
     pub(super) bets: Option<F>,
     pub(super) journal: Option<F>,
@@ -181,7 +182,7 @@ impl<F: DiskFile> Files<F> {
         Ok(Files { bets, journal, result })
     }
 
-    /// Returns what is confirmed: what the journal says, or without one all complete lines that are there.
+    /// Returns what the journal confirms. Without a journal, all complete lines of `bets.csv` are confirmed.
     pub(super) fn confirmed(
         &self,
         paths: &Paths,
@@ -202,7 +203,7 @@ impl<F: DiskFile> Files<F> {
         }
     }
 
-    /// Checks every complete line that `bets.csv` has.
+    /// Checks every complete line of `bets.csv`.
     pub(super) fn check_lines(
         &self,
         paths: &Paths,
@@ -222,7 +223,8 @@ impl<F: DiskFile> Files<F> {
         length.map_err(|error| io_error(&paths.bets, error))
     }
 
-    /// Reads all that is confirmed. Returns what `bets.csv` has of it, and what was made of all lines.
+    /// Reads all that is confirmed, in `bets.csv` and then in the journal. Returns the extent that was read from
+    /// `bets.csv`, and the parts that `make` began and all lines were added to.
     fn read<L: Lines>(
         &self,
         paths: &Paths,
@@ -241,8 +243,7 @@ impl<F: DiskFile> Files<F> {
         Ok((extent, lines))
     }
 
-    /// Makes sure that `bets.csv` is what is confirmed, or what a crash can leave of it. Returns what each agency
-    /// has.
+    /// Checks that `bets.csv` is what is confirmed, or what a crash can leave of it. Returns the bets of each agency.
     pub(super) fn check_bets(
         &self,
         paths: &Paths,
@@ -270,7 +271,7 @@ impl<F: DiskFile> Files<F> {
         Ok(count.stored)
     }
 
-    /// Counts all that is confirmed. Returns what `bets.csv` has of it, too.
+    /// Counts all that is confirmed. Also returns the extent that was read from `bets.csv`.
     pub(super) fn count(
         &self,
         paths: &Paths,
@@ -308,8 +309,7 @@ impl<F: DiskFile> Files<F> {
             .ok_or(OpenError::Interrupted)
     }
 
-    /// Makes sure that `sorteo.toml` is what the confirmed bets give, if it is there, and that it is there if
-    /// the draw was held.
+    /// Checks that `sorteo.toml` matches the confirmed bets, if it exists, and that it exists if the draw was held.
     fn check_result(
         &self,
         paths: &Paths,
@@ -332,7 +332,7 @@ impl<F: DiskFile> Files<F> {
         if recorded.is_some_and(|recorded| recorded != held) {
             differences.push("was changed after the draw".into());
         }
-        // If a crash or a copy came between the draw and its record, the hash is all there is to go by.
+        // After a crash or a copy between the draw and its record, only the hash can show a difference.
         if recorded.is_none()
             && differences.is_empty()
             && self.sha256(paths, confirmed, stop)? != result.bets_sha256
@@ -357,7 +357,7 @@ fn lock<D: Disk>(disk: &D, path: &Path, mode: Mode) -> Result<Option<D::File>, O
     }
 }
 
-/// Makes sure that the bets are of a lottery of so many agencies.
+/// Checks that the bets are of a lottery of so many agencies.
 pub(super) fn check_agencies(confirmed: &Confirmed, agencies: Agencies) -> Result<(), OpenError> {
     let (stored, asked) = (confirmed.slot.agencies, agencies.count());
     let is_new = confirmed.extent().bytes == 0 && confirmed.slot.held.is_none();
@@ -371,16 +371,16 @@ pub(super) fn io_error(path: &Path, error: io::Error) -> OpenError {
     OpenError::Io { path: path.to_owned(), error }
 }
 
-/// Why a ledger was not opened, checked or set aside. Nothing was changed, but for [`OpenError::Io`] and
-/// [`OpenError::Thread`], after which the next start goes on.
+/// The reason why a ledger was not opened, checked or set aside. Nothing was changed, except that
+/// [`OpenError::Io`] and [`OpenError::Thread`] can come after some changes, which the next start completes.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file could not be used.
     #[error("{}: {error}", path.display())]
     Io {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
     /// Another server has the file.
@@ -389,7 +389,7 @@ pub enum OpenError {
         path.display()
     )]
     Locked {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
     /// Two of the files have the same path.
@@ -399,18 +399,18 @@ pub enum OpenError {
         path.display()
     )]
     SamePath {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
-    /// A line of a `bets.csv` without a journal is not as this program writes it.
+    /// A `bets.csv` without a journal has a line that this program would not write.
     #[error("{}:{line}; nothing was changed", path.display())]
     InvalidLine {
         /// The file.
         path: PathBuf,
-        /// The line, and what is wrong with it.
+        /// The line and its error.
         line: InvalidLine,
     },
-    /// `bets.csv` or its journal is not what was confirmed.
+    /// `bets.csv` or its journal differs from what was confirmed.
     #[error(
         "{}: {what}; nothing was changed: restore the file, or move {} away to go on with what is there, and \
          the agencies send the rest again",
@@ -425,7 +425,7 @@ pub enum OpenError {
         /// The journal.
         journal: PathBuf,
     },
-    /// The draw's result is missing, or is not what the bets give.
+    /// The draw's result is missing, or does not match the bets.
     #[error(
         "{}: {what}; nothing was changed: restore the file, or move it and {} away to hold the draw again over \
          the bets that are there",
@@ -440,19 +440,19 @@ pub enum OpenError {
         /// The journal.
         journal: PathBuf,
     },
-    /// The bets are of a lottery of another size.
+    /// The bets are of a lottery with another number of agencies.
     #[error(
         "the bets are of a lottery of {stored} agencies, and this one has {asked}: go on with AGENCIES={stored}; or \
          begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
          down -v)"
     )]
     OtherAgencies {
-        /// How many agencies the stored bets are of.
+        /// The number of agencies of the stored bets.
         stored: u16,
-        /// How many agencies the lottery has.
+        /// The number of agencies in the settings.
         asked: u16,
     },
-    /// A new draw was asked for while one is not finished.
+    /// A new draw was requested before the last one was held.
     #[error(
         "the draw is not finished: there is no {}; start without --new-draw to finish it, or move the files \
          away yourself",
@@ -462,13 +462,13 @@ pub enum OpenError {
         /// The result that is missing.
         result: PathBuf,
     },
-    /// A new draw was asked for where there is none.
+    /// A new draw was requested without an old one.
     #[error("{}: there is no draw to set aside; start without --new-draw", bets.display())]
     NoDraw {
         /// The bets that are missing.
         bets: PathBuf,
     },
-    /// The files are being set aside, and some of them are.
+    /// Some of the files are set aside, and some are not.
     #[error("{}: a finished draw is half set aside: run --new-draw again", result.display())]
     HalfAside {
         /// The result.

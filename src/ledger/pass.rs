@@ -7,19 +7,19 @@ use crate::stop::Stop;
 use std::io;
 use std::ops::Range;
 
-/// How much is read at once, in bytes.
+/// The size of one read, in bytes.
 const PIECE_BYTES: usize = if cfg!(test) { 257 } else { 256 << 10 };
-/// The least that a part is worth a thread for, and the most parts.
+/// The least size of a part, below which a thread of its own is not worth it, and the most parts.
 const PART_BYTES_MIN: u64 = if cfg!(test) { 1000 } else { 8 << 20 };
 const PARTS_MAX: u64 = 4;
 
-/// What is made of lines.
+/// A computation over lines.
 pub(super) trait Lines: Send {
-    /// Takes the next lines, with their ends. They are whole unless somebody else wrote the file.
+    /// Takes the next lines, with their ends. They are complete unless another program wrote the file.
     fn add(&mut self, lines: &[u8]);
 }
 
-/// Why a pass did not come to its end.
+/// The reason why a pass was not completed.
 #[derive(Debug)]
 pub(super) enum PassFailed {
     Io(io::Error),
@@ -32,8 +32,8 @@ impl From<io::Error> for PassFailed {
     }
 }
 
-/// Reads the first `bytes` bytes of `file`. Returns them as an extent, shorter if the file is, and what each part
-/// made of its lines, in the order of the file.
+/// Reads the first `bytes` bytes of `file`. Returns their extent, which is shorter if the file is, and the [`Lines`] of
+/// each part, in the order of the file.
 pub(super) fn over<F: DiskFile, L: Lines>(
     file: &F,
     bytes: u64,
@@ -68,7 +68,7 @@ pub(super) fn over<F: DiskFile, L: Lines>(
     Ok((extent, lines))
 }
 
-/// Splits the first `bytes` bytes of `file` where lines begin.
+/// Splits the first `bytes` bytes of `file` at the beginnings of lines.
 fn split(file: &impl DiskFile, bytes: u64) -> io::Result<Vec<Range<u64>>> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let count = (bytes / PART_BYTES_MIN).clamp(1, PARTS_MAX.min(threads));
@@ -81,7 +81,7 @@ fn split(file: &impl DiskFile, bytes: u64) -> io::Result<Vec<Range<u64>>> {
         starts.push(middle + line_start);
     }
     let ends = starts[1..].iter().copied().chain([bytes]);
-    // A line that is longer than a part makes that one empty.
+    // A line that is longer than a part makes the part empty.
     Ok(starts.iter().zip(ends).map(|(start, end)| *start..end.max(*start)).collect())
 }
 
@@ -107,7 +107,7 @@ fn read_part<L: Lines>(
         crc.update(&piece[kept..kept + count]);
         at += count as u64;
         let arrived = kept + count;
-        // What is no line within a whole piece was not written by a ledger, as the checksum will tell.
+        // No ledger wrote a piece without a line end; the checksum will show that.
         let whole = memchr::memrchr(b'\n', &piece[..arrived]).map(|last| last + 1);
         let whole = whole.unwrap_or(if arrived == piece.len() { arrived } else { 0 });
         lines.add(&piece[..whole]);

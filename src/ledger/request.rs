@@ -1,4 +1,4 @@
-//! What the ledger's thread can be asked, and a connection's way to ask it.
+//! The requests that the ledger's thread handles, and a connection's access to them.
 
 use super::result::DrawResult;
 use crate::bet::{AgencyId, PerAgency};
@@ -18,11 +18,11 @@ impl<'l> Access<'l> {
     }
 
     /// Stores `rows`, which are `bets` lines of `bets.csv` of `agency`. Blocks until they are durable.
-    /// The buffer is lent to the ledger meanwhile, and comes back as it was unless the ledger has ended.
+    /// The buffer is lent to the ledger meanwhile, and is returned unchanged unless the ledger has ended.
     ///
     /// # Errors
     ///
-    /// Why none of them is stored.
+    /// The reason why none of them is stored.
     pub fn store(&self, agency: AgencyId, bets: u64, rows: &mut Vec<u8>) -> Result<(), Refused> {
         let lent = std::mem::take(rows);
         let (returned, outcome) = self.ask(|reply| {
@@ -32,7 +32,8 @@ impl<'l> Access<'l> {
         outcome
     }
 
-    /// Takes `agency` over: from here on older connections store none of its bets.
+    /// Takes `agency` over: draws a new ticket and makes it the agency's fence, so that older connections store none of
+    /// its bets from here on.
     ///
     /// # Errors
     ///
@@ -43,7 +44,7 @@ impl<'l> Access<'l> {
         Ok(standing)
     }
 
-    /// Says that `agency` has no more bets: none is stored from here on, by any connection.
+    /// Closes `agency`: no connection stores any of its bets from here on.
     ///
     /// # Errors
     ///
@@ -62,7 +63,7 @@ impl<'l> Access<'l> {
         self.ask(|reply| Request::Hold { reply }).unwrap_or(Err(HoldFailed::Storage))
     }
 
-    /// Returns how many bets each agency has stored, and whether it has more.
+    /// Returns the number of stored bets of each agency, and whether it is finished.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl<'l> Access<'l> {
 
     fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, Refused> {
         let (reply, answer) = bounded(1);
-        // Both fail alike: the thread has ended, so there is nobody to answer.
+        // Both fail for the same reason: the thread has ended.
         self.requests.send(request(reply)).map_err(|_| Refused::Ended)?;
         answer.recv().map_err(|_| Refused::Ended)
     }
@@ -89,33 +90,33 @@ impl Tickets {
     }
 }
 
-/// What is known of an agency.
+/// The count of an agency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgencyCount {
-    /// How many of its bets are stored.
+    /// The number of its bets that are stored.
     pub bets: u64,
-    /// Whether none is stored any more: it said so, or the draw was held.
+    /// Whether no more of its bets are stored, because it is closed or the draw was held.
     pub finished: bool,
 }
 
-/// How far an agency got.
+/// The point from which an agency resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// How many of its bets are stored.
+    /// The number of its bets that are stored.
     pub bets: u64,
-    /// Document and number of the one stored last, if there is one.
+    /// Document and number of the last one, if there is one.
     pub last: Option<(String, String)>,
 }
 
-/// The buffer that was lent, and whether its rows are stored.
+/// The buffer that was lent, and the reason if its rows are not stored.
 pub(super) type StoreAnswer = (Vec<u8>, Result<(), Refused>);
 
-/// A batch, or several of one agency, to be stored all or none.
+/// One or several batches of one agency, which are stored together or not at all.
 #[derive(Debug)]
 pub(super) struct StoreRequest {
     pub(super) ticket: u64,
     pub(super) agency: AgencyId,
-    /// How many rows there are.
+    /// The number of rows.
     pub(super) bets: u64,
     pub(super) rows: Vec<u8>,
     pub(super) reply: Sender<StoreAnswer>,
@@ -137,7 +138,7 @@ pub(super) enum Request {
     Hold { reply: Sender<Result<DrawResult, HoldFailed>> },
 }
 
-/// Why the ledger did not do what it was asked.
+/// The reason why the ledger refused a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// A newer connection took the agency over.
@@ -146,13 +147,13 @@ pub enum Refused {
     Finished,
     /// The draw was held.
     DrawHeld,
-    /// The disk refused the write, for this reason, and it was undone.
+    /// The write failed with this error and was rolled back.
     WriteFailed(String),
-    /// The ledger has ended. What it was asked last may or may not be stored.
+    /// The ledger has ended. The batches of the last request may or may not be stored.
     Ended,
 }
 
-/// Why there is no draw.
+/// The reason why the draw was not held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldFailed {
     /// The program is stopping.

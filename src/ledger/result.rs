@@ -14,29 +14,29 @@ pub struct DrawResult {
     pub winning_number: u16,
     /// When it was held, in UTC.
     pub held_at: Datetime,
-    /// How many bytes `bets.csv` had.
+    /// The size of `bets.csv` in bytes.
     pub bets_bytes: u64,
-    /// Their SHA-256, as `sha256sum` writes it.
+    /// The SHA-256 of these bytes, as `sha256sum` writes it.
     pub bets_sha256: String,
     /// Every agency that took part, in their order.
     #[serde(default, rename = "agency")]
     pub agencies: Vec<AgencyResult>,
 }
 
-/// What the draw was for one agency.
+/// The result for one agency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgencyResult {
     /// Its number.
     pub id: u16,
-    /// How many bets it had.
+    /// The number of its bets.
     pub bets: u64,
     /// The documents of its winners, in the order in which their bets were stored.
     pub winners: Vec<String>,
 }
 
 impl DrawResult {
-    /// The result of a draw held now over `extent`, of which each agency has as many bets as `bets` says.
+    /// Returns the result of a draw held now over `extent`, with the number of bets of each agency.
     pub(super) fn new(
         winning_number: u16,
         extent: Extent,
@@ -58,7 +58,7 @@ impl DrawResult {
         }
     }
 
-    /// Returns the documents of the winners of `agency`; none if it took no part.
+    /// Returns the documents of the winners of `agency`. Returns none if it took no part.
     pub fn winners(&self, agency: AgencyId) -> &[String] {
         let result = self.agencies.iter().find(|result| result.id == agency.get());
         result.map_or(&[], |result| &result.winners)
@@ -69,11 +69,11 @@ impl DrawResult {
         toml::to_string(self).expect("numbers, dates and digits can be written as TOML")
     }
 
-    /// Reads the text of `sorteo.toml`.
+    /// Parses the text of `sorteo.toml`, which may have another form than that of [`DrawResult::to_toml`].
     ///
     /// # Errors
     ///
-    /// What is wrong with it, if it says no result. It may be written otherwise than by [`DrawResult::to_toml`].
+    /// The first error, in words.
     pub fn parse(text: &[u8]) -> Result<DrawResult, String> {
         let text = std::str::from_utf8(text).map_err(|_| "is not UTF-8")?;
         let result: DrawResult =
@@ -97,7 +97,7 @@ impl DrawResult {
         Ok(())
     }
 
-    /// Returns what in it, and in the text that it was read from, is not what the bets give, but for their hash.
+    /// Returns the differences between it, or the text that it was parsed from, and the bets. Does not compare the hash.
     pub(super) fn differences(
         &self,
         text: &[u8],
@@ -142,7 +142,7 @@ fn list(documents: &[String]) -> String {
     if documents.is_empty() { "none".into() } else { documents.join(" ") }
 }
 
-/// The time in UTC, to the second.
+/// Returns the time in UTC, to the second.
 fn now() -> Datetime {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     now.parse().expect("TOML takes its dates from the same standard")

@@ -1,4 +1,4 @@
-//! Checking what a server left behind, without one: nothing is changed or repaired.
+//! Checks the files of a server that is not running. Changes and repairs nothing.
 
 use super::disk::{Disk, DiskFile, FileSystem, Mode};
 use super::journal::{Confirmed, Held};
@@ -10,23 +10,23 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What was found in the files.
+/// The content of the files, and their errors.
 #[derive(Debug)]
 pub struct Verified {
-    /// How many bets are stored.
+    /// The number of stored bets.
     pub bets: u64,
     /// The result of the draw, if it was held.
     pub result: Option<DrawResult>,
-    /// All that is not as it has to be. The files are what was confirmed if it is empty.
+    /// The errors. If there are none, the files are what was confirmed.
     pub differences: Vec<Difference>,
 }
 
-/// Something in the files that is not as it has to be.
+/// An error in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it, in words.
+    /// The error, in words.
     pub what: String,
 }
 
@@ -36,11 +36,11 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Reads the files and compares them with each other. The winning number is that of the result, if there is one.
+/// Reads the files and compares them with each other. Takes the winning number from the result, not from `settings`.
 ///
 /// # Errors
 ///
-/// A file cannot be read, the bets are of a lottery of another size, or `stop` came.
+/// A file cannot be read, the bets are of a lottery with another number of agencies, or `stop` came.
 pub fn verify(settings: &Settings, stop: &Stop) -> Result<Verified, OpenError> {
     verify_on(&FileSystem, settings, stop)
 }
@@ -118,7 +118,7 @@ impl<F: DiskFile> Verification<'_, F> {
         Ok((bets, self.result(Some(&confirmed))?))
     }
 
-    /// Returns what the journal says, if it is there and says anything.
+    /// Returns the content of the journal. Returns `None` if it is missing or damaged.
     fn journal(&mut self) -> Result<Option<Confirmed>, OpenError> {
         let path = self.paths.journal.clone();
         let Some(journal) = &self.files.journal else {
@@ -142,7 +142,7 @@ impl<F: DiskFile> Verification<'_, F> {
         }
     }
 
-    /// Checks the result against the bets, if those are known. Returns it if it is there and can be read.
+    /// Checks the result against the bets, if those are known. Returns `None` if it is missing or cannot be parsed.
     fn result(&mut self, confirmed: Option<&Confirmed>) -> Result<Option<DrawResult>, OpenError> {
         let recorded = confirmed.and_then(|confirmed| confirmed.slot.held);
         let path = self.paths.result.clone();

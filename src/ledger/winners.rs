@@ -1,4 +1,5 @@
-//! Finding the winners, at the speed of memory: only lines that end like the winning number are looked at.
+//! Finds the winners. Parses only the lines that end with the digits of the winning number, so that the search is as
+//! fast as memory.
 
 use super::pass::Lines;
 use crate::bet::row::document_and_number;
@@ -8,7 +9,7 @@ use memchr::memmem::Finder;
 /// The documents of each agency's winners, in the order of their lines.
 pub(super) type Documents = PerAgency<Vec<String>>;
 
-/// Finds the lines that win among valid ones.
+/// Finds the winning lines among valid ones.
 #[derive(Debug)]
 pub(super) struct Winners {
     agencies: Agencies,
@@ -19,13 +20,13 @@ pub(super) struct Winners {
 
 impl Winners {
     pub(super) fn new(agencies: Agencies, winning_number: u16) -> Winners {
-        // Every way to write the number ends like this; only a comma and zeros may come before it.
+        // Every form of the number ends like this, after a comma and perhaps zeros.
         let finder = Finder::new(&format!("{winning_number}\n")).into_owned();
         let documents = PerAgency::new(agencies, |_| Vec::new());
         Winners { agencies, winning_number, finder, documents }
     }
 
-    /// Returns all winners of lines that were looked at in parts.
+    /// Joins the winners of all parts, in the order of the file.
     pub(super) fn join(agencies: Agencies, parts: Vec<Winners>) -> Documents {
         let mut documents = PerAgency::new(agencies, |_| Vec::new());
         for part in parts {
@@ -36,7 +37,7 @@ impl Winners {
         documents
     }
 
-    /// Returns the agency and the document of a line whose number wins.
+    /// Returns the agency and the document of a winning line. Returns `None` for another line.
     fn winner(&self, line: &[u8]) -> Option<(AgencyId, String)> {
         let (document, number) = document_and_number(line)?;
         let agency = line.split(|&byte| byte == b',').next()?;

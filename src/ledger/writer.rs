@@ -1,4 +1,4 @@
-//! The thread: a loop that takes what is asked, stores batches in groups, and answers after the disk.
+//! The thread: a loop that takes requests, stores batches in groups, and replies after the sync.
 
 use super::count::Stored;
 use super::disk::{self, Disk, DiskFile};
@@ -16,12 +16,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The most bytes that a group takes before it is written, but for its last request.
+/// The size at which a group is written, in bytes. Its last request may exceed it.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// The most bytes of a group that goes into the journal's log. A larger one is cheaper to sync by itself.
 const LOGGED_BYTES_MAX: usize = if cfg!(test) { 1000 } else { 64 << 10 };
 
-/// What is known of an agency.
+/// The state of an agency.
 #[derive(Debug)]
 struct Account {
     stored: Stored,
@@ -37,7 +37,7 @@ pub(super) struct Writer<D: Disk> {
     paths: Paths,
     bets: Arc<D::File>,
     journal: Journal<D::File>,
-    /// What `bets.csv` holds, all of it durable.
+    /// The durable bytes of `bets.csv`.
     extent: Extent,
     accounts: PerAgency<Account>,
     winning_number: u16,
@@ -48,12 +48,12 @@ pub(super) struct Writer<D: Disk> {
     group: Group,
 }
 
-/// What is stored at once.
+/// The batches that are stored with one sync, and the questions that are answered after it.
 #[derive(Debug, Default)]
 struct Group {
     requests: Vec<StoreRequest>,
     rows: Vec<u8>,
-    /// What is answered after it, so that a question does not end the group of everybody else.
+    /// Answered after the group is stored, so that a question does not end the group early.
     questions: Vec<Question>,
 }
 
@@ -89,7 +89,7 @@ impl<D: Disk> Writer<D> {
         })
     }
 
-    /// Does what it is asked until nobody is left who could ask, and leaves a journal that needs no repair.
+    /// Handles requests until all senders are dropped, and leaves a journal that needs no repair.
     pub(super) fn run(mut self, queue: &Receiver<Request>) -> Result<(), WriterFailed> {
         while let Ok(first) = queue.recv() {
             let mut next = Some(first);
@@ -103,8 +103,8 @@ impl<D: Disk> Writer<D> {
         self.close()
     }
 
-    /// Adds a request to the group, or holds the draw after it. What a request changes for those behind it
-    /// is changed at once; its answer comes after the group is stored.
+    /// Adds a request to the group, or holds the draw after it. A request affects later ones immediately; its reply is
+    /// sent after the group is stored.
     pub(super) fn take(&mut self, request: Request) -> Result<(), WriterFailed> {
         match request {
             Request::Store(store) => self.gather(store),
@@ -136,7 +136,7 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    /// Adds a batch to the group, or refuses it at once.
+    /// Adds a batch to the group, or rejects it immediately.
     fn gather(&mut self, store: StoreRequest) {
         let account = &self.accounts[store.agency];
         let refused = if self.draw_held {
@@ -157,7 +157,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Stores the group, and then answers everything in it.
+    /// Stores the group, and then replies to everything in it.
     pub(super) fn commit(&mut self) -> Result<(), WriterFailed> {
         self.store_group()?;
         for question in std::mem::take(&mut self.group.questions) {
@@ -185,7 +185,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Stores the batches of the group, durably and all of them or none; then each is answered.
+    /// Stores the batches of the group durably, all of them or none, and then replies to each.
     fn store_group(&mut self) -> Result<(), WriterFailed> {
         if self.group.requests.is_empty() {
             return Ok(());
@@ -193,7 +193,7 @@ impl<D: Disk> Writer<D> {
         self.check_bets()?;
         let rows = &self.group.rows;
         if let Err(error) = self.bets.write_at(rows, self.extent.bytes) {
-            // What a crash leaves of them is behind all that is confirmed.
+            // If a crash leaves some of these rows, they come after the confirmed bytes, and the next start cuts them.
             self.bets.truncate(self.extent.bytes).map_err(WriterFailed::Undo)?;
             let refused = Refused::WriteFailed(error.to_string());
             self.group.answer(|_| Err(refused.clone()));
@@ -216,7 +216,7 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    /// Fails if `bets.csv` is not the file, or has not the length, that this thread left.
+    /// Fails if `bets.csv` was replaced, or does not have the length that this thread left.
     fn check_bets(&mut self) -> Result<(), WriterFailed> {
         let path = &self.paths.bets;
         let what = if !self.bets.is_at(path).map_err(WriterFailed::Check)? {
@@ -230,9 +230,9 @@ impl<D: Disk> Writer<D> {
         Err(self.bets_changed(what))
     }
 
-    /// Seals the journal, so that the next start does not take what somebody else wrote to `bets.csv` for the
-    /// trace of a crash. Syncs `bets.csv` first, because a sealed journal mends it no more: a power cut must not
-    /// take bets that only the log has durably.
+    /// Seals the journal, so that the next start does not mistake foreign bytes in `bets.csv` for the trace of a
+    /// crash. Syncs `bets.csv` first, because a start does not repair it from a sealed journal: a power cut would lose
+    /// the bets that only the log holds durably.
     fn bets_changed(&mut self, what: String) -> WriterFailed {
         let (path, journal) = (self.paths.bets.clone(), self.paths.journal.clone());
         match self.bets.sync().and_then(|()| self.journal.log(self.extent, &[])) {
@@ -241,7 +241,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Holds the draw; `None` if the program is stopping.
+    /// Holds the draw. Returns `None` if the program is stopping.
     fn hold_draw(&mut self) -> Result<Option<DrawResult>, WriterFailed> {
         self.check_bets()?;
         let agencies = self.accounts.agencies();
@@ -276,7 +276,7 @@ impl<D: Disk> Writer<D> {
         Ok(Some(result))
     }
 
-    /// Leaves files that are what they say, and a journal whose log is empty.
+    /// Syncs the files, and leaves a journal whose log is empty.
     pub(super) fn close(&mut self) -> Result<(), WriterFailed> {
         self.check_bets()?;
         self.bets.sync().map_err(WriterFailed::Sync)?;
@@ -286,7 +286,7 @@ impl<D: Disk> Writer<D> {
 }
 
 impl Group {
-    /// Answers every batch of the group and removes them.
+    /// Replies to every batch of the group and removes them.
     fn answer(&mut self, mut outcome: impl FnMut(&StoreRequest) -> Result<(), Refused>) {
         for store in self.requests.drain(..) {
             let outcome = outcome(&store);
@@ -296,10 +296,10 @@ impl Group {
     }
 }
 
-/// Why the ledger ended by itself.
+/// The failure that ended the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterFailed {
-    /// Somebody else wrote to `bets.csv`.
+    /// Another program changed `bets.csv`.
     #[error(
         "{}: {what}; nothing more is confirmed: restore the file, or move {} away to go on with what is there, \
          and the agencies send the rest again",
@@ -309,15 +309,15 @@ pub enum WriterFailed {
     BetsChanged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         what: String,
         /// The journal.
         journal: PathBuf,
     },
-    /// It could not be found out whether somebody else did.
+    /// `bets.csv` could not be checked for such a change.
     #[error("the file of the bets cannot be looked at: {0}")]
     Check(io::Error),
-    /// The disk could not be made to keep what was written: whether it did is not known.
+    /// A sync failed, so that it is unknown whether the bets are durable.
     #[error("bets could not be synced: {0}")]
     Sync(io::Error),
     /// A failed write could not be undone.
