@@ -1,10 +1,10 @@
-//! The agencies' meeting: they gather under a lock, and when every agency has come, and only then, a
-//! thread of each passes the barrier; its leader has the draw held. Knows no sockets and no files, and
-//! not what a result is.
+//! The agencies' meeting. An agency *comes* when it has no more bets, with a *visit*: a thread that waits for the
+//! draw. When every agency has come, and only then, a thread of each passes the barrier, and the leader holds the
+//! draw. The *fate* is the outcome: held, cancelled or failed. Knows no sockets, no files and no kind of result.
 //!
-//! That every agency has come never becomes false again, and everybody looks at it under the one lock. So
-//! either all pass the barrier or none does, and nobody has to be woken at it: a meeting that is
-//! cancelled never reaches it.
+//! Once every agency has come, this stays true, and every thread checks it under the one lock. So either all pass
+//! the barrier or none does, and no thread has to be woken from the barrier: a meeting that is cancelled never
+//! reaches it.
 
 use crate::bet::{Agencies, AgencyId, PerAgency};
 use crate::stop::{Stop, Stopper};
@@ -12,10 +12,10 @@ use crate::text::Listed;
 use log::info;
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// How many of the agencies that have not come a log line names.
+/// The most missing agencies that a log line names.
 const MISSING_NAMED_MAX: usize = 10;
 
-/// What became of the draw.
+/// The outcome of the draw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate<R> {
     /// It was held, with this result.
@@ -26,23 +26,23 @@ pub enum Fate<R> {
     Failed,
 }
 
-/// The meeting of all agencies, and the draw that they wait for.
+/// The meeting of all agencies, and the fate that they wait for.
 #[derive(Debug)]
 pub struct Draw<R> {
     meeting: Mutex<Meeting>,
-    /// Wakes the thread that waits for an agency. One for each: an agency that comes again and again
-    /// wakes nobody else's.
+    /// Wakes the thread that waits for an agency. There is one for each, so that an agency that comes again and again
+    /// wakes only its own.
     look_again: PerAgency<Condvar>,
     /// Passed by one thread of each agency.
     barrier: Barrier,
-    /// Set once.
+    /// Written once.
     fate: OnceLock<Fate<R>>,
     decided: Stop,
 }
 
 #[derive(Debug)]
 struct Meeting {
-    /// How many agencies have not come yet.
+    /// The number of agencies that have not come yet.
     missing: usize,
     visits: PerAgency<Visits>,
     /// Dropped when the fate is decided.
@@ -52,10 +52,10 @@ struct Meeting {
 /// The visits of an agency.
 #[derive(Debug, Default)]
 struct Visits {
-    /// The number of the newest, from 1, which is the one that counts; 0 if there was none. Does not change
-    /// any more when every agency has come.
+    /// The number of the newest, from 1, or 0 if there was none. Only the newest visit waits. The number does not
+    /// change after every agency has come.
     newest: u64,
-    /// How many have not ended.
+    /// The number of visits that have not ended.
     waiting: u32,
 }
 
@@ -87,7 +87,7 @@ impl<R: Send + Sync> Draw<R> {
         self.look_again.agencies()
     }
 
-    /// Returns what became of it. `None` if that is not decided.
+    /// Returns the fate. Returns `None` until it is decided.
     pub fn fate(&self) -> Option<&Fate<R>> {
         self.fate.get()
     }
@@ -97,17 +97,16 @@ impl<R: Send + Sync> Draw<R> {
         &self.decided
     }
 
-    /// Returns whether anybody waits for each agency.
+    /// Returns, for each agency, whether a visit waits.
     pub fn waiting(&self) -> PerAgency<bool> {
         let meeting = self.lock();
         PerAgency::new(self.agencies(), |agency| meeting.visits[agency].waiting > 0)
     }
 
-    /// Comes for `agency`, which has no more bets, and blocks until the fate of the draw is decided. When
-    /// the meeting is complete one of its threads calls `hold` for everybody. If that panics, the draw has
-    /// failed.
+    /// Comes for `agency`, which has no more bets, and blocks until the fate is decided. When every agency has come, one
+    /// of the threads calls `hold`, which returns the fate of all. If it panics, the fate is [`Fate::Failed`].
     ///
-    /// Returns `None` if another visit of the agency comes meanwhile and waits in this one's place.
+    /// Returns `None` as soon as a newer visit of the agency comes, which waits in place of this one.
     pub fn attend(&self, agency: AgencyId, hold: impl FnOnce() -> Fate<R>) -> Option<&Fate<R>> {
         let mut meeting = self.lock();
         meeting.visits[agency].waiting += 1;
@@ -123,7 +122,7 @@ impl<R: Send + Sync> Draw<R> {
         hold: impl FnOnce() -> Fate<R>,
     ) -> Option<&Fate<R>> {
         if meeting.missing == 0 || self.fate().is_some() {
-            // Others pass the barrier, or have passed it.
+            // Other threads pass the barrier, or the fate is decided.
             drop(meeting);
             return Some(self.fate.wait());
         }
@@ -145,8 +144,7 @@ impl<R: Send + Sync> Draw<R> {
         Some(self.fate.wait())
     }
 
-    /// Counts a visit, and wakes the one before it, or everybody if it is the last that was missing.
-    /// Returns its number.
+    /// Counts a visit and returns its number. Wakes the visit before it, or all threads if no agency is missing now.
     fn come(&self, agency: AgencyId, meeting: &mut Meeting) -> u64 {
         let visits = &mut meeting.visits[agency];
         visits.newest += 1;
@@ -163,8 +161,8 @@ impl<R: Send + Sync> Draw<R> {
         visit
     }
 
-    /// Decides that there is no draw, unless it is decided or every agency has come: then it is being held,
-    /// and `hold` has to end. Wakes everybody who waits.
+    /// Cancels the draw and wakes all threads that wait. Does nothing if the fate is decided, or if every agency has
+    /// come: the draw is being held then, and `hold` must end.
     pub fn cancel(&self) {
         let mut meeting = self.lock();
         if meeting.missing > 0 && self.fate().is_none() {
@@ -184,13 +182,13 @@ impl<R: Send + Sync> Draw<R> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Meeting> {
-        // Nothing panics while it is held, and a meeting is whole between any two statements.
+        // No statement under the lock panics, and the meeting is consistent between any two.
         self.meeting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Meeting {
-    /// Logs for whom the draw waits.
+    /// Logs the agencies that the draw waits for.
     fn log_missing(&self) {
         if self.missing > 0 {
             let missing = self.visits.iter().filter(|(_, visits)| visits.newest == 0);
@@ -205,7 +203,7 @@ impl Meeting {
     }
 }
 
-/// Decides the fate when it is dropped, so that nobody waits for ever if `hold` panics.
+/// Decides the fate when it is dropped, so that no thread waits for ever if `hold` panics.
 struct Holding<'d, R: Send + Sync> {
     draw: &'d Draw<R>,
     fate: Fate<R>,
@@ -230,7 +228,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    /// Fails, rather than to hang, where `work` does not end.
+    /// Fails, instead of hanging, if `work` does not end.
     fn watched(work: impl FnOnce() + Send + 'static) {
         let (done, ended) = mpsc::channel();
         let worker = thread::spawn(move || {
@@ -249,7 +247,7 @@ mod tests {
         Agencies::new(count).expect("it is a number of agencies")
     }
 
-    /// Who comes, in which order: some numbers from 0, mixed by a seed.
+    /// Returns the numbers from 0 to below `count`, in an order that depends on the seed.
     fn mixed(count: u64, seed: u64) -> Vec<u64> {
         let mut order: Vec<u64> = (0..count).collect();
         order.sort_by_key(|place| {

@@ -1,9 +1,10 @@
-//! Who may have a connection, and which one is closed when there is no room for another. Knows sockets, and
-//! not what travels over them.
+//! Limits the connections of the server, and chooses the one that is closed when there is no room for another.
+//! Knows sockets, but does not interpret their bytes.
 //!
-//! A connection is a *newcomer* until it is known which agencies it belongs to, its *holder*. One that is
-//! closed for another's sake is *leaving*: it is shut for reading, so that its own thread wakes, tells its peer
-//! why, and ends. Nobody waits for it, but for the thread that accepts if too many are leaving.
+//! A connection has a *holder*: the agency, or the agencies in its certificate, that it belongs to. Until the holder
+//! is known it is a *newcomer*. A connection that is closed for another is *leaving*: it is shut for reading, so
+//! that its own thread wakes, tells its peer why, and ends. The thread that accepts waits for it only if too many
+//! are leaving.
 
 use crate::bet::AgencyId;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,16 +14,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many connections an agency may have.
+/// The most connections of an agency.
 pub const CONNECTIONS_PER_AGENCY_MAX: usize = 4;
-/// How many newcomers there may be at least, whatever the most connections are.
+/// The least limit of newcomers, whatever the limit of connections is.
 pub const NEWCOMERS_MIN: usize = 16;
-/// How many connections may be leaving when one more is accepted.
+/// The most connections that may be leaving when one more is accepted.
 const LEAVING_MAX: usize = 64;
-/// How long the thread that accepts waits for one of them to end.
+/// The longest time that the thread that accepts waits for one of them to end.
 const LEAVING_TIME_MAX: Duration = Duration::from_millis(50);
 
-/// The connections of a server, within their bounds.
+/// The connections of a server, within their limits.
 #[derive(Debug)]
 pub struct Places {
     connections_max: usize,
@@ -32,22 +33,22 @@ pub struct Places {
     left: Condvar,
 }
 
-/// Why a connection has to leave.
+/// The reason why a connection has to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// There are as many newcomers as there may be, and this one was silent longest.
+    /// The limit of newcomers is reached, and this one was silent longest.
     Newcomers {
-        /// How many there may be.
+        /// The limit.
         max: usize,
     },
-    /// There are as many connections as there may be, and others need the place more.
+    /// The limit of connections is reached, and others need the place more.
     Connections {
-        /// How many there may be.
+        /// The limit.
         max: usize,
     },
-    /// Its agency has as many connections as it may have, and this one was idle longest.
+    /// The limit of connections of its agency is reached, and this one was idle longest.
     Agency {
-        /// How many it may have.
+        /// The limit.
         max: usize,
     },
 }
@@ -57,17 +58,17 @@ struct Table {
     closed: bool,
     newcomers: Vec<Arc<Guest>>,
     holders: BTreeMap<Vec<AgencyId>, Vec<Arc<Guest>>>,
-    /// How many connections the holders have together.
+    /// The number of connections of all holders, to find it without counting.
     held: usize,
-    /// In the order in which they were told to leave.
+    /// In the order of their evictions.
     leaving: VecDeque<Arc<Guest>>,
 }
 
-/// A connection, as every thread sees it.
+/// A connection, shared between its own thread and those that evict it.
 #[derive(Debug)]
 struct Guest {
     socket: Arc<TcpStream>,
-    /// When something came from its peer last, in microseconds since the server began.
+    /// The time of the last bytes from its peer, in microseconds since the server began.
     heard: AtomicU64,
     /// Whether it waits for the draw, and must not be closed.
     waits: AtomicBool,
@@ -81,12 +82,12 @@ impl Places {
         Places { connections_max, start: Instant::now(), table, left }
     }
 
-    /// Gives a connection a place for as long as the answer lives. If there is no room, another connection is
-    /// closed for it: the newcomer that has been silent longest if there are too many newcomers; otherwise
-    /// one that its agency can do without; otherwise a newcomer. If there is none either, the place is one of a
-    /// connection that is leaving, so that its peer is told.
+    /// Gives a connection a place until the returned guard is dropped. If there is no room, another connection is
+    /// closed: the newcomer that has been silent longest if there are too many newcomers; otherwise one whose agency
+    /// has others; otherwise a newcomer. If there is none, the new connection itself is leaving, so that its peer is
+    /// told why.
     ///
-    /// Returns `None` if all are closed, or too many are leaving and do not end.
+    /// Returns `None` after [`Places::close`], or if too many connections are leaving and do not end.
     pub fn enter(&self, socket: TcpStream) -> Option<Place<'_>> {
         let guest = Arc::new(Guest {
             socket: Arc::new(socket),
@@ -109,8 +110,8 @@ impl Places {
         Some(Place { places: self, guest, holder: None })
     }
 
-    /// Closes the newcomer that has been silent longest, because the system has no room for another connection,
-    /// and waits for a moment until one has ended.
+    /// Closes the newcomer that has been silent longest, because the system has no room for another connection.
+    /// Blocks until a connection has ended, for at most `LEAVING_TIME_MAX`.
     pub fn make_room(&self) {
         let mut table = self.lock();
         let max = table.newcomers.len() + table.held;
@@ -118,13 +119,13 @@ impl Places {
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
     }
 
-    /// Takes note that a connection has ended and its socket is closed.
+    /// Notes that a connection has ended and its socket is closed.
     pub fn note_end(&self) {
         self.left.notify_all();
     }
 
-    /// Gives no more places, and shuts every connection for reading or for more: a thread that is blocked on
-    /// one is woken.
+    /// Gives no more places, and shuts every connection for reading, writing or both. Threads that are blocked on one
+    /// wake up.
     pub fn close(&self, how: Shutdown) {
         let mut table = self.lock();
         table.closed = true;
@@ -135,11 +136,12 @@ impl Places {
         self.left.notify_all();
     }
 
-    /// Makes one that is leaving end if there are many. Returns `None` if it does not, or all are closed.
+    /// Returns the table, and first ends a connection that is leaving if there are too many. Returns `None` if it does
+    /// not end in time, or after [`Places::close`].
     fn table_with_few_leaving(&self) -> Option<MutexGuard<'_, Table>> {
         let mut table = self.lock();
         if table.leaving.len() >= LEAVING_MAX {
-            // Its thread had its time, or waits for a peer that does not read.
+            // The thread of the oldest had its time, or waits for a peer that does not read.
             table.leaving.iter().take(1).for_each(|guest| guest.shut(Shutdown::Both));
             let too_many = |table: &mut Table| !table.closed && table.leaving.len() >= LEAVING_MAX;
             let waited = self.left.wait_timeout_while(table, LEAVING_TIME_MAX, too_many);
@@ -153,13 +155,13 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // Nothing panics while it is held, and a table is whole between any two statements.
+        // No statement under the lock panics, and the table is consistent between any two.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Table {
-    /// Closes a connection that was taken off its list: it is woken, so that its own thread tells the peer.
+    /// Closes a connection that was removed from its list, so that its own thread wakes and tells the peer.
     fn evict(&mut self, guest: Arc<Guest>, why: Eviction) {
         self.refuse(Arc::clone(&guest), why);
         guest.shut(Shutdown::Read);
@@ -172,7 +174,7 @@ impl Table {
         self.leaving.push_back(guest);
     }
 
-    /// Returns whether there was a newcomer.
+    /// Closes the newcomer that has been silent longest. Returns whether there was one.
     fn evict_newcomer(&mut self, why: Eviction) -> bool {
         let silent = idle_longest(&self.newcomers);
         if let Some(place) = silent {
@@ -182,8 +184,8 @@ impl Table {
         silent.is_some()
     }
 
-    /// Closes the connection that has been idle longest of those whose agency has another. Returns whether
-    /// there was one.
+    /// Closes the connection that has been idle longest of those whose holder has more than one for each of its
+    /// agencies. Returns whether there was one.
     fn evict_surplus(&mut self, why: Eviction) -> bool {
         let surplus =
             self.holders.iter().filter(|(holder, guests)| guests.len() > holder.len().max(1));
@@ -198,7 +200,7 @@ impl Table {
         true
     }
 
-    /// Takes a connection off the list that it is on.
+    /// Removes a connection from its list.
     fn remove(&mut self, guest: &Arc<Guest>, holder: Option<&[AgencyId]>) {
         if guest.eviction.get().is_some() {
             self.leaving.retain(|other| !Arc::ptr_eq(other, guest));
@@ -216,7 +218,7 @@ impl Table {
     }
 }
 
-/// Returns the place of the connection that has been idle longest, but for those that wait for the draw.
+/// Returns the index of the connection that has been idle longest, except those that wait for the draw.
 fn idle_longest(guests: &[Arc<Guest>]) -> Option<usize> {
     let idle = guests.iter().enumerate().filter(|(_, guest)| !guest.waits.load(Ordering::Relaxed));
     idle.min_by_key(|(_, guest)| guest.heard.load(Ordering::Relaxed)).map(|(place, _)| place)
@@ -224,7 +226,7 @@ fn idle_longest(guests: &[Arc<Guest>]) -> Option<usize> {
 
 impl Guest {
     fn shut(&self, how: Shutdown) {
-        // It fails if the peer was faster, and then no thread is blocked on it.
+        // It fails if the peer has closed the socket, and then no thread is blocked on it.
         let _already_shut = self.socket.shutdown(how);
     }
 }
@@ -244,7 +246,7 @@ impl Place<'_> {
         Arc::clone(&self.guest.socket)
     }
 
-    /// Returns whether it is not known yet which agencies it belongs to.
+    /// Returns whether the holder is not known yet.
     pub fn is_newcomer(&self) -> bool {
         self.holder.is_none()
     }
@@ -254,17 +256,17 @@ impl Place<'_> {
         self.guest.eviction.get().copied()
     }
 
-    /// Takes note that something came from the peer.
+    /// Notes that bytes came from the peer.
     pub fn heard(&self) {
         self.guest.heard.store(self.places.now(), Ordering::Relaxed);
     }
 
-    /// Makes the connection one of `holder`: an agency, or the agencies in a certificate, or none of them. The
-    /// holder's connection that has been idle longest is closed if there are too many.
+    /// Makes the connection one of `holder`: an agency, or the agencies in a certificate, which may be none. If the
+    /// holder has too many, the one that has been idle longest is closed.
     ///
     /// # Errors
     ///
-    /// The connection has to leave: it was told so before, or all others of its holder wait for the draw.
+    /// The connection has to leave: it was evicted before, or all others of its holder wait for the draw.
     pub fn belongs_to(&mut self, holder: &[AgencyId]) -> Result<(), Eviction> {
         if self.holder.as_deref() == Some(holder) {
             return Ok(());
@@ -293,7 +295,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Waits for the draw: the connection is not closed for another's sake meanwhile.
+    /// Calls `wait`, which waits for the draw. The connection is not closed for another meanwhile.
     ///
     /// # Errors
     ///
@@ -311,7 +313,7 @@ impl Place<'_> {
         Ok(waited)
     }
 
-    /// Returns whether nothing of the peer is there that was not read, its end included.
+    /// Returns whether there is nothing to read from the peer, not even its end.
     pub fn is_quiet(&self) -> bool {
         let socket = &self.guest.socket;
         let peeked = socket.set_nonblocking(true).and_then(|()| socket.peek(&mut [0]));
@@ -319,7 +321,7 @@ impl Place<'_> {
         blocks_again && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Returns whether the connection is not known to be broken.
+    /// Returns whether the system has reported no error of the connection.
     pub fn is_sound(&self) -> bool {
         matches!(self.guest.socket.take_error(), Ok(None))
     }

@@ -1,8 +1,8 @@
-//! The server's side of one conversation: lines become commands, commands become answers. Knows no
-//! listener and no signals.
+//! The server's side of one conversation: parses messages into commands, executes them and sends the replies. Knows
+//! no listener and no signals.
 //!
-//! Nearly all messages are a whole batch. Those are gathered, as many as have arrived, and stored and
-//! answered together. Every other message is executed command by command.
+//! Nearly all messages are a whole batch. As many as have arrived are gathered, stored with one request to the ledger
+//! and answered together. Every other message is executed command by command.
 
 mod authorization;
 mod batches;
@@ -31,30 +31,30 @@ use refusal::{log_bets, log_refused, log_stored, stopping};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How many bytes of answers are gathered before they are sent: a byte can earn fifty.
+/// The size at which gathered answers are sent, in bytes. A byte of a message can cause fifty of an answer.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
-/// How long a peer that is refused may take to hear so.
+/// The longest time that sending a refusal to a peer may take.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// What all conversations share.
+/// The parts of the server that all conversations share.
 #[derive(Debug)]
 pub struct Office<'o> {
-    /// Where bets are stored.
+    /// Stores the bets.
     pub ledger: &'o Ledger,
-    /// Where the agencies meet.
+    /// The meeting of the agencies.
     pub draw: &'o Draw<DrawResult>,
-    /// Where each agency goes that has been told the draw's result.
+    /// Receives each agency that has been told its winners, for `server` to know when all have.
     pub told: Sender<AgencyId>,
-    /// How long a peer may take to complete a message, or to take an answer.
+    /// The longest time to complete a message, or to take an answer.
     pub message_timeout: Duration,
-    /// How long a connection may take, from its beginning on, to name its agency.
+    /// The longest time from the beginning of a connection until it has named its agency.
     pub newcomer_timeout: Duration,
-    /// What the buffers of all conversations may grow by.
+    /// The memory by which the buffers of all conversations may grow.
     pub buffers: &'o GrowthBudget,
 }
 
-/// Talks with `peer` until it leaves, is refused, has to leave its place, or `stop` has come and its socket is
-/// shut for reading.
+/// Serves `peer` until it ends the connection, an error closes it, it has to leave its place, or `stop` has come and
+/// its socket is shut for reading.
 pub fn converse(
     stream: &mut Stream<'_>,
     place: &mut Place<'_>,
@@ -86,8 +86,7 @@ pub fn converse(
         Err(End::Refused(refusal)) => {
             info!("action: conversation | result: fail | error: {refusal} | {peer}");
             refusal.reply().write(&mut session.answers);
-            // A server that stops does not read any more, so a peer that goes on writing is woken by a
-            // reset.
+            // A server that stops does not drain, so a reset wakes a peer that goes on writing.
             match session.send() {
                 Ok(()) if refusal.code == ErrorCode::Stopping => session.stream.end(),
                 Ok(()) => session.stream.drain(),
@@ -105,7 +104,7 @@ pub fn converse(
     }
 }
 
-/// Tells a peer why there is no conversation with it.
+/// Sends a refusal to a peer instead of a conversation.
 pub fn refuse(stream: &mut Stream<'_>, refusal: &Refusal) {
     let mut line = Vec::new();
     refusal.reply().write(&mut line);
@@ -114,14 +113,14 @@ pub fn refuse(stream: &mut Stream<'_>, refusal: &Refusal) {
     }
 }
 
-/// Why a conversation ends before the peer leaves.
+/// The reason why a conversation ends before the peer ends it.
 #[derive(Debug)]
 enum End {
-    /// The peer is told why.
+    /// An error, which is sent to the peer.
     Refused(Refusal),
     /// The connection broke, or the peer does not take its answers.
     Io(io::Error),
-    /// The ledger has ended. Nothing is said, because what it was asked last may or may not be stored.
+    /// The ledger has ended. No error is sent, because the last batches may or may not be stored.
     Ledger,
 }
 
@@ -140,25 +139,25 @@ impl From<Refusal> for End {
 struct Session<'s, 'c, 'p> {
     stream: &'s mut Stream<'c>,
     place: &'s mut Place<'p>,
-    /// When a newcomer has to have named its agency.
+    /// The time by which a newcomer must have named its agency.
     newcomer_deadline: Instant,
     peer: Peer,
     authorization: Authorization,
     access: Access<'s>,
     office: &'s Office<'s>,
     stop: &'s Stop,
-    /// Reads whole batches of the agency that the connection speaks for.
+    /// Reads whole batches of the agency that the connection speaks for. `None` until that is known.
     reader: Option<BatchReader>,
     batches: Batches,
     answers: Vec<u8>,
     answered: Option<Answered>,
 }
 
-/// An agency that was answered its winners. It has been told when its peer shows that it is there: it ends
-/// cleanly or sends more.
+/// An agency whose winners were sent. It counts as told as soon as its peer shows that it has received them: the peer
+/// ends the connection cleanly or sends more.
 struct Answered {
     agency: AgencyId,
-    /// Whether everything that came before the answer was read. What is read until then proves nothing.
+    /// Whether all bytes that arrived before the answer have been read. Until then, reading proves nothing.
     quiet: bool,
 }
 
@@ -193,7 +192,7 @@ impl Session<'_, '_, '_> {
         Ok(())
     }
 
-    /// Takes what has arrived, or blocks until something does. Returns `false` if the peer has left.
+    /// Reads the bytes that have arrived, or blocks until some do. Returns `false` if the peer has ended the connection.
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
         let newcomer_deadline = Some(self.newcomer_deadline).filter(|_| self.place.is_newcomer());
         let deadline = newcomer_deadline.map_or(deadline, |earlier| deadline.min(earlier));
@@ -235,12 +234,11 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Takes note that the peer has ended cleanly or sent more, so that its agency has been told if it was
-    /// answered before.
+    /// Notes that the peer has ended cleanly or sent more. If its winners were sent before, its agency has been told.
     fn note_sign_of_life(&mut self) {
         let Some(answered) = &mut self.answered else { return };
         if answered.quiet && self.place.is_sound() {
-            // The server may not listen any more, or never have.
+            // The channel is closed if the server does not stop after the draw, or is stopping.
             let _unheard = self.office.told.send(answered.agency);
             self.answered = None;
         } else {
@@ -275,8 +273,8 @@ impl Session<'_, '_, '_> {
         self.answer_error(stored).map(drop)
     }
 
-    /// Stores the closed batches and answers each. If they are refused, the error that is returned answers
-    /// the last one.
+    /// Stores the closed batches and answers each. If they are refused, the last one is answered by the error that is
+    /// returned.
     fn store(&mut self) -> Result<(), End> {
         let Some(agency) = self.peer.agency().filter(|_| !self.batches.closed.is_empty()) else {
             return Ok(());

@@ -4,16 +4,16 @@ use crate::bet::AgencyId;
 use crate::text::Listed;
 use std::fmt;
 
-/// What a name in a certificate begins with that names an agency, before the agency's number.
+/// The prefix of an agency's name in a certificate. The agency's number follows it.
 const AGENCY_NAME: &str = "agency-";
 
-/// How many agencies an authorization names where it is written out.
+/// The most agencies that the text of an authorization names.
 const AGENCIES_NAMED_MAX: usize = 10;
 
-/// Which agencies a peer may speak for.
+/// The agencies that a peer may speak for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
-    /// Any, because nobody knows who it is.
+    /// Any, because the peer has no certificate.
     Any,
     /// These.
     Only(Vec<AgencyId>),

@@ -5,16 +5,15 @@ use crate::bet::{AgencyId, Bet};
 use crate::lines::LineBuffer;
 use crate::protocol::BatchReader;
 
-/// The most bytes of an open batch, as lines of `bets.csv`: some five thousand bets.
+/// The most bytes of an open batch, as lines of `bets.csv`: about five thousand bets.
 pub const BATCH_BYTES_MAX: usize = 256 << 10;
 
-/// The rows of the closed batches, and behind them those of the open one. A batch is opened only when no
-/// closed one is left.
+/// The rows of the closed batches, or of the open one. A batch is opened only when no closed one is left.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
     /// As lines of `bets.csv`.
     pub(super) rows: Vec<u8>,
-    /// How many bets each closed batch has.
+    /// The number of bets of each closed batch.
     pub(super) closed: Vec<u32>,
     pub(super) open: Open,
 }
@@ -27,7 +26,7 @@ pub(super) enum Open {
     Nothing,
     /// It has so many bets.
     Bets(u32),
-    /// It had an error: the rest of it is dropped, its end included.
+    /// It had an error. The rest of it is dropped, its end included.
     Refused,
 }
 
@@ -54,7 +53,7 @@ impl Batches {
         within_bound
     }
 
-    /// Returns how many bets the open batch has.
+    /// Returns the number of bets of the open batch.
     pub(super) fn bets(&self) -> u32 {
         match self.open {
             Open::Bets(bets) => bets,

@@ -1,4 +1,4 @@
-//! What each command does.
+//! The execution of each command.
 
 use super::batches::{BATCH_BYTES_MAX, Open};
 use super::refusal::{log_refused, log_stored, stopping};
@@ -40,7 +40,7 @@ impl Session<'_, '_, '_> {
         Ok(())
     }
 
-    /// Refuses the batch that the command that failed and those behind it leave open, up to its end.
+    /// Skips the rest of a message after a command that failed. A batch that is open after it is refused, up to its end.
     fn refuse_rest<'c>(&mut self, commands: impl Iterator<Item = &'c str>) {
         self.batches.refuse();
         for command in commands {
@@ -92,7 +92,7 @@ impl Session<'_, '_, '_> {
     /// Stores the open batch and answers it.
     fn close_batch(&mut self) -> Result<(), End> {
         if !self.batches.close() {
-            // A batch of nothing.
+            // The batch is empty.
             log_stored(&[0], &self.peer);
             Reply::Stored { bets: 0 }.write(&mut self.answers);
         }
@@ -106,7 +106,7 @@ impl Session<'_, '_, '_> {
         self.verify_again()?;
         self.access.finish(agency)?;
 
-        // The wait may be long: what is answered so far is sent, and memory freed.
+        // The wait may be long, so this sends the answers so far and frees memory.
         self.send()?;
         lines.shrink();
         self.stream.shrink();
@@ -148,7 +148,7 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Takes the agency over and tells how far it got.
+    /// Takes the agency over and answers its stored bets.
     fn resume(&mut self, agency: AgencyId) -> Result<(), End> {
         self.between_batches()?;
         self.speak_for(agency)?;
@@ -170,7 +170,7 @@ impl Session<'_, '_, '_> {
         Reply::Echo(text).write(&mut self.answers);
     }
 
-    /// Tells how the lottery stands.
+    /// Answers the state of the lottery.
     fn status(&mut self) -> Result<(), End> {
         let summary = summary(&self.access, self.office.draw)?;
         Reply::Status(summary).write(&mut self.answers);
@@ -186,7 +186,8 @@ impl Session<'_, '_, '_> {
         Err(self.refuse(ErrorCode::OpenBatch.with(detail)))
     }
 
-    /// Holds the connection to one agency: the first that it names, of those that it may.
+    /// Binds the connection to the first agency that it names. Fails for another one, and for one that it may not speak
+    /// for.
     fn speak_for(&mut self, agency: AgencyId) -> Result<(), Refusal> {
         if !self.authorization.covers(agency) {
             let authorized = &self.authorization;
@@ -215,7 +216,7 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Refuses the open batch for the bet that would have been the next in it.
+    /// Rejects the open batch because its next bet is invalid.
     fn refuse_bet(&self, code: ErrorCode, reason: impl fmt::Display) -> Refusal {
         let bets = self.batches.bets() + 1;
         let refusal = code.with(format_args!("bet {bets}: {reason}"));

@@ -1,21 +1,21 @@
-//! The peer of a conversation, as every log line of it says.
+//! The peer of a conversation, as its log lines name it.
 
 use crate::bet::AgencyId;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Where a peer is, and for which agency it speaks.
+/// The address of a peer, and the agency that it speaks for.
 #[derive(Clone, Debug)]
 pub struct Peer {
     ip: IpAddr,
     port: u16,
     agency: Option<AgencyId>,
-    /// What log lines say behind the address.
+    /// The text that log lines have after the IP address.
     rest: String,
 }
 
 impl Peer {
-    /// Returns the peer at `address`, of which nothing more is known.
+    /// Returns the peer at `address`, whose agency is not known yet.
     pub fn at(address: SocketAddr) -> Peer {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         Peer { ip, port, agency: None, rest: format!("port: {port}") }
@@ -31,7 +31,7 @@ impl Peer {
         self.port
     }
 
-    /// Returns what log lines say behind the address: its port, and its agency as soon as it is known.
+    /// Returns the text that log lines have after the IP address: the port, and the agency as soon as it is known.
     pub(super) fn rest(&self) -> &str {
         &self.rest
     }
@@ -41,7 +41,7 @@ impl Peer {
         self.agency
     }
 
-    /// Takes note that it speaks for `agency`.
+    /// Notes that it speaks for `agency`.
     pub(super) fn speaks_for(&mut self, agency: AgencyId) {
         self.agency = Some(agency);
         self.rest.push_str(&format!(" | agency: {agency}"));

@@ -1,4 +1,4 @@
-//! What becomes of batches, as the log says, and what a peer is told of what the ledger refuses.
+//! The log lines of batches, and the replies to refusals of the ledger and to evictions.
 
 use super::{End, Peer};
 use crate::bet::row::document_and_number;
@@ -8,7 +8,7 @@ use crate::protocol::{ErrorCode, Refusal};
 use crate::text::{LogLines, excerpt};
 use log::{Level, info, log_enabled};
 
-/// What a peer hears of a server that stops.
+/// Returns the error that a server sends when it stops.
 pub(super) fn stopping(detail: &str) -> Refusal {
     ErrorCode::Stopping.with(detail)
 }
@@ -50,7 +50,7 @@ impl From<Eviction> for End {
     }
 }
 
-/// Logs batches of so many bets each.
+/// Logs stored batches, given by their numbers of bets.
 pub(super) fn log_stored(batches: &[u32], peer: &Peer) {
     let line = |bets: &u32| {
         format!("action: apuesta_recibida | result: success | cantidad: {bets} | {peer}")
@@ -58,7 +58,7 @@ pub(super) fn log_stored(batches: &[u32], peer: &Peer) {
     info!("{}", LogLines(batches, line));
 }
 
-/// Logs batches of so many bets each that are refused.
+/// Logs refused batches, given by their numbers of bets.
 pub(super) fn log_refused(batches: &[u32], refusal: &Refusal, peer: &Peer) {
     let line = |bets: &u32| {
         format!(
@@ -68,7 +68,7 @@ pub(super) fn log_refused(batches: &[u32], refusal: &Refusal, peer: &Peer) {
     info!("{}", LogLines(batches, line));
 }
 
-/// Logs the bets of batches of one, and at debug level all.
+/// Logs each bet of a batch of one at level info, and all other bets at level debug.
 pub(super) fn log_bets(rows: &[u8], batches: &[u32], peer: &Peer) {
     if !log_enabled!(Level::Debug) && !batches.contains(&1) {
         return;

@@ -1,10 +1,10 @@
-//! How the lottery stands, put together of what the ledger and the draw know.
+//! The state of the lottery, from the ledger and the draw.
 
 use crate::draw::{Draw, Fate};
 use crate::ledger::{Access, AgencyCount, DrawResult, Refused};
 use crate::summary::{AgencyState, AgencySummary, DrawState, Summary};
 
-/// How the lottery stands.
+/// Returns the state of the lottery.
 ///
 /// # Errors
 ///
