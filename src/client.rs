@@ -1,5 +1,5 @@
-//! The agencies. Each checks its file, sends it in batches, counts the confirmations and asks for its winners,
-//! over as many connections as it takes. Knows no progress bar.
+//! The agencies. Each checks its file, sends it in batches, counts the confirmations and asks for its winners, over
+//! as many connections as needed. Knows no progress bar.
 
 use crate::bet::AgencyId;
 use crate::connection::{Connector, OpenSockets};
@@ -34,7 +34,7 @@ use attempts::Attempts;
 use bets_file::BetsFile;
 use dial::Dials;
 
-/// How an agency talks with the server.
+/// The settings of an agency.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The server, `HOST:PORT`.
@@ -45,23 +45,23 @@ pub struct Settings {
     pub batch_period: Duration,
     /// The most batches in flight without a confirmation, from 1.
     pub window: usize,
-    /// Whether the server is asked how many bets of the agency it has stored.
+    /// Whether to ask the server how many bets of the agency it has stored.
     pub resume: bool,
     /// The longest that a confirmation may take.
     pub reply_timeout: Duration,
-    /// How long to retry without progress.
+    /// The longest time to retry without progress.
     pub retry_for: Duration,
     /// The TLS client. `None` means plain TCP.
     pub tls: Option<Connector>,
 }
 
-/// Hears of each agency's progress, from several threads at once.
+/// Observes the progress of each agency. Several threads call it at once.
 pub trait Observer: Sync {
     /// A line of an agency's file is no valid bet: `FILE:LINE: field: reason`.
     fn invalid_line(&self, report: &str);
     /// The server has stored `bets` of the agency's bets durably, of `of` in its file.
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64);
-    /// The connection is lost, and the agency tries again after a pause. What it is told next is one of the others.
+    /// The connection is lost, and the agency retries after a pause. One of the other methods is called next.
     fn reconnecting(&self, agency: AgencyId);
     /// The agency has sent its `bets` bets and waits for the draw.
     fn waiting(&self, agency: AgencyId, bets: u64);

@@ -1,5 +1,5 @@
-//! Settings: a flag beats a variable, a variable beats `config.toml`, that beats the default. For the
-//! two binaries only; everybody else is handed values.
+//! Settings, by precedence: flag, variable, `config.toml`, default. For the two binaries only; other modules get
+//! values.
 //!
 //! A new setting is a row of the [table](SETTINGS) and its use below.
 
@@ -22,10 +22,10 @@ pub use table::{Fallback, Kind, Program, SETTINGS, Setting, misspelled};
 /// The file that is read from the working directory if no other is named.
 pub const DEFAULT_FILE: &str = "config.toml";
 
-/// Names text by a name: the variables of the environment, say.
+/// Returns the text of a name, for example of a variable of the environment.
 pub type Lookup<'s> = dyn Fn(&str) -> Option<OsString> + 's;
 
-/// Sources of settings, the first to have one wins: flags, variables, the file, the defaults.
+/// The sources of settings, highest precedence first: flags, variables, the file, the defaults.
 pub struct Sources<'s> {
     program: Program,
     flag: &'s Lookup<'s>,
@@ -34,21 +34,21 @@ pub struct Sources<'s> {
     file_name: String,
 }
 
-/// What to log.
+/// The log's filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter {
     /// A level, or a filter of `RUST_LOG`.
     pub filter: String,
-    /// Whether a flag, a variable or the file asked for it.
+    /// Whether a flag, a variable or the file gives it.
     pub is_asked_for: bool,
 }
 
 impl<'s> Sources<'s> {
-    /// Reads `file`, or [`DEFAULT_FILE`] if that exists. `flag` is asked for flags without dashes.
+    /// Reads `file`, or [`DEFAULT_FILE`] if that exists. `flag` takes the names of flags without dashes.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or holds something that is no setting.
+    /// The file cannot be read, or holds an unknown or invalid key.
     pub fn read(
         program: Program,
         file: Option<&Path>,
@@ -75,11 +75,11 @@ impl<'s> Sources<'s> {
     ///
     /// # Errors
     ///
-    /// The first setting that is not as it has to be.
+    /// The first invalid setting.
     pub fn log_parts(&self) -> Result<String, InvalidConfig> {
         let mut parts = String::new();
         let own = |setting: &&Setting| setting.programs.contains(&self.program);
-        // One word says enough of TLS.
+        // The part `tls` below replaces these.
         let shown = |setting: &&Setting| !setting.key.starts_with("tls.");
         for setting in SETTINGS.iter().filter(own).filter(shown) {
             let value = if setting.kind == Kind::Level {
@@ -96,11 +96,11 @@ impl<'s> Sources<'s> {
         Ok(parts)
     }
 
-    /// Returns what to log.
+    /// Returns the log's filter.
     ///
     /// # Errors
     ///
-    /// It is no level.
+    /// The level is invalid.
     pub fn log_filter(&self) -> Result<LogFilter, InvalidConfig> {
         let setting = &table::LOG_LEVEL;
         if self.given_by_hand(setting).is_none()
@@ -113,20 +113,20 @@ impl<'s> Sources<'s> {
         Ok(LogFilter { filter: self.text(setting)?, is_asked_for: self.given(setting).is_some() })
     }
 
-    /// Returns where the server listens, `HOST:PORT`.
+    /// Returns the address on which the server listens, `HOST:PORT`.
     ///
     /// # Errors
     ///
-    /// It is no address.
+    /// The address is invalid.
     pub fn address(&self) -> Result<String, InvalidConfig> {
         self.text(&table::ADDRESS)
     }
 
-    /// Returns what the ledger is opened with.
+    /// Returns the settings of the ledger.
     ///
     /// # Errors
     ///
-    /// The first setting that is not as it has to be.
+    /// The first invalid setting.
     pub fn ledger(&self) -> Result<ledger::Settings, InvalidConfig> {
         let agencies = self.number(&table::AGENCIES)?;
         Ok(ledger::Settings {
@@ -137,11 +137,11 @@ impl<'s> Sources<'s> {
         })
     }
 
-    /// Returns how the server runs. Reads the files of TLS.
+    /// Returns the settings of the server. Reads the TLS files.
     ///
     /// # Errors
     ///
-    /// The first setting that is not as it has to be, or a file of TLS.
+    /// The first invalid setting or TLS file.
     pub fn server(&self) -> Result<server::Settings, InvalidConfig> {
         Ok(server::Settings {
             max_connections: self.number(&table::MAX_CONNECTIONS)?,
@@ -152,11 +152,11 @@ impl<'s> Sources<'s> {
         })
     }
 
-    /// Returns how the client talks with the server. Reads the files of TLS.
+    /// Returns the settings of an agency. Reads the TLS files.
     ///
     /// # Errors
     ///
-    /// The first setting that is not as it has to be, or a file of TLS.
+    /// The first invalid setting or TLS file.
     pub fn client(&self) -> Result<client::Settings, InvalidConfig> {
         let server_address = self.text(&table::SERVER_ADDRESS)?;
         let tls = self.tls()?.map(|files| Connector::open(&files, &server_address)).transpose()?;
@@ -176,7 +176,7 @@ impl<'s> Sources<'s> {
     ///
     /// # Errors
     ///
-    /// It is no agency.
+    /// The agency is invalid.
     pub fn agency(&self) -> Result<Option<AgencyId>, InvalidConfig> {
         match self.value(&table::ID)? {
             None => Ok(None),
@@ -188,12 +188,12 @@ impl<'s> Sources<'s> {
     ///
     /// # Errors
     ///
-    /// It is empty.
+    /// The directory's name is empty.
     pub fn agencies_dir(&self) -> Result<PathBuf, InvalidConfig> {
         self.path(&table::AGENCIES_DIR)
     }
 
-    /// Returns the files of TLS. `None` means plain TCP.
+    /// Returns the TLS files. `None` means plain TCP.
     ///
     /// # Errors
     ///
@@ -217,7 +217,8 @@ impl<'s> Sources<'s> {
         Ok(Some(TlsFiles { certificate, key, authority, revoked }))
     }
 
-    /// Returns what a flag or a variable says, and which. An empty variable counts as unset.
+    /// Returns a setting that a flag or a variable gives, after the name of that flag or variable. An empty variable
+    /// counts as unset.
     fn given_by_hand(&self, setting: &Setting) -> Option<(String, OsString)> {
         let flag = || {
             let (flag, _) = setting.flag()?;
@@ -228,7 +229,7 @@ impl<'s> Sources<'s> {
         flag().or_else(variable)
     }
 
-    /// Returns what a setting is given as, and where.
+    /// Returns a setting that a flag, a variable or the file gives, after the name of its place.
     fn given(&self, setting: &Setting) -> Option<(String, OsString)> {
         let file =
             || Some((format!("{}: {}", self.file_name, setting.key), self.file.get(setting)?));
@@ -246,7 +247,7 @@ impl<'s> Sources<'s> {
         }
     }
 
-    /// Returns the error of a setting that is missing or of another kind than its use.
+    /// Returns the error of a setting that is missing, or whose kind does not fit its use.
     fn wrong(&self, setting: &Setting) -> InvalidConfig {
         invalid(setting.key, setting.kind.rule())
     }
@@ -282,18 +283,18 @@ fn invalid(place: impl Into<String>, reason: impl ToString) -> InvalidConfig {
     InvalidConfig::Setting { place: place.into(), reason: reason.to_string() }
 }
 
-/// A setting that is not as it has to be.
+/// An invalid setting.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidConfig {
-    /// One of the table, or what the file has in its place.
+    /// A setting, or an unknown key of the file.
     #[error("{place}: {reason}")]
     Setting {
-        /// Where it is given.
+        /// The flag, the variable or the line of the file that gives it.
         place: String,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         reason: String,
     },
-    /// What a file of TLS holds.
+    /// A TLS file.
     #[error(transparent)]
     Tls(#[from] InvalidTls),
 }

@@ -4,23 +4,23 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
-//! | 0 | [`stop`] | when to stop |
-//! | 0 | [`lines`] | bounded lines of any reader |
-//! | 0 | [`summary`] | how a lottery stands |
-//! | 0 | [`text`] | text from elsewhere, made fit for a field |
-//! | 1 | [`bet`] | what a valid bet and a valid agency are |
-//! | 1 | [`connection`] | sockets in bounded time, and which are open |
+//! | 0 | [`stop`] | a stop that threads can wait for |
+//! | 0 | [`lines`] | lines of a bounded length from any reader |
+//! | 0 | [`summary`] | the public state of a lottery |
+//! | 0 | [`text`] | untrusted text, sanitized for replies and log lines |
+//! | 1 | [`bet`] | valid bets and valid agencies |
+//! | 1 | [`connection`] | connections with deadlines, plain or in TLS |
 //! | 2 | [`protocol`] | commands and replies: text to values and back |
 //! | 2 | [`ledger`] | the thread that owns `bets.csv` |
-//! | 2 | [`draw`] | where the agencies meet |
-//! | 2 | [`places`] | who may have a connection |
+//! | 2 | [`draw`] | the meeting of the agencies |
+//! | 2 | [`places`] | the connections that the server keeps |
 //! | 3 | [`session`] | the server's side of one conversation |
 //! | 3 | [`client`] | an agency: file, batches, confirmations, winners |
-//! | 4 | [`server`] | accept, register, stop, join |
+//! | 4 | [`server`] | accept, stop, join |
 //! | 5 | [`config`] | file, variables and flags become settings |
 //!
-//! `docs/protocol.md` says what travels between the two programs, `docs/architecture.md` how the
-//! parts fit together and which thread does what.
+//! `docs/protocol.md` describes the messages between the two programs, and `docs/architecture.md` the parts, the
+//! threads and the glossary of the protocol's Spanish words.
 
 pub mod lines;
 pub mod stop;

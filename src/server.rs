@@ -1,5 +1,5 @@
-//! The listening side: accepts connections, gives each a thread of its own, and at the end stops and
-//! joins them all. Does not interpret commands.
+//! The server's life: starts the thread that accepts, waits for a reason to stop, and stops and joins all threads.
+//! Does not interpret commands.
 
 mod reception;
 
@@ -20,32 +20,31 @@ use std::os::fd::OwnedFd;
 use std::thread::Builder;
 use std::time::Duration;
 
-/// What the buffers of all connections may grow by together, in bytes.
+/// The memory by which the buffers of all connections may grow together, in bytes.
 const BUFFER_BYTES_MAX: usize = 6 << 20;
-/// How many agencies that have been told may wait to be counted before their sessions wait.
+/// The capacity of the channel through which sessions report agencies that have been told their winners.
 const TOLD_MAX: usize = 256;
-/// How long conversations have to end by themselves when the server stops.
+/// The time that conversations have to end by themselves when the server stops.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// How a server runs.
+/// The settings of a server.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many conversations there may be at a time, from 1.
+    /// The most connections at a time, from 1.
     pub max_connections: usize,
-    /// How long a peer may take to complete a message, or to take an answer.
+    /// The longest time to complete a message, or to take an answer.
     pub message_timeout: Duration,
-    /// How long a connection may take to name its agency.
+    /// The longest time until a connection has named its agency.
     pub newcomer_timeout: Duration,
-    /// Whether to stop when every agency has been told the draw's result, or has had
-    /// [`Settings::message_timeout`] to ask for it.
+    /// Whether to stop when every agency has been told its winners, or [`Settings::message_timeout`] after the draw.
     pub exit_after_draw: bool,
-    /// If there is one, conversations are in TLS, and a peer speaks for the agencies in its certificate.
+    /// The TLS server. A peer may then speak only for the agencies in its certificate. `None` means plain TCP.
     pub tls: Option<Acceptor>,
 }
 
-/// Serves those who connect to `listener` until `stop` has come, the ledger has ended, or the draw
-/// is over and that was asked for. Every conversation and every thread has ended then, and the listener accepts
-/// no more.
+/// Serves the peers that connect to `listener` until `stop` has come, the ledger has ended, or the draw is over and
+/// [`Settings::exit_after_draw`] is set. When it returns, every thread that it started has ended, and the listener
+/// accepts no more.
 ///
 /// # Errors
 ///
@@ -58,8 +57,8 @@ pub fn run(
     stop: &Stop,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    // A socket that listens is shut like any other, which ends a blocked `accept`, but `TcpListener` has no
-    // way to say so. Made now, because a stop must not need a file descriptor.
+    // Shutting a listening socket ends a blocked `accept`, but `TcpListener` has no method for it. The copy is made
+    // now, because a stop must not need a file descriptor.
     let door = TcpStream::from(OwnedFd::from(listener.try_clone()?));
     let (told, tidings) = bounded(TOLD_MAX);
     let buffers = GrowthBudget::new(BUFFER_BYTES_MAX);
@@ -86,7 +85,7 @@ pub fn run(
         places.close(Shutdown::Read);
         door.shutdown(Shutdown::Both)?;
         if !ended.wait_for(STOP_GRACE) {
-            // The peers that are left do not read their answers.
+            // The remaining peers do not read their answers.
             places.close(Shutdown::Both);
         }
         Ok(())

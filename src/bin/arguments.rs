@@ -15,17 +15,17 @@ const HELP_WIDTH: usize = 80;
 /// The flag that names another file than [`DEFAULT_FILE`].
 const CONFIG: &str = "config";
 
-/// For those who package the programs: completions for a shell, and the manual page.
+/// The flags for packaging the programs: completions for a shell, and the manual page.
 const COMPLETIONS: &str = "completions";
 const MANUAL: &str = "man";
 
-/// What a program was called with.
+/// The arguments of a program.
 pub(crate) struct Arguments(ArgMatches);
 
 impl Arguments {
     /// Reads the arguments of this process. Ends it with a message if they are wrong, or ask for help.
     ///
-    /// `others` are the flags that are no settings, `examples` the end of the help.
+    /// `others` are the flags that are no settings; `examples` is the end of the help.
     pub(crate) fn parse(
         program: Program,
         about: &'static str,
@@ -47,7 +47,8 @@ impl Arguments {
         std::process::exit(i32::from(written.is_err()))
     }
 
-    /// Returns what a flag was given as; `true` if it takes no value. The name is without dashes.
+    /// Returns the value of a flag, `true` if it takes none. Returns `None` if it was not given. The name is without
+    /// dashes.
     pub(crate) fn flag(&self, name: &str) -> Option<OsString> {
         let value = self.0.try_get_one::<OsString>(name).ok().flatten().cloned();
         value.or_else(|| self.is_set(name).then(|| "true".into()))
@@ -63,7 +64,7 @@ impl Arguments {
         self.0.try_get_one::<PathBuf>(name).ok().flatten().map(PathBuf::as_path)
     }
 
-    /// Returns the configuration that was named.
+    /// Returns the configuration file that was named.
     pub(crate) fn config(&self) -> Option<&Path> {
         self.file(CONFIG)
     }
@@ -93,7 +94,7 @@ fn command(program: Program, about: &'static str, others: Vec<Arg>, examples: &s
         .args(others)
 }
 
-/// Makes the flags for those who package the programs, which the help does not show.
+/// Makes the flags for packaging the programs, which the help does not show.
 fn for_packages() -> [Arg; 2] {
     let completions = Arg::new(COMPLETIONS).long(COMPLETIONS).value_name("SHELL");
     let completions = completions.value_parser(EnumValueParser::<Shell>::new());
@@ -122,7 +123,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
             } else {
                 ValueHint::Other
             })
-            // An error of ours names the setting, and says what it must be.
+            // So that the error for a negative number is that of the setting, with its rule.
             .allow_hyphen_values(matches!(setting.kind, Kind::Number(..))),
     })
 }
@@ -130,7 +131,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
 fn help(setting: &Setting) -> String {
     let mut help = sentence(setting);
     let second = if setting.kind == Kind::Level { ", then RUST_LOG" } else { "" };
-    // A string takes any text.
+    // Writing to a string cannot fail.
     let _written = write!(help, " [variable: {}{second}]", setting.variable);
     if setting.kind != Kind::Switch {
         let _written = write!(help, " [default: {}]", default(setting));
@@ -138,7 +139,7 @@ fn help(setting: &Setting) -> String {
     help
 }
 
-/// Returns what a setting is for, with its range.
+/// Returns the purpose of a setting, with its range.
 fn sentence(setting: &Setting) -> String {
     match setting.kind {
         Kind::Number(least, most) => format!("{}, {least} to {most}", setting.sentence),

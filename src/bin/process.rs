@@ -1,4 +1,4 @@
-//! What both programs do as processes: the logger, the signals, the exit code.
+//! The logger, the signals and the exit code of both programs.
 
 use crate::stderr::{Stderr, StderrThread};
 use log::{Level, error, info, log_enabled, warn};
@@ -17,13 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::thread::{Builder, JoinHandle};
 
-/// Something that was asked for cannot be done as it was asked.
+/// The usage or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;
 const EXIT_FAILURE: u8 = 1;
-/// What is logged where the settings cannot say it.
+/// The log's filter if the settings are invalid.
 const DEFAULT_FILTER: &str = "info";
-/// Beginnings of records that come again and again, which a short log leaves out. The one of a server that
-/// begins to accept is there once.
+/// The beginnings of repeated records, which a short log leaves out. [`BEGINS_TO_ACCEPT`] is logged once.
 const REPEATED: &[&str] = &[
     "action: accept_connections | result: success",
     "action: accept_connections | result: in_progress",
@@ -39,20 +38,20 @@ const REPEATED: &[&str] = &[
 ];
 const BEGINS_TO_ACCEPT: &str = "action: accept_connections | result: in_progress";
 
-/// Whether the log leaves out what is repeated.
+/// Whether the log leaves out repeated records.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
-/// Why a program ends other than well.
+/// The reason why a program ends with a failure.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The usage or the configuration is wrong.
     Usage(String),
-    /// What was to be done was not.
+    /// The program's task failed.
     Failed(String),
 }
 
 impl Failure {
-    /// A failure of what was to be done.
+    /// Returns a failure of the program's task.
     pub(crate) fn failed(error: impl fmt::Display) -> Failure {
         Failure::Failed(error.to_string())
     }
@@ -86,12 +85,13 @@ fn exit(outcome: Result<(), Failure>, stderr: &Stderr) -> ExitCode {
     }
 }
 
-/// Reads the environment.
+/// Returns a variable of the environment.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// Logs from here on, as the settings say unless there is another filter, or what is wrong with the settings.
+/// Starts the logger with the filter of the settings, or with `other_filter` if there is one. Starts it even if the
+/// settings are invalid, so that their error can be logged.
 pub(crate) fn start_logger<'s>(
     sources: Result<Sources<'s>, InvalidConfig>,
     other_filter: Option<&str>,
@@ -106,12 +106,12 @@ pub(crate) fn start_logger<'s>(
     read.map(|(_, sources)| sources)
 }
 
-/// Returns whether the log leaves out what is repeated: on a terminal, if nobody asked for a level.
+/// Returns whether the log leaves out repeated records: on a terminal, if no level is given.
 pub(crate) fn is_log_short() -> bool {
     IS_SHORT.load(Ordering::Relaxed)
 }
 
-/// Warns of variables that look like settings and are none.
+/// Warns of variables that resemble those of settings.
 pub(crate) fn warn_of_misspelled(program: Program) {
     let names = std::env::vars_os().map(|(name, _)| name);
     for (name, variable) in config::misspelled(program, names) {
@@ -123,7 +123,7 @@ pub(crate) fn warn_of_misspelled(program: Program) {
     }
 }
 
-/// Warns of a private key that anybody on this machine can read.
+/// Warns of a private key that other users of this machine can read.
 pub(crate) fn warn_of_exposed_key(sources: &Sources<'_>) -> Result<(), InvalidConfig> {
     if let Some(files) = sources.tls()?.filter(TlsFiles::is_key_exposed) {
         let key = LogValue(files.key.display());
@@ -143,7 +143,7 @@ fn log_to(stderr: Stderr, filter: &str) {
         .format(move |out, record| {
             let time = out.timestamp_millis();
             let level = record.level();
-            // What happened together is one record of several lines, written with one write.
+            // A record may have several lines, which are written with one write.
             let lines = record.args().to_string();
             if level >= Level::Info && is_log_short() && is_repeated(&lines, &accepts) {
                 return Ok(());
@@ -162,7 +162,7 @@ fn is_repeated(record: &str, accepts: &Once) -> bool {
     !is_first && REPEATED.iter().any(|begin| record.starts_with(begin))
 }
 
-/// What a program is to do, and what it does at SIGHUP.
+/// A program's task, and its action at SIGHUP.
 pub(crate) struct Configured<C> {
     pub(crate) task: C,
     pub(crate) at_hangup: Box<dyn Fn() + Send>,
@@ -175,15 +175,17 @@ impl<C> Configured<C> {
     }
 }
 
-/// Says that the system gives no thread for stderr, and returns the exit code.
+/// Prints that the thread of stderr could not be started, and returns the exit code.
 pub(crate) fn no_thread(error: &io::Error) -> ExitCode {
-    // If stderr is closed, nobody listens.
+    // A closed stderr leaves no place to report to.
     let _closed = writeln!(io::stderr(), "error: no thread: {error}");
     ExitCode::from(EXIT_FAILURE)
 }
 
-/// Does `configure`, which starts the logger, and then `work`, with a stop that comes with SIGTERM or SIGINT.
-/// The server hears SIGHUP too; a client ends with its terminal, as programs do that are told nothing else. A signal from the first moment on is kept until it can be logged.
+/// Calls `configure`, which starts the logger, and then `work` with a stop that comes with SIGTERM or SIGINT.
+///
+/// The server handles SIGHUP too. A client leaves SIGHUP at its default, so that it ends with its terminal. A signal
+/// that comes before the logger has started is kept until it can be logged.
 pub(crate) fn run<C>(
     stderr: StderrThread,
     program: Program,
@@ -202,7 +204,7 @@ fn run_watched<C>(
     configure: impl FnOnce() -> Result<Configured<C>, Failure>,
     work: impl FnOnce(C, &Stop) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // A file that must not grow any more is an error of the write, as a full disk is.
+    // A write beyond the limit of a file's size then fails with an error, as on a full disk, instead of a signal.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Failure::failed)?;
     let hangup = (program == Program::Server).then_some(SIGHUP);
     let signals = [SIGTERM, SIGINT].into_iter().chain(hangup);

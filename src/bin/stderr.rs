@@ -1,28 +1,29 @@
-//! The thread that writes stderr: the log, and on a terminal the lines that stay below it. A thread that has
-//! something to say puts it in a bounded queue, so that a reader of stderr that stops delays nothing.
+//! The thread that writes stderr: the log, and on a terminal the lines that stay below it. Other threads put their
+//! lines in a bounded queue, so that a reader of stderr that stops does not block them for long.
 //!
-//! A full queue is waited for as long as the reader takes something now and then, so a slow reader loses
-//! nothing. Once it has taken nothing for [`STALLED_AFTER`], lines are dropped until it has caught up, and a
-//! line says how many.
+//! A thread blocks on a full queue as long as the reader reads now and then, so that a slow reader loses nothing. If
+//! the reader takes nothing for [`STALLED_AFTER`], lines are dropped until it has caught up, and a line reports their
+//! number.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The most bytes that wait to be written.
+/// The size of the queue, in bytes.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// A full queue wakes those that wait for it when it has shrunk by this much.
 const WAKE_BYTES: usize = 64 << 10;
 /// The most bytes of one write: a page, so that a pipe takes it as soon as its reader has read one.
 const WRITE_BYTES_MAX: usize = 4096;
-/// How long a reader may take nothing, while the queue is full, before lines are dropped.
+/// The longest time that a reader may take nothing, while the queue is full, before lines are dropped.
 const STALLED_AFTER: Duration = Duration::from_millis(500);
-/// How long lines are gathered for one write after the one before.
+/// The time after a write in which lines are gathered for the next one.
 const GATHER_TIME: Duration = Duration::from_millis(5);
-/// How long the end of the program waits for a reader that takes nothing, and for any reader after a signal.
+/// The longest time that the end of the program waits for a reader that takes nothing, and for any reader after a
+/// signal.
 const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
-/// The size of a terminal that does not tell its own.
+/// The assumed size of a terminal whose size is unknown.
 const SIZE: (usize, usize) = (24, 80);
 
 /// The thread that writes stderr.
@@ -36,7 +37,7 @@ impl StderrThread {
     ///
     /// # Errors
     ///
-    /// The system gives no thread.
+    /// The thread cannot be started.
     pub(crate) fn start() -> io::Result<StderrThread> {
         let shared = Shared { is_terminal: io::stderr().is_terminal(), ..Shared::default() };
         let stderr = Stderr(Arc::new(shared));
@@ -73,12 +74,12 @@ impl StderrThread {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(state);
-        // A panic of the thread has been written by itself.
+        // A panic of the thread has already been printed.
         let _panicked = self.thread.join();
     }
 }
 
-/// Writes to stderr by way of its thread.
+/// A handle that writes to stderr through its thread.
 #[derive(Clone)]
 pub(crate) struct Stderr(Arc<Shared>);
 
@@ -93,7 +94,7 @@ impl Stderr {
         size_of_terminal()
     }
 
-    /// Puts whole lines in the queue. Blocks while it is full and its reader is alive.
+    /// Puts whole lines in the queue. Blocks while it is full and its reader reads.
     pub(crate) fn say(&self, text: &[u8]) {
         self.0.push(text);
     }
@@ -122,7 +123,7 @@ impl Stderr {
         let mut drawn = self.0.drawn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut output = Vec::new();
         erase(&mut output, &mut drawn, self.size().1);
-        // A terminal that is gone has nothing in the way.
+        // A terminal that is gone shows no lines.
         let _gone = io::stderr().write_all(&output);
         let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         drop(drawn);
@@ -131,14 +132,14 @@ impl Stderr {
         printed
     }
 
-    /// Says that the program is to stop: from here on no line is waited for.
+    /// Notes that the program stops: from here on no thread blocks on a full queue.
     pub(crate) fn stop_waiting(&self) {
         self.0.lock().is_stopping = true;
         self.0.written.notify_all();
     }
 }
 
-/// For the logger: each write is of whole lines.
+/// For the logger, which writes whole lines.
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.say(bytes);
@@ -154,11 +155,11 @@ impl Write for Stderr {
 struct Shared {
     is_terminal: bool,
     state: Mutex<State>,
-    /// Announces that there is something to write, or that it is the end.
+    /// Wakes the thread: there is something to write, or it must end.
     work: Condvar,
-    /// Announces that there is room, or that all is written.
+    /// Wakes threads that wait: there is room, or all is written.
     written: Condvar,
-    /// The widths of the lines that stay, as they stand on the terminal.
+    /// The widths of the lines that the terminal shows below the log.
     drawn: Mutex<Vec<usize>>,
 }
 
@@ -167,11 +168,11 @@ struct State {
     queue: Vec<u8>,
     /// Bytes that are not written, those that the thread has taken from the queue included.
     unwritten: usize,
-    /// How often something was written.
+    /// The number of writes.
     writes: u64,
-    /// How many threads wait for room.
+    /// The number of threads that wait for room.
     waiting: usize,
-    /// How many lines were dropped of which nothing is said yet.
+    /// The number of dropped lines that is not reported yet.
     dropped: u64,
     /// Whether the thread waits for something to write.
     is_idle: bool,
@@ -183,7 +184,7 @@ struct State {
 }
 
 impl State {
-    /// Returns whether so many bytes may be put in the queue.
+    /// Returns whether the queue has room for `bytes` more bytes.
     fn has_room(&self, bytes: usize) -> bool {
         let max = match (self.is_stopping, self.dropped) {
             // The lines of the stop itself, which are bounded, have room of their own.
@@ -200,7 +201,7 @@ impl State {
         self.unwritten += text.len();
     }
 
-    /// Says how many lines were dropped, if any were.
+    /// Reports the number of dropped lines, if there are any.
     fn add_dropped(&mut self) {
         if self.dropped > 0 {
             let (time, dropped) = (jiff::Timestamp::now(), self.dropped);
@@ -261,7 +262,7 @@ impl Shared {
     /// Writes what is in the queue and draws the lines that stay, until it is closed.
     fn write_all(&self) {
         let mut taken = Vec::new();
-        // After a failed write the next line is waited for before the dropped ones are told again.
+        // After a failed write, dropped lines are not reported before the next line, because that write would fail too.
         let mut has_failed = false;
         loop {
             let mut state = self.lock();
@@ -292,7 +293,7 @@ impl Shared {
                 return;
             }
             if !state.is_closing {
-                // What comes within this time is written together: a write a line would cost more.
+                // Lines of this time are written together, because one write for each would cost more.
                 drop(self.work.wait_timeout_while(state, GATHER_TIME, |state| !state.is_closing));
             }
         }
@@ -316,7 +317,7 @@ impl Shared {
         self.write_parts(&output, text.len())
     }
 
-    /// Writes `output`, in which there are so many bytes of the queue. Returns whether all of it was written.
+    /// Writes `output`, which holds `queued` bytes of the queue. Returns whether all of it was written.
     fn write_parts(&self, mut output: &[u8], mut queued: usize) -> bool {
         let mut has_failed = false;
         while !output.is_empty() {
@@ -325,11 +326,11 @@ impl Shared {
                 Ok(count) if count > 0 => (count, 0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Somebody made it non-blocking, and there is nothing to wait with but time.
+                    // Another process has made stderr non-blocking, so this can only retry after a pause.
                     thread::sleep(GATHER_TIME);
                     continue;
                 }
-                // Closed, or on a full disk: the part is lost, the next may not be.
+                // Stderr is closed or on a full disk. The part is lost, but the next may not be.
                 _ => (part.len(), count_lines(part)),
             };
             has_failed |= lost > 0;

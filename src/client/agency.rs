@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long one connection waits for the draw before another asks again, so that a server that vanished without
-/// closing it is noticed.
+/// The longest time that one connection waits for the draw before another asks again, so that a server that vanished
+/// without closing it is noticed.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(180);
 /// The bytes of a winner's document in a reply, with its separator.
 const DOCUMENT_BYTES: usize = 9;
@@ -29,7 +29,7 @@ pub(super) struct Agency<'a> {
 }
 
 impl Agency<'_> {
-    /// Sends the file and asks for the winners, over as many connections as it takes.
+    /// Sends the file and asks for the winners, over as many connections as needed.
     pub(super) fn run(&self) -> Result<(), Error> {
         let reconnecting = || self.observer.reconnecting(self.attempts.id);
         self.attempts.run(reconnecting, |stream, conversation, progress| {
@@ -44,7 +44,7 @@ impl Agency<'_> {
         })
     }
 
-    /// Asks how many bets are stored, and checks that they are the first ones of this file.
+    /// Asks how many bets are stored, and checks that the last one is in its place in this file.
     fn resume(
         &self,
         conversation: &mut Conversation<'_>,
@@ -99,7 +99,7 @@ impl Agency<'_> {
         })
     }
 
-    /// Sends every bet that is not confirmed yet, and hears the confirmation of each batch.
+    /// Sends every bet that is not confirmed yet, and reads the confirmation of each batch.
     fn send_rest(
         &self,
         conversation: &mut Conversation<'_>,
@@ -142,11 +142,11 @@ impl Agency<'_> {
         info!("action: wait_for_draw | result: in_progress | client_id: {agency}");
         self.observer.waiting(agency, self.file.bets());
         let start = Instant::now();
-        // Nobody wins more often than there are bets.
+        // There are at most as many winners as bets.
         let bets = usize::try_from(self.file.bets()).unwrap_or(usize::MAX);
         let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
         let heard = conversation.expect_within(ASK_AGAIN_AFTER, bytes_max);
-        // Two clients of one agency that take turns are no progress, and end with the time to retry.
+        // Two clients of one agency that replace each other make no progress, so this wait counts as time to retry.
         if !matches!(heard, Err(Broken::Replaced(_))) {
             progress.retry.waited_since(start);
         }
@@ -171,15 +171,15 @@ impl Agency<'_> {
 /// The batches in flight: sent, and not confirmed yet.
 struct Window<'w> {
     agency: &'w Agency<'w>,
-    /// How many bets each has.
+    /// The number of bets of each.
     sent: VecDeque<u32>,
     /// Whether there is a pause before the next batch.
     paced: bool,
 }
 
 impl Window<'_> {
-    /// Returns how many batches one write sends: enough for few writes, and few enough that the server has others
-    /// to work on meanwhile.
+    /// Returns the number of batches that one write sends: enough to make few writes, but a part of the window, so that
+    /// the server has others to store meanwhile.
     fn burst(&self) -> usize {
         let settings = self.agency.attempts.settings;
         if settings.batch_period.is_zero() { (settings.window / 4).max(1) } else { 1 }
@@ -205,11 +205,11 @@ impl Window<'_> {
         self.sent.extend(writer.closed());
         writer.clear();
         self.paced = !batch_period.is_zero();
-        // The pause leaves time to hear the confirmation of the batch before it.
+        // The confirmation can arrive during the pause.
         if self.paced { self.hear_until(0, conversation, progress) } else { Ok(()) }
     }
 
-    /// Hears confirmations until at most `left` batches are in flight.
+    /// Reads confirmations until at most `left` batches are in flight, and reports them.
     fn hear_until(
         &mut self,
         left: usize,
@@ -237,7 +237,7 @@ impl Window<'_> {
         outcome
     }
 
-    /// Hears confirmations until at most `left` batches are in flight, and adds the bets of each.
+    /// Reads confirmations until at most `left` batches are in flight. Adds the number of bets of each to `confirmed`.
     fn hear_each(
         &mut self,
         left: usize,

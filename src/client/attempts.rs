@@ -1,4 +1,4 @@
-//! Attempts over as many connections as it takes, with exponential back-off, until none made progress for too
+//! Attempts over as many connections as needed, with exponential back-off, until none has made progress for too
 //! long.
 
 use super::Settings;
@@ -32,10 +32,10 @@ pub(super) struct Attempts<'a> {
     pub(super) dials: &'a Dials,
 }
 
-/// What the attempts achieved so far.
+/// The progress of all attempts so far.
 pub(super) struct Progress {
     pub(super) retry: Retry,
-    /// How many bets of the agency are known to be on the server's disk.
+    /// The number of bets of the agency that the server has confirmed.
     pub(super) confirmed: u64,
     /// Whether bets are in flight, or were when the connection was lost.
     pub(super) in_doubt: bool,

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 /// The most bytes of a line, its end included: more than any bet takes, however it is quoted.
 const LINE_BYTES_MAX: usize = 8192;
-/// How many bytes are read at once, and have a checksum. A line buffer always has room for them.
+/// The bytes that are read at once and have one checksum. A line buffer always has room for them.
 const PIECE_BYTES: usize = 128 << 10;
 /// The byte order mark that some programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -25,8 +25,7 @@ pub(super) struct BetsFile {
     path: PathBuf,
     bets: u64,
     has_quotes: bool,
-    /// Of each piece, so that a file that changed after it was checked is found before anything of the change is
-    /// sent.
+    /// The checksum of each piece, so that a change after the check is found before any of it is sent.
     checksums: Vec<u32>,
 }
 
@@ -62,7 +61,7 @@ impl BetsFile {
         Ok(BetsFile { path: path.to_owned(), bets, has_quotes, checksums })
     }
 
-    /// Returns how many bets it has.
+    /// Returns the number of its bets.
     pub(super) fn bets(&self) -> u64 {
         self.bets
     }
@@ -173,7 +172,7 @@ fn each_line<E: From<FileError>>(
     Ok(std::mem::take(&mut pieces.checksums))
 }
 
-/// Calls `visit` with a line without its end, and the first without a byte order mark, unless it is empty.
+/// Calls `visit` with a line, without its end and without the byte order mark of the first line. Skips an empty line.
 fn visit_other<E>(
     line: &[u8],
     number: u64,
@@ -286,7 +285,7 @@ impl Drop for Pieces<'_> {
     }
 }
 
-/// Why an agency's file cannot be sent.
+/// The reason why an agency's file cannot be sent.
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be read.
@@ -294,7 +293,7 @@ pub enum FileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
     /// Some of its lines are no valid bets.
@@ -302,7 +301,7 @@ pub enum FileError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// How many lines.
+        /// The number of these lines.
         lines: u64,
     },
     /// It changed after it was checked.

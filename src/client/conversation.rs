@@ -1,4 +1,4 @@
-//! The client's side of one connection: messages out, replies in, each within its time.
+//! The client's side of one connection: sends messages and reads replies, each within a limit of time.
 
 use super::Settings;
 use super::bets_file::FileError;
@@ -10,7 +10,7 @@ use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
-/// Why an attempt ended before its work was done.
+/// The reason why an attempt ended before its work was done.
 #[derive(Debug)]
 pub(super) enum Broken {
     /// The connection is lost or useless; another may do better.
@@ -60,7 +60,7 @@ pub(super) struct Conversation<'s> {
     line: Vec<u8>,
 }
 
-/// What the server has stored of an agency.
+/// The point from which an agency resumes, as the server replies it.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) bets: u64,
@@ -74,12 +74,12 @@ impl<'s> Conversation<'s> {
         Conversation { stream: BufReader::new(stream), reply_timeout, line: Vec::new() }
     }
 
-    /// Tells the server that nothing more will be sent.
+    /// Ends the connection. In TLS, sends close_notify.
     pub(super) fn end(mut self) {
         self.stream.get_mut().end();
     }
 
-    /// Asks `command` and returns its reply.
+    /// Sends `command` and returns its reply.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl<'s> Conversation<'s> {
         self.send(format!("{command}\n").as_bytes())
     }
 
-    /// Asks how many bets of `agency` are stored.
+    /// Takes `agency` over, and returns how many of its bets are stored.
     pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Broken> {
         match self.ask(&Command::Resume { agency })? {
             Reply::Resume { bets, last } => {
@@ -179,13 +179,13 @@ impl<'s> Conversation<'s> {
     }
 }
 
-/// A reply that did not come in time.
+/// Returns the error of a reply that did not come in time.
 pub(super) fn no_reply_within(limit: Duration) -> Broken {
     Broken::Lost(format!("no reply within {} ms", limit.as_millis()))
 }
 
-/// Returns `reply` unless it is an error of the server. Some are of this connection alone: another may do
-/// better.
+/// Returns `reply` unless it is an error of the server. After an error that concerns this connection alone, another
+/// attempt may succeed.
 fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
     let Reply::Error { code, detail } = reply else { return Ok(reply) };
     let reason = || format!("the server ended it: {code}: {detail}");
@@ -201,7 +201,7 @@ fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
     })
 }
 
-/// A reply to another command than the one that was asked.
+/// Returns the error of a reply to another command.
 pub(super) fn unexpected(reply: &Reply<'_>) -> Broken {
     Error::Answer(format!("\"{reply}\", which answers another question")).into()
 }

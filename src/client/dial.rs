@@ -1,4 +1,4 @@
-//! Connecting to the server, in a way that a stop interrupts.
+//! Connects to the server. A stop interrupts it.
 
 use crate::connection::is_timeout;
 use crate::stop::Stop;
@@ -8,11 +8,11 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// How long one address may take to accept, in milliseconds, attempt by attempt. A full accept backlog drops
-/// SYNs, and the kernel retries only after a second.
+/// The longest time of each attempt to connect to one address, in milliseconds. A full accept backlog drops SYNs, and
+/// the kernel retries only after a second.
 const CONNECT_TIMES_MS: [u64; 4] = [250, 500, 1000, 2000];
 
-/// How many threads of the client connect at the same time: fewer than the accept backlog of a listening socket,
+/// The most threads of the client that connect at the same time: fewer than the accept backlog of a listening socket,
 /// because a full one drops SYNs.
 const DIALS_MAX: usize = 32;
 
@@ -35,7 +35,7 @@ impl Dials {
             send(self.take, ()) -> _ => {}
         }
         let outcome = dial(address, stop);
-        // Cannot block, because this thread's own place is in it.
+        // Cannot block, because this thread has put one item into the channel.
         let _place = self.give_back.recv();
         outcome
     }
@@ -43,8 +43,8 @@ impl Dials {
 
 /// Connects to `address`, `HOST:PORT`. Returns `None` if the stop came meanwhile.
 ///
-/// An address that is no name and answers soon needs no thread. A name look-up cannot be interrupted, so a thread of
-/// its own does it. When the program stops that thread is not joined, the only one of all.
+/// An IP address that answers soon needs no thread. A name look-up cannot be interrupted, so a thread of its own does
+/// it. That thread is the only one that is not joined when the program stops.
 pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> {
     if let Ok(address) = address.parse() {
         match once(&address, Duration::from_millis(CONNECT_TIMES_MS[0])) {
@@ -55,7 +55,7 @@ pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> 
     let (connected, outcome) = bounded(1);
     let owned = address.to_owned();
     Builder::new().name("connect".into()).spawn(move || {
-        // If the program stops, nobody waits for it any more.
+        // The receiver is dropped if the program stops.
         let _stopped = connected.send(connect(&owned));
     })?;
     select! {

@@ -1,4 +1,4 @@
-//! Why the client's work ended before it was done.
+//! The errors of the client.
 
 use super::bets_file::FileError;
 use crate::bet::AgencyId;
@@ -7,10 +7,10 @@ use std::io;
 use std::time::Duration;
 use thiserror::Error;
 
-/// The error number of a process that has as many files open as it may, the same on all systems that have one.
+/// The error number of a process that has reached its limit of open files, the same on all Unix systems.
 pub(super) const EMFILE: i32 = 24;
 
-/// Why the client's work ended before it was done.
+/// The reason why the client's work ended before it was done.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The program was stopped, which is no failure.
@@ -51,9 +51,9 @@ pub enum Error {
     BetsGone {
         /// The agency.
         agency: AgencyId,
-        /// How many bets the server had stored.
+        /// The number of bets that the server had stored.
         confirmed: u64,
-        /// How many it has.
+        /// The number that it has now.
         stored: u64,
     },
     /// No attempt made progress for the whole time that retries may take.
@@ -65,7 +65,7 @@ pub enum Error {
     GaveUp {
         /// The time without progress.
         after: Duration,
-        /// Why the last connection failed.
+        /// The error of the last connection.
         last: String,
     },
     /// One side rejected the other's certificate, or only one of them speaks TLS.
@@ -96,13 +96,13 @@ pub enum Error {
     Panicked,
 }
 
-/// Why it stays unknown whether bets in flight were stored.
+/// The reason why it stays unknown whether bets in flight were stored.
 #[derive(Debug, Error)]
 pub enum Doubt {
-    /// The settings forbid to ask.
+    /// The settings do not allow to ask the server.
     #[error("The server is not asked, because resuming is off")]
     NotAsked,
-    /// Somebody else stored bets of the same agency meanwhile.
+    /// Another client stored bets of the same agency meanwhile.
     #[error("{0} bets of the agency were stored meanwhile by another client")]
     OthersStored(u64),
 }
@@ -130,7 +130,7 @@ impl From<FileError> for Error {
     }
 }
 
-/// Returns what a user can do about a refusal, to follow its detail.
+/// Returns the remedy for a refusal, which follows its detail in the message.
 fn remedy(code: &str) -> &'static str {
     match ErrorCode::from_word(code) {
         Some(ErrorCode::DrawHeld) => {

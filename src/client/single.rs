@@ -28,7 +28,7 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
     watched(stop, |sockets| {
         let dials = Dials::new();
         let attempts = Attempts { id: single.agency, settings, stop, sockets, dials: &dials };
-        // How many bets of the agency were stored before this one was sent first.
+        // The number of stored bets of the agency before this one was sent for the first time.
         let mut before = None;
         attempts.run(
             || {},

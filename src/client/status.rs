@@ -24,7 +24,8 @@ pub fn status(settings: &Settings, stop: &Stop) -> Result<Summary, Error> {
 }
 
 /// Asks the server for the state of the lottery every `period`, over one connection, as long as `tell` returns
-/// true. The connection belongs to `agency`, which has no more bets, so that the server keeps it.
+/// true. The connection belongs to `agency`, so that the server does not close it as a newcomer. The agency must have
+/// no more bets.
 ///
 /// # Errors
 ///
@@ -37,7 +38,7 @@ pub fn watch(
     mut tell: impl FnMut(Summary) -> bool,
 ) -> Result<(), Error> {
     connected(settings, stop, |conversation| {
-        // Nothing of an agency without more bets can be taken over by this.
+        // This takes the agency over, which has no effect because it has no more bets.
         conversation.resume(agency)?;
         while tell(ask(conversation, settings)?) {
             if stop.wait_for(period) {

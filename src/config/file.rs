@@ -1,23 +1,23 @@
-//! What stands in `config.toml`.
+//! Parses `config.toml`.
 
 use super::table::{Kind, SETTINGS, Setting};
 use std::ffi::OsString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The settings of the file that are given, by their keys.
+/// The settings of the file, by their keys.
 #[derive(Debug, Default)]
 pub(super) struct File(Vec<(&'static str, String)>);
 
-/// What is wrong with a file: where in its text, and why.
+/// An error in a file: its offset in the text, and the reason.
 type Wrong = (usize, String);
 
 impl File {
-    /// Reads the settings in `text`.
+    /// Parses the settings in `text`.
     ///
     /// # Errors
     ///
-    /// The line, from 1, at which it is not what it should be, and why.
+    /// The line of the first error, from 1, and the reason.
     pub(super) fn parse(text: &str) -> Result<File, (usize, String)> {
         let in_line = |(offset, reason): Wrong| {
             let before = text.get(..offset).unwrap_or("");
@@ -46,7 +46,7 @@ impl File {
         wrong.into_iter().min().map_or(Ok(File(given)), |first| Err(in_line(first)))
     }
 
-    /// Returns the text that is given for a setting.
+    /// Returns the text of a setting. Returns `None` if the file does not give it.
     pub(super) fn get(&self, setting: &Setting) -> Option<OsString> {
         let given = self.0.iter().find(|(key, _)| *key == setting.key);
         given.map(|(_, text)| text.into())

@@ -1,4 +1,5 @@
-//! The table of settings: everything that is said of a setting is said in its row.
+//! The table of settings. A row holds everything about one setting: the arguments, the help and the checks are made
+//! from it.
 
 use crate::bet::{AGENCIES_MAX, NUMBER_MAX};
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ pub enum Program {
     Client,
 }
 
-/// A setting: its names, what it may be, and what it is for.
+/// A setting: its names, its kind, its default and its purpose.
 #[derive(Debug)]
 pub struct Setting {
     /// The programs that use it.
@@ -25,24 +26,24 @@ pub struct Setting {
     pub variable: &'static str,
     /// Its flag, with the name of its value: `--agencies N`. Empty if it has none.
     pub flag: &'static str,
-    /// What it may be.
+    /// Its kind.
     pub kind: Kind,
-    /// What it is if it is not given.
+    /// Its value if it is not given.
     pub default: Fallback,
-    /// What it is for.
+    /// Its purpose, for the help.
     pub sentence: &'static str,
 }
 
-/// What a setting is if it is not given.
+/// The value of a setting that is not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
-    /// As if this were given.
+    /// This value.
     Value(&'static str),
-    /// Nothing, which has this name.
+    /// No value. The help and the log call that by this name.
     Nothing(&'static str),
 }
 
-/// What a setting may be.
+/// The values that a setting may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A whole number from the first to the second.
@@ -51,7 +52,7 @@ pub enum Kind {
     Switch,
     /// A file or a directory.
     Path,
-    /// `HOST:PORT`. Whether there is such a host is found out later.
+    /// `HOST:PORT`. The host is looked up later.
     Address,
     /// A level of the log.
     Level,
@@ -151,11 +152,11 @@ impl Setting {
 }
 
 impl Kind {
-    /// Returns `given` in the one way that this kind is written.
+    /// Returns `given` in the canonical form of this kind.
     ///
     /// # Errors
     ///
-    /// What it must be.
+    /// The rule that it breaks.
     pub(super) fn normal(self, given: OsString) -> Result<OsString, String> {
         if self == Path {
             return if given.is_empty() { Err(self.rule()) } else { Ok(given) };
@@ -182,7 +183,7 @@ impl Kind {
         normal.map(OsString::from).ok_or_else(|| format!("{}, not \"{text}\"", self.rule()))
     }
 
-    /// Returns what it must be.
+    /// Returns the rule for its values.
     pub(super) fn rule(self) -> String {
         match self {
             Number(least, most) => format!("must be a number from {least} to {most}"),
@@ -209,7 +210,7 @@ pub fn misspelled(
         }
         let distances = own().map(|setting| (distance(&name, setting.variable), setting.variable));
         let Some((distance, variable)) = distances.min() else { continue };
-        // Nobody else is known to use this prefix. Others do use SERVER_.
+        // No other program is known to use the prefix CLI_. Others do use SERVER_.
         let has_prefix = program == Program::Client && name.starts_with("CLI_");
         let resembled = (distance <= variable.len() / 5).then_some(variable);
         if has_prefix || resembled.is_some() {
@@ -219,7 +220,7 @@ pub fn misspelled(
     misspelled
 }
 
-/// Returns how many letters have to be added, removed or changed to make one of the other.
+/// Returns the edit distance: the number of letters to add, remove or change to turn one text into the other.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (place, letter) in one.bytes().enumerate() {

@@ -1,5 +1,5 @@
-//! The thread that accepts: it gives each connection a place and a thread, and has the peer of each show who it
-//! is.
+//! The thread that accepts: gives each connection a place and a thread. That thread performs the TLS handshake, if
+//! there is TLS, and then the conversation.
 
 use super::log_thread_closed;
 use crate::connection::{AcceptError, Acceptor, Stream, is_timeout};
@@ -14,11 +14,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
-/// How many file descriptors are kept from peers: for the draw's result and its directory, and for files that
-/// the ledger may have to open again.
+/// The number of file descriptors that connections must leave free: for the draw's result and its directory, and for
+/// files that the ledger may have to open again.
 const SPARE_DESCRIPTORS: usize = 4;
 
-/// What the thread that accepts works with.
+/// The state of the thread that accepts.
 pub(super) struct Reception<'r> {
     pub(super) listener: &'r TcpListener,
     pub(super) address: SocketAddr,
@@ -29,7 +29,8 @@ pub(super) struct Reception<'r> {
 }
 
 impl Reception<'_> {
-    /// Accepts connections until the server is stopping. Every thread that is started holds `running`.
+    /// Accepts connections until the server is stopping. Every thread that it starts holds a clone of `running`, so that
+    /// its stop comes when all have ended.
     pub(super) fn accept<'s>(&'s self, scope: &'s Scope<'s, '_>, running: &Stopper) {
         for number in 1_u64.. {
             info!("action: accept_connections | result: in_progress | address: {}", self.address);
@@ -77,8 +78,8 @@ impl Reception<'_> {
             );
             return;
         }
-        // Answers are written whole, so there is nothing to wait for. It fails if the peer is gone already,
-        // which its conversation finds out.
+        // Answers are written whole, so that delaying small segments gains nothing. It fails if the peer has closed
+        // the connection, which the conversation will notice.
         let _gone = socket.set_nodelay(true);
         let access = self.office.ledger.access();
         let Some(mut place) = self.places.enter(socket) else {
@@ -91,7 +92,7 @@ impl Reception<'_> {
             let _running = running;
             let socket = place.socket();
             self.attend(&socket, &mut place, peer.clone(), access);
-            // First its place is free, then its peer can see that it is.
+            // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
             drop(place);
             drop(socket);
             self.places.note_end();
@@ -104,7 +105,7 @@ impl Reception<'_> {
         }
     }
 
-    /// Talks with a peer as soon as it is known who it is.
+    /// Identifies a peer and has a conversation with it.
     fn attend(&self, socket: &TcpStream, place: &mut Place<'_>, peer: Peer, access: Access<'_>) {
         let is_refused = place.eviction().is_some();
         let time = if is_refused { REFUSAL_TIME_MAX } else { self.office.newcomer_timeout };
@@ -115,7 +116,8 @@ impl Reception<'_> {
         }
     }
 
-    /// Lets a peer show who it is, within `time`, if it has to.
+    /// Performs the TLS handshake within `time`, if there is TLS. Returns the stream and the agencies that the peer may
+    /// speak for. Returns `None` if the handshake fails.
     fn identify<'s>(
         &self,
         socket: &'s TcpStream,

@@ -82,7 +82,7 @@ fn configure(
     let parts = sources.log_parts()?;
     let settings = sources.client()?;
     if arguments.is_set("status") {
-        // What is asked for is on stdout; a line of settings before it is of no interest.
+        // The state is printed to stdout; a log line of the settings before it would only distract.
         let form = if arguments.is_set("json") { Form::Json } else { Form::Table };
         return Ok(Configured::new((settings, Work::Status(form))));
     }

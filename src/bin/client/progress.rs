@@ -1,5 +1,5 @@
-//! What the client shows of its agencies while they work: bars on a terminal, a line every few seconds
-//! elsewhere, nothing if quiet is asked for. The home of the `indicatif` crate.
+//! Shows the client's agencies while they work: bars on a terminal, log lines every few seconds without one, nothing
+//! with `--quiet`.
 
 use crate::stderr::{Stderr, fit};
 use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressDrawTarget};
@@ -12,18 +12,18 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often an agency's progress is logged if there is no terminal.
+/// The least time between two log lines of an agency's progress.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
 /// The widest bar, in columns.
 const BAR_WIDTH: usize = 30;
 /// The narrowest bar. A terminal with less room has none.
 const BAR_WIDTH_MIN: usize = 8;
-/// More agencies than this share one line at the end.
+/// The most agencies with a line each in the summary at the end.
 const SUMMARY_LINES_MAX: usize = 20;
-/// How many agencies are named of those that the draw waits for.
+/// The most missing agencies that a line names.
 const AGENCIES_NAMED_MAX: usize = 20;
 
-/// How progress is shown, and of what.
+/// The progress of all agencies, and the way in which it is shown.
 pub(crate) struct Progress {
     shown: Shown,
     stderr: Stderr,
@@ -41,15 +41,15 @@ enum Shown {
 #[derive(Default)]
 struct State {
     agencies: BTreeMap<AgencyId, Agency>,
-    /// The agencies that the draw waits for, as the server told last.
+    /// The agencies that the draw waits for, by the server's last reply.
     missing: Vec<u32>,
 }
 
 struct Agency {
-    /// How many bets are stored, how many there are, and how fast they were stored lately. It draws nothing.
+    /// The number of stored bets, the number of all, and the recent rate. It draws nothing.
     bar: ProgressBar,
     doing: Doing,
-    /// When a line was logged last, or the first might have been.
+    /// The time of the last log line, or of the agency's first bets.
     last_line: Instant,
 }
 
@@ -84,7 +84,7 @@ impl Progress {
         waiting.map(|(id, _)| *id)
     }
 
-    /// So many of the agency's bets are stored.
+    /// Notes that `bets` of the agency's bets are stored, of `of`.
     pub(crate) fn confirmed(&self, id: AgencyId, bets: u64, of: u64) {
         let mut state = self.lock();
         let agency = state.agency(id, bets, of);
@@ -98,7 +98,7 @@ impl Progress {
         }
     }
 
-    /// The agency waits for the draw.
+    /// Notes that the agency waits for the draw.
     pub(crate) fn waiting(&self, id: AgencyId, of: u64) {
         let mut state = self.lock();
         let agency = state.agency(id, of, of);
@@ -106,27 +106,27 @@ impl Progress {
         agency.doing = Doing::Waiting;
     }
 
-    /// The agency's connection is lost.
+    /// Notes that the agency's connection is lost.
     pub(crate) fn reconnecting(&self, id: AgencyId) {
         if let Some(agency) = self.lock().agencies.get_mut(&id) {
             agency.doing = Doing::Reconnecting;
         }
     }
 
-    /// The agency has heard its winners.
+    /// Notes that the agency has its winners.
     pub(crate) fn finished(&self, id: AgencyId, winners: u64) {
         if let Some(agency) = self.lock().agencies.get_mut(&id) {
             agency.doing = Doing::Done { winners };
         }
     }
 
-    /// The server has told the state of the lottery.
+    /// Notes the state of the lottery.
     pub(crate) fn stands(&self, summary: &Summary) {
         let pending = summary.draw == DrawState::Pending;
         self.lock().missing = if pending { summary.missing() } else { Vec::new() };
     }
 
-    /// Draws the bars as things stand.
+    /// Draws the bars.
     pub(crate) fn draw(&self) {
         let (rows, width) = self.stderr.size();
         let lines = self.lock().lines(rows, width);
@@ -138,7 +138,7 @@ impl Progress {
         self.stderr.show(Vec::new());
     }
 
-    /// Prints to stdout, where no bar is in the way.
+    /// Prints to stdout, and removes the bars meanwhile.
     ///
     /// # Errors
     ///
@@ -147,17 +147,17 @@ impl Progress {
         self.stderr.print(text)
     }
 
-    /// Says something on stderr that is no log.
+    /// Prints a line to stderr that is not part of the log.
     pub(crate) fn say(&self, line: &str) {
         self.stderr.say(format!("{line}\n").as_bytes());
     }
 
-    /// Returns how many bets are stored, and of how many, of the agencies that have heard so.
+    /// Returns the number of stored bets and the number of all bets, of the agencies that have begun to send.
     pub(crate) fn stored(&self) -> (u64, u64) {
         self.lock().stored()
     }
 
-    /// Returns what became of a run that ended well: the winners of each agency, and a total.
+    /// Returns the summary of a run that succeeded: the winners of each agency, and a total.
     pub(crate) fn summary(&self) -> String {
         let state = self.lock();
         let mut text = String::new();
@@ -187,12 +187,12 @@ impl Progress {
 }
 
 impl State {
-    /// Returns an agency, which is added if it is heard of first.
+    /// Returns an agency. Adds it if it is new.
     fn agency(&mut self, id: AgencyId, bets: u64, of: u64) -> &mut Agency {
         self.agencies.entry(id).or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(of), ProgressDrawTarget::hidden());
             bar.set_position(bets);
-            // Bets that were stored before are no measure of the rate.
+            // Bets that were stored before do not count for the rate.
             bar.reset_eta();
             Agency { bar, doing: Doing::Sending, last_line: Instant::now() }
         })
@@ -206,7 +206,7 @@ impl State {
 
     /// Returns a line for each agency, or for as many as fit with the others in one line.
     fn lines(&self, rows: usize, width: usize) -> Vec<String> {
-        // The row of the cursor, and one of the log.
+        // One row is for the cursor, and one for the log.
         let rows = rows.saturating_sub(2).max(1);
         let missing = usize::from(!self.missing.is_empty());
         let fits = self.agencies.len() + missing <= rows;
@@ -228,7 +228,7 @@ impl State {
         lines
     }
 
-    /// Returns the line that all agencies share, of which so many have lines of their own.
+    /// Returns the line of all agencies. The first `listed` of them have lines of their own.
     fn total(&self, listed: usize) -> String {
         let (bets, of) = self.stored();
         let count = |wanted: fn(Doing) -> bool| {
@@ -260,7 +260,7 @@ impl Agency {
                 format!("{rate} bets/s, {} left", FormattedDuration(self.bar.eta()))
             }
         };
-        // The last column stays empty, for a terminal may wrap there.
+        // The last column stays empty, because a terminal may wrap there.
         let room = width.saturating_sub(name.len() + counts.len() + state.len() + 6);
         let bar = match room.min(BAR_WIDTH) {
             ..BAR_WIDTH_MIN => String::new(),
@@ -279,7 +279,7 @@ fn rounded(rate: f64) -> u64 {
     rate.round() as u64
 }
 
-/// Returns a bar of so many columns.
+/// Returns a bar of `width` columns.
 fn bar(part: u64, whole: u64, width: usize) -> String {
     let filled = (width as u64 * part)
         .checked_div(whole)

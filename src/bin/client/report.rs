@@ -1,10 +1,10 @@
-//! How the lottery stands, as `--status` prints it: a table for people, or one line of JSON.
+//! The state of the lottery as `--status` prints it: a table for people, or one line of JSON.
 
 use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
 use loteria::text::Listed;
 use serde::Serialize;
 
-/// How many agencies are named of those that the draw waits for.
+/// The most missing agencies that the table names.
 const AGENCIES_NAMED_MAX: usize = 20;
 
 /// Returns a table of the agencies, and the draw.

@@ -1,4 +1,4 @@
-//! What a client is to do, and doing it.
+//! The client's task, and its execution.
 
 use crate::process::{self, Failure};
 use crate::progress::Progress;
@@ -13,18 +13,19 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, Builder};
 use std::time::Duration;
 
-/// How often the bars are drawn.
+/// The period of drawing the bars.
 const DRAW_PERIOD: Duration = Duration::from_millis(100);
-/// How often it is looked whether an agency waits for the draw, so that the server is asked for whom it waits.
+/// The period of checking whether an agency waits for the draw, so that the server has to be asked for the missing
+/// agencies.
 const ASK_FIRST_AFTER: Duration = Duration::from_secs(1);
-/// How often the server is asked.
+/// The period of these questions.
 const ASK_PERIOD: Duration = Duration::from_secs(5);
 /// The pause after a question that failed.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The variables of a single bet, in the order of its fields.
 const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
-/// What a client is to do.
+/// The client's task.
 pub(crate) enum Work {
     Status(Form),
     Agencies(Vec<(AgencyId, PathBuf)>),
@@ -38,7 +39,7 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Returns the bets to send: that of the variables, or those of files.
+/// Returns the task of sending bets: the bet of the variables, or those of files.
 ///
 /// # Errors
 ///
@@ -62,7 +63,7 @@ pub(crate) fn bets(
     }))
 }
 
-/// The bet of the variables, if they are set.
+/// Returns the bet of the variables, if they are set.
 fn single_bet(agency: Option<AgencyId>) -> Result<Option<(AgencyId, [String; 5])>, Failure> {
     let mut fields: [String; 5] = Default::default();
     let mut missing = Vec::new();
@@ -91,7 +92,7 @@ fn single_bet(agency: Option<AgencyId>) -> Result<Option<(AgencyId, [String; 5])
     Ok(Some((agency, fields)))
 }
 
-/// The agencies of the directory, each with its file.
+/// Returns the agencies of the directory, each with its file.
 fn agencies_in(directory: &Path) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
     let failed = |error| {
         let looked = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
@@ -121,7 +122,7 @@ fn agencies_in(directory: &Path) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
     Ok(agencies)
 }
 
-/// Returns whether a file was perhaps meant to be one of an agency: `agency-02.csv`, `Agency-3.CSV`.
+/// Returns whether a file name resembles that of an agency's file: `agency-02.csv`, `Agency-3.CSV`.
 fn looks_like_an_agency(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
     name.is_some_and(|name| name.starts_with("agency") && name.ends_with(".csv"))
@@ -157,7 +158,7 @@ pub(crate) fn run(
     }
 }
 
-/// Logs how far a run came that a signal ended.
+/// Logs the progress of a run that a signal ended, and the next step.
 fn log_interrupted(settings: &client::Settings, progress: &Progress) {
     let (stored, of) = progress.stored();
     let next = match (settings.resume, stored < of || of == 0) {
@@ -197,7 +198,7 @@ fn work_until(
     }
 }
 
-/// Runs agencies beside a thread that draws their bars and one that asks for whom the draw waits.
+/// Runs agencies beside a thread that draws their bars and one that asks the server for the missing agencies.
 fn run_with_bars(
     agencies: Vec<(AgencyId, PathBuf)>,
     settings: &client::Settings,
@@ -225,7 +226,7 @@ fn run_with_bars(
     })
 }
 
-/// Asks the server for whom the draw waits, while an agency waits, until `done` comes.
+/// Asks the server for the missing agencies, while an agency waits, until `done` comes.
 fn ask_while_waiting(settings: &client::Settings, progress: &Progress, done: &Stop) {
     let mut pause = ASK_FIRST_AFTER;
     while !done.wait_for(pause) {
@@ -234,12 +235,12 @@ fn ask_while_waiting(settings: &client::Settings, progress: &Progress, done: &St
             progress.stands(&summary);
             progress.waiting_agency().is_some()
         });
-        // A server that does not know the question, or is gone, is no reason for anything.
+        // A failed question is ignored: the bars only lack the missing agencies.
         pause = if asked.is_ok() { ASK_FIRST_AFTER } else { ASK_AGAIN_AFTER };
     }
 }
 
-/// Winners to stdout, and nothing else there; the rest to stderr.
+/// Prints winners to stdout, and nothing else there; shows the rest on stderr.
 struct Terminal<'p> {
     progress: &'p Progress,
 }

@@ -1,5 +1,5 @@
-//! How each agency stands, as the server shows it: on a terminal in lines below the log, elsewhere, if it is
-//! asked for, in the log.
+//! Shows the state of each agency: on a terminal in lines below the log, and with `--progress` without a terminal in
+//! the log.
 
 use crate::stderr::{Stderr, fit};
 use indicatif::HumanCount;
@@ -14,25 +14,26 @@ use std::io;
 use std::thread::{self, Builder};
 use std::time::Duration;
 
-/// How often the board is brought up to date.
+/// The period of updates.
 const PERIOD: Duration = Duration::from_secs(1);
 /// More agencies than this share one line of the log.
 const LOG_LINES_MAX: usize = 20;
-/// How many agencies are named of those that the draw waits for.
+/// The most missing agencies that a line names.
 const AGENCIES_NAMED_MAX: usize = 20;
 
-/// How it is shown.
+/// The place where the state is shown.
 pub(crate) enum Board {
-    /// Below the log.
+    /// Lines below the log.
     Lines(Stderr),
-    /// In the log, if something has changed.
+    /// The log, after changes.
     Log,
-    /// Not at all.
+    /// None.
     Nothing,
 }
 
 impl Board {
-    /// Returns a board if stderr is a terminal or it is `wanted`.
+    /// Returns [`Board::Lines`] if stderr is a terminal, [`Board::Log`] if not but `wanted`, and [`Board::Nothing`]
+    /// otherwise.
     pub(crate) fn new(stderr: Stderr, wanted: bool) -> Board {
         match (stderr.is_terminal(), wanted) {
             (true, _) => Board::Lines(stderr),
@@ -41,7 +42,7 @@ impl Board {
         }
     }
 
-    /// Serves, and shows meanwhile how each agency stands.
+    /// Calls `serve`, and shows the state of each agency meanwhile.
     pub(crate) fn beside(
         &self,
         ledger: &Ledger,
@@ -96,7 +97,7 @@ impl Board {
 /// one line.
 fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
     let agencies = &summary.agencies;
-    // The row of the cursor, one of the log, and one for the draw.
+    // One row is for the cursor, one for the log and one for the draw.
     let rows = rows.saturating_sub(3).max(1);
     let listed = if agencies.len() <= rows { agencies.len() } else { rows - 1 };
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
@@ -125,7 +126,7 @@ fn log_texts(summary: &Summary) -> Vec<String> {
     texts
 }
 
-/// Returns what all agencies have stored and are doing.
+/// Returns a line for all agencies: their bets, and the number of agencies in each state.
 fn total(summary: &Summary, for_people: bool) -> String {
     let count = |state| summary.agencies.iter().filter(|agency| agency.state == state).count();
     let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     )
 }
 
-/// What the server is to do.
+/// The server's task.
 enum Task {
     Verify(ledger::Settings),
     SetAside(ledger::Settings),
@@ -118,7 +118,7 @@ fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>,
     Ok(Configured { task: Task::Serve(Box::new(service)), at_hangup })
 }
 
-/// Reads the files of TLS again.
+/// Reads the TLS files again.
 fn read_again(acceptor: &Acceptor) {
     match acceptor.reload() {
         Ok(()) => info!("action: reload_certificates | result: success"),
@@ -131,7 +131,7 @@ fn read_again(acceptor: &Acceptor) {
 
 fn serve(service: Service, board: &Board, stop: &Stop) -> Result<(), Failure> {
     let Service { address, ledger: settings, server } = service;
-    // The port is taken first: nothing is touched where another server has it.
+    // The port is bound first, so that no file is touched if another server has it.
     let listener = TcpListener::bind(&address).map_err(|error| cannot_listen(&address, &error))?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     let (bets, agencies, winning_number) =
@@ -169,7 +169,7 @@ fn close_listener(listener: TcpListener, address: SocketAddr) {
     info!("action: close_socket | result: success | address: {address}");
 }
 
-/// Logs what was in the files, and what was done to them.
+/// Logs the state of the files, and the changes that the start made to them.
 fn log_found(bets: &Path, found: &Found) {
     let (file, total) = (LogValue(bets.display()), found.bets.values().sum::<u64>());
     let Repair { adopted, cut_bytes, written_bytes } = found.repair;
@@ -204,7 +204,7 @@ fn warn_of_other_draw(found: &Found, winning_number: u16) {
     }
 }
 
-/// What to do where the address is not to be had.
+/// Returns the failure of an address that cannot be bound, with its remedy.
 fn cannot_listen(address: &str, error: &io::Error) -> Failure {
     let next = match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -1,11 +1,11 @@
-//! `--verify`: says on stdout whether the files of a server that is not running agree.
+//! `--verify`: prints whether the files of a server that is not running agree.
 
 use crate::process::Failure;
 use crate::stderr::Stderr;
 use loteria::ledger::{self, OpenError};
 use loteria::stop::Stop;
 
-/// Says on stdout whether the files agree.
+/// Prints to stdout whether the files agree.
 pub(crate) fn verify(
     settings: &ledger::Settings,
     stderr: &Stderr,
