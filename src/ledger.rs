@@ -103,9 +103,9 @@ impl Ledger {
             repair: opened.repair,
         };
         let tickets = Arc::new(Tickets::default());
-        let start =
-            |tickets| writer::Writer::new(opened, settings.winning_number, tickets, stop.clone());
-        let writer = start(Arc::clone(&tickets)).map_err(OpenError::Thread)?;
+        let (number, shared, stop) = (settings.winning_number, Arc::clone(&tickets), stop.clone());
+        let writer =
+            writer::Writer::new(opened, number, shared, stop).map_err(OpenError::Thread)?;
         let ledger = Ledger::start(writer, tickets).map_err(OpenError::Thread)?;
         Ok((ledger, found))
     }

@@ -3,7 +3,6 @@
 use super::attempts::{Attempts, Progress};
 use super::bets_file::BetsFile;
 use super::conversation::{Broken, Conversation, Standing, unexpected};
-use super::dial::pause;
 use super::{Error, Observer, Settings};
 use crate::connection::OpenSockets;
 use crate::protocol::{BatchWriter, Command, MESSAGE_BYTES_MAX, Reply};
@@ -196,7 +195,7 @@ impl Window<'_> {
             return Ok(());
         }
         let Settings { window, batch_period, .. } = *self.agency.attempts.settings;
-        if self.paced && !pause(batch_period, self.agency.attempts.stop) {
+        if self.paced && self.agency.attempts.stop.wait_for(batch_period) {
             return Err(Error::Stopped.into());
         }
         self.hear_until(window - writer.closed().len().min(window), conversation, progress)?;

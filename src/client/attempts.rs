@@ -3,7 +3,7 @@
 
 use super::Settings;
 use super::conversation::{Broken, Conversation, stream};
-use super::dial::{Dials, pause};
+use super::dial::Dials;
 use super::error::{Doubt, EMFILE, Error};
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
@@ -78,7 +78,7 @@ impl Attempts<'_> {
                 time.as_millis()
             );
             reconnecting();
-            if !pause(time, self.stop) {
+            if self.stop.wait_for(time) {
                 return Err(Error::Stopped);
             }
         }

@@ -102,8 +102,3 @@ fn once(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
-
-/// Waits for `time`. Returns `false` as soon as the stop comes.
-pub(super) fn pause(time: Duration, stop: &Stop) -> bool {
-    !stop.wait_for(time)
-}
