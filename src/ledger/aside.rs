@@ -25,7 +25,8 @@ pub struct SetAside {
 ///
 /// # Errors
 ///
-/// [`OpenError::NotFinished`] or [`OpenError::NoDraw`] if there is no finished draw; those of [`Ledger::open`](super::Ledger::open).
+/// [`OpenError::NotFinished`] or [`OpenError::NoDraw`] if there is no finished draw; the errors of
+/// [`Ledger::open`](super::Ledger::open).
 pub fn set_aside(settings: &Settings, stop: &Stop) -> Result<SetAside, OpenError> {
     set_aside_on(FileSystem, settings, stop)
 }

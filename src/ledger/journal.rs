@@ -40,7 +40,7 @@
 //! | 32 to 35 | the CRC of all other bytes of the record |
 //! | 36 to | the rows, then zeros |
 //!
-//! # What is confirmed
+//! # The confirmed bytes
 //!
 //! The bytes of the newest valid slot, and then the rows of the records with its epoch. Records of older epochs
 //! are remains. A group is in flight alone, so a crash can damage one record, the last; and it can damage
@@ -75,7 +75,7 @@ const RECORD_MAGIC: &[u8; 8] = b"\xFFrecord\n";
 const RECORD_HEADER: usize = 36;
 const RECORD_CRC: std::ops::Range<usize> = 32..36;
 
-/// What is durable without the log.
+/// The state that is durable without the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     pub(super) epoch: u64,

@@ -420,7 +420,7 @@ pub enum OpenError {
     NotConfirmed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         what: String,
         /// The journal.
         journal: PathBuf,
@@ -435,7 +435,7 @@ pub enum OpenError {
     BadResult {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         what: String,
         /// The journal.
         journal: PathBuf,

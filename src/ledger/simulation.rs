@@ -119,7 +119,7 @@ struct Storm {
     random: Random,
     disk: SimulatedDisk,
     senders: Vec<Sender>,
-    /// The result that somebody may have heard.
+    /// The result that a peer may have received.
     told: Option<DrawResult>,
 }
 
@@ -421,7 +421,7 @@ fn a_lottery_survives_a_death_at_each_of_its_calls() {
     }
 }
 
-/// What is known to have been done.
+/// The last step that is known to have succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Played {
     Stored(usize),

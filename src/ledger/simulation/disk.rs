@@ -85,10 +85,10 @@ impl NameChange {
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
-    /// What reading shows.
+    /// The bytes that a read returns.
     cached: Vec<u8>,
     durable: Vec<u8>,
-    /// What was done since the last sync.
+    /// The changes since the last sync.
     changes: Vec<Change>,
     /// Locks for reading and for writing.
     locks: (u32, u32),

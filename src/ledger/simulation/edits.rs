@@ -1,4 +1,4 @@
-//! What somebody does to the files with an editor, a backup or bad luck is found, and nothing is changed then.
+//! Every change that an editor, a backup or an accident makes to the files is found, and the start changes nothing then.
 
 use super::disk::SimulatedDisk;
 use super::{agency, good, good_with_seed, hold, rows_of, settings, start, store, stored_of};
