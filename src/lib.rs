@@ -2,22 +2,22 @@
 //!
 //! Read the modules in this order, from the ground up; a module uses only floors below its own.
 //!
-//! | floor | module | what it is |
+//! | floor | module | contents |
 //! |---|---|---|
-//! | 0 | [`stop`] | a stop that threads can wait for |
-//! | 0 | [`lines`] | lines of a bounded length from any reader |
-//! | 0 | [`summary`] | the public state of a lottery |
-//! | 0 | [`text`] | untrusted text, sanitized for replies and log lines |
-//! | 1 | [`bet`] | valid bets and valid agencies |
-//! | 1 | [`connection`] | connections with deadlines, plain or in TLS |
-//! | 2 | [`protocol`] | commands and replies: text to values and back |
-//! | 2 | [`ledger`] | the thread that owns `bets.csv` |
-//! | 2 | [`draw`] | the meeting of the agencies |
-//! | 2 | [`places`] | the connections that the server keeps |
+//! | 0 | [`stop`] | a stop: sent by dropping a value, polled or waited for |
+//! | 0 | [`lines`] | lines of limited length from any reader, in bounded memory |
+//! | 0 | [`summary`] | the state of a lottery, without any winners |
+//! | 0 | [`text`] | sanitizing of untrusted text for error replies and log lines |
+//! | 1 | [`bet`] | the rules of a valid bet and of a valid agency |
+//! | 1 | [`connection`] | connections with deadlines, the list of open sockets |
+//! | 2 | [`protocol`] | commands and replies, text to values and back; all wire words |
+//! | 2 | [`ledger`] | the thread that owns `bets.csv`, and the requests to it |
+//! | 2 | [`draw`] | the meeting of the agencies, the barrier, one fate |
+//! | 2 | [`places`] | connection limits, and which connection is closed for another |
 //! | 3 | [`session`] | the server's side of one conversation |
-//! | 3 | [`client`] | an agency: file, batches, confirmations, winners |
-//! | 4 | [`server`] | accept, stop, join |
-//! | 5 | [`config`] | file, variables and flags become settings |
+//! | 3 | [`client`] | file → batches → confirmations → winners |
+//! | 4 | [`server`] | when to stop, which agencies have been told, the order of stopping |
+//! | 5 | [`config`] | settings, from flags, variables and file |
 //!
 //! `docs/protocol.md` describes the messages between the two programs, and `docs/architecture.md` the parts, the
 //! threads and the glossary of the protocol's Spanish words.

@@ -1,5 +1,5 @@
 //! A bet as a line of CSV, with quotes: the general way to read and write the agencies' files and `bets.csv`. The
-//! home of the `csv` crate.
+//! only user of the `csv` crate.
 
 use super::{AgencyId, BET_FIELDS, Bet, InvalidBet};
 use thiserror::Error;

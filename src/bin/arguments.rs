@@ -1,4 +1,4 @@
-//! The arguments of both programs, made from the table of settings. The home of the `clap` crate.
+//! The arguments of both programs, made from the table of settings. The only user of the `clap` crate.
 
 use clap::builder::{EnumValueParser, OsStringValueParser, PathBufValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};

@@ -1,4 +1,4 @@
-//! TLS 1.3 over a blocking socket, with a certificate on both sides. Home of `rustls`; `no_tls.rs` takes its
+//! TLS 1.3 over a blocking socket, with a certificate on both sides. The only user of `rustls`; `no_tls.rs` takes its
 //! place in a build without it.
 
 mod files;
