@@ -1,7 +1,7 @@
 //! Valid bets and valid agencies. Every value of these types is valid.
 //!
 //! Knows no sockets, files or threads, and neither the protocol's words nor the files' names: both
-//! write a bet as the same five fields in the same order, each with a separator of its own.
+//! write a bet as the same five fields in the same order, each with its separator.
 
 use crate::text::excerpt;
 use std::fmt;

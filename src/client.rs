@@ -133,7 +133,7 @@ fn check(
     Ok(checked.into_iter().flatten().collect())
 }
 
-/// Does `work` with a list of sockets that are shut as soon as `stop` comes.
+/// Calls `work` with a list of sockets that are shut as soon as `stop` comes.
 fn watched<O>(
     stop: &Stop,
     work: impl FnOnce(&OpenSockets) -> Result<O, Error>,
@@ -156,7 +156,7 @@ fn watched<O>(
     })
 }
 
-/// Does `work` for each item in a thread of its own, which has the name beside the item. Returns the outcome of each.
+/// Calls `work` for each item in a separate thread, which has the name beside the item. Returns all outcomes.
 ///
 /// # Errors
 ///

@@ -35,9 +35,9 @@ pub struct AgencySummary {
 pub enum AgencyState {
     /// It may store more bets.
     Open,
-    /// It has said that it has no more bets, or the draw was held.
+    /// It has no more bets, or the draw was held.
     Finished,
-    /// It has said so, and one of its connections waits for the draw.
+    /// It has no more bets, and one of its connections waits for the draw.
     Waiting,
 }
 

@@ -47,7 +47,7 @@ impl<T: fmt::Display> fmt::Display for LogValue<T> {
     }
 }
 
-/// The first items of a list, at most so many, and the number of the others: `a, b and 3 more`.
+/// The first items of a list, up to a limit, and the number of the others: `a, b and 3 more`.
 #[derive(Clone, Copy, Debug)]
 pub struct Listed<'i, I>(pub &'i [I], pub usize);
 

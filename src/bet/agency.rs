@@ -13,7 +13,7 @@ pub const AGENCIES_MAX: u16 = 10_000;
 pub struct Agencies(NonZeroU16);
 
 impl Agencies {
-    /// Returns a lottery of `count` agencies; `None` unless it is 1 to [`AGENCIES_MAX`].
+    /// Returns a lottery of `count` agencies. Returns `None` unless it is 1 to [`AGENCIES_MAX`].
     pub fn new(count: u16) -> Option<Agencies> {
         NonZeroU16::new(count).filter(|count| count.get() <= AGENCIES_MAX).map(Agencies)
     }
@@ -46,7 +46,7 @@ impl Agencies {
 pub struct AgencyId(NonZeroU16);
 
 impl AgencyId {
-    /// Returns the agency numbered `number`; `None` unless it is 1 to [`AGENCIES_MAX`].
+    /// Returns the agency numbered `number`. Returns `None` unless it is 1 to [`AGENCIES_MAX`].
     pub fn new(number: u16) -> Option<AgencyId> {
         Agencies::new(number).map(|agencies| AgencyId(agencies.0))
     }

@@ -63,7 +63,7 @@ impl Fields {
     }
 }
 
-/// Appends the line of `bets.csv` for a bet, quoted where needed, with its line end.
+/// Appends the line of `bets.csv` for a bet, with quotes only if needed, and with its line end.
 pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
     let needs_quotes = |field: &str| field.contains([',', '"']);
     if !bet.fields().into_iter().any(needs_quotes) {
@@ -79,8 +79,8 @@ pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
     writer.write_record(fields).expect("a vector takes all that is written to it");
 }
 
-/// Returns document and number of a valid line of `bets.csv`, with or without its line end; `None` for
-/// other text.
+/// Returns document and number of a valid line of `bets.csv`, with or without its line end. Returns `None` for other
+/// text.
 pub fn document_and_number(row: &[u8]) -> Option<(String, String)> {
     let text = std::str::from_utf8(row).ok()?;
     let mut from_the_end = text.trim_end_matches('\n').rsplit(',');

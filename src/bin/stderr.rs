@@ -109,7 +109,7 @@ impl Stderr {
         }
     }
 
-    /// Prints to stdout, where no line that stays is in the way.
+    /// Prints to stdout. On a terminal, removes the lines that stay and has them drawn again below.
     ///
     /// # Errors
     ///

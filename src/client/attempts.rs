@@ -134,7 +134,7 @@ impl Retry {
         self.failures = 0;
     }
 
-    /// Returns the pause before the next attempt; `None` when the time is up.
+    /// Returns the pause before the next attempt. Returns `None` if the time is up.
     fn pause(&mut self) -> Option<Duration> {
         let left = self.retry_for.checked_sub(self.last_progress.elapsed())?;
         let longest = PAUSE_MIN.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX);

@@ -118,7 +118,7 @@ impl<'l> BetLine<'l> {
 
 /// A line of an agency's file.
 enum Line<'l> {
-    /// The text begins with a line of so many bytes without its end.
+    /// A text that begins with the line, and the length of the line without its end in bytes.
     Whole(&'l [u8], usize),
     /// Any other line, without its end.
     Other(&'l [u8]),

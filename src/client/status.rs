@@ -49,7 +49,7 @@ pub fn watch(
     })
 }
 
-/// Does `work` over a connection of its own.
+/// Calls `work` with a new connection.
 fn connected<T>(
     settings: &Settings,
     stop: &Stop,

@@ -357,7 +357,7 @@ fn lock<D: Disk>(disk: &D, path: &Path, mode: Mode) -> Result<Option<D::File>, O
     }
 }
 
-/// Checks that the bets are of a lottery of so many agencies.
+/// Checks that the bets are of a lottery with this number of agencies, or that there are none.
 pub(super) fn check_agencies(confirmed: &Confirmed, agencies: Agencies) -> Result<(), OpenError> {
     let (stored, asked) = (confirmed.slot.agencies, agencies.count());
     let is_new = confirmed.extent().bytes == 0 && confirmed.slot.held.is_none();

@@ -143,7 +143,7 @@ pub(super) enum Request {
 pub enum Refused {
     /// A newer connection took the agency over.
     TakenOver,
-    /// The agency has said that it has no more bets.
+    /// The agency is finished.
     Finished,
     /// The draw was held.
     DrawHeld,

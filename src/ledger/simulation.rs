@@ -71,11 +71,11 @@ fn start(disk: &SimulatedDisk) -> Option<(Writer<SimulatedDisk>, Option<DrawResu
     Some((writer.expect("a thread"), result))
 }
 
-/// An agency and what it knows, over all lives of the server.
+/// An agency and its knowledge, over all lives of the server.
 struct Sender {
     agency: AgencyId,
     confirmed: usize,
-    /// It heard that a batch was refused, in this life.
+    /// Whether a batch was refused in this life.
     refused: bool,
     /// Batches in flight: how many bets there are with each.
     waiting: VecDeque<(usize, Receiver<StoreAnswer>)>,

@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 /// The size at which a group is written, in bytes. Its last request may exceed it.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// The most bytes of a group that goes into the journal's log. A larger one is cheaper to sync by itself.
+/// The most bytes of a group that goes into the journal's log. For a larger one, a sync of `bets.csv` costs
+/// less.
 const LOGGED_BYTES_MAX: usize = if cfg!(test) { 1000 } else { 64 << 10 };
 
 /// The state of an agency.
@@ -27,7 +28,7 @@ struct Account {
     stored: Stored,
     /// Connections with a lower ticket store nothing.
     fence: u64,
-    /// It has said that it has no more bets.
+    /// Whether it has no more bets: [`Access::finish`](super::Access::finish) was called for it.
     finished: bool,
 }
 

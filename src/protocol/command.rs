@@ -12,7 +12,7 @@ use thiserror::Error;
 pub enum Command<'a> {
     /// Adds a bet to the open batch.
     Bet {
-        /// The agency where it was placed.
+        /// The agency that it was placed with.
         agency: AgencyId,
         /// The bet.
         bet: Bet<'a>,

@@ -54,7 +54,7 @@ error_codes! {
     WrongAgency, "wrong_agency", Continues;
     /// The command is not allowed while a batch is open.
     OpenBatch, "open_batch", Continues;
-    /// The agency said that it has no more bets.
+    /// The agency is finished: it asked for its winners.
     AgencyFinished, "agency_finished", Continues;
     /// The draw was held.
     DrawHeld, "draw_held", Continues;

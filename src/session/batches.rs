@@ -24,7 +24,7 @@ pub(super) enum Open {
     /// There is none.
     #[default]
     Nothing,
-    /// It has so many bets.
+    /// It is open, with this number of bets.
     Bets(u32),
     /// It had an error. The rest of it is dropped, its end included.
     Refused,

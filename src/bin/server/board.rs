@@ -112,7 +112,7 @@ fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
     lines.into_iter().map(|line| fit(line, width)).collect()
 }
 
-/// Returns the same for the log: one line for all agencies if they are many, numbers as programs read them.
+/// Returns the lines for the log, with plain numbers. More than [`LOG_LINES_MAX`] agencies share one line.
 fn log_texts(summary: &Summary) -> Vec<String> {
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
         format!("agency {agency:>3}, {bets:>12} bets, {}", state.description())

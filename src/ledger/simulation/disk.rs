@@ -42,9 +42,9 @@ struct World {
     durable_names: BTreeMap<PathBuf, Name>,
     name_changes: Vec<NameChange>,
     random: Random,
-    /// One call in so many fails; none if it is 0.
+    /// The average number of calls to one that fails. 0 means that none fails.
     one_fails_in: u64,
-    /// How many calls there are until the program dies, if it does.
+    /// The number of calls until the program dies. `None` means that it does not.
     calls_left: Option<u64>,
     /// Files that were opened in an earlier life of the program are closed.
     life: u64,
@@ -193,7 +193,7 @@ impl SimulatedDisk {
         }
     }
 
-    /// Returns what a file holds; `None` if it is missing.
+    /// Returns the content of a file. Returns `None` if it is missing.
     pub(super) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world();
         match world.names.get(Path::new(name))? {
@@ -202,7 +202,7 @@ impl SimulatedDisk {
         }
     }
 
-    /// Changes what a file holds, durably, as an editor that knows nothing of the server does.
+    /// Changes the content of a file durably, as an editor beside the server does.
     pub(super) fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
         let mut world = self.world();
         let Some(Name::File(inode)) = world.names.get(Path::new(name)) else {
@@ -226,7 +226,7 @@ impl SimulatedDisk {
         self.world().names.keys().map(|path| path.display().to_string()).collect()
     }
 
-    /// From here on one call in so many fails, and the program dies at the call after so many.
+    /// Lets one call in `one_fails_in` fail from here on, and the program die after `calls_left` calls.
     pub(super) fn misbehave(&self, one_fails_in: u64, calls_left: Option<u64>) {
         let mut world = self.world();
         (world.one_fails_in, world.calls_left) = (one_fails_in, calls_left);
