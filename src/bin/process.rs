@@ -129,7 +129,7 @@ pub(crate) fn warn_of_exposed_key(sources: &Sources<'_>) -> Result<(), InvalidCo
         let key = LogValue(files.key.display());
         warn!(
             "action: config | result: in_progress | error: {key}: other users of this machine can read this \
-             private key; `chmod o-r` keeps them out"
+             private key; let only the user of this program read it"
         );
     }
     Ok(())

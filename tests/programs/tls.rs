@@ -924,8 +924,7 @@ fn a_server_shows_its_renewed_certificate_after_sighup_and_keeps_the_one_before_
 
 #[test]
 fn a_key_that_others_can_read_is_warned_of_by_both_programs() {
-    let warning =
-        "other users of this machine can read this private key; `chmod o-r` keeps them out";
+    let warning = "other users of this machine can read this private key; let only the user of this program read it";
     let scratch = Scratch::new();
     let certificates = Certificates::new(&scratch, "tls", 1);
     scratch.write("agencies/agency-1.csv", csv(&bets(1, 1), Ends::Lf));
