@@ -192,13 +192,9 @@ impl Meeting {
     fn log_missing(&self) {
         if self.missing > 0 {
             let missing = self.visits.iter().filter(|(_, visits)| visits.newest == 0);
-            let named: Vec<_> = missing.map(|(agency, _)| agency).take(MISSING_NAMED_MAX).collect();
-            let more = match self.missing - named.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let named = Listed(&named, named.len());
-            info!("action: wait_for_draw | result: in_progress | missing: {named}{more}");
+            let missing: Vec<_> = missing.map(|(agency, _)| agency).collect();
+            let missing = Listed(&missing, MISSING_NAMED_MAX);
+            info!("action: wait_for_draw | result: in_progress | missing: {missing}");
         }
     }
 }
