@@ -329,4 +329,12 @@ impl Session<'_, '_, '_> {
         }
         Ok(())
     }
+
+    /// Frees the memory of the conversation, whose answers have been sent, before a long wait.
+    fn free_memory(&mut self, lines: &mut LineBuffer<'_>) {
+        lines.shrink();
+        self.stream.shrink();
+        self.batches = Batches::default();
+        self.answers = Vec::new();
+    }
 }

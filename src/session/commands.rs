@@ -2,7 +2,7 @@
 
 use super::batches::{BATCH_BYTES_MAX, Open};
 use super::refusal::{log_refused, log_stored, stopping};
-use super::{ANSWERS_BYTES_MAX, Answered, Batches, End, Session, summary};
+use super::{ANSWERS_BYTES_MAX, Answered, End, Session, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::{DrawResult, HoldFailed, Standing};
@@ -106,13 +106,8 @@ impl Session<'_, '_, '_> {
         self.verify_again()?;
         self.access.finish(agency)?;
 
-        // The wait may be long, so this sends the answers so far and frees memory.
         self.send()?;
-        lines.shrink();
-        self.stream.shrink();
-        self.batches = Batches::default();
-        self.answers = Vec::new();
-
+        self.free_memory(lines);
         let draw = self.office.draw;
         match self.place.while_it_waits(|| draw.attend(agency, || self.hold_draw()))? {
             Some(Fate::Held(result)) => {
