@@ -5,7 +5,8 @@
 
 use crate::bet::{Agencies, AgencyId};
 use crate::connection::{Acceptor, Connector, InvalidTls, TlsFiles};
-use crate::text::{LogValue, if_denied};
+use crate::system::if_denied;
+use crate::text::LogValue;
 use crate::{client, ledger, server};
 use std::ffi::OsString;
 use std::io;

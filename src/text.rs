@@ -1,8 +1,6 @@
 //! Sanitizes untrusted text for use in error replies and log lines.
 
 use std::fmt::{self, Write};
-use std::io;
-use std::os::unix::fs::MetadataExt;
 
 /// The most characters of a refused value that an error repeats.
 const EXCERPT_CHARS_MAX: usize = 40;
@@ -23,18 +21,6 @@ pub fn excerpt(text: &str) -> String {
         excerpt.push('…');
     }
     excerpt
-}
-
-/// Returns the end of a message for a file that may not be opened: the user that it must be readable for. The user is
-/// a number, because a container may have no name for it. Returns an empty text for any other error.
-pub fn if_denied(error: &io::Error) -> String {
-    // The owner of `/proc/self` is the user of this process.
-    match std::fs::metadata("/proc/self") {
-        Ok(process) if error.kind() == io::ErrorKind::PermissionDenied => {
-            format!("; user {} must be able to read it", process.uid())
-        }
-        _ => String::new(),
-    }
 }
 
 /// A value in a log line: on one line, and without the bar that ends a value.
@@ -92,21 +78,12 @@ impl fmt::Write for Cleaning<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Listed, LogValue, excerpt, if_denied};
-    use std::io::{Error, ErrorKind};
+    use super::{Listed, LogValue, excerpt};
 
     #[test]
     fn an_excerpt_is_one_short_line() {
         assert_eq!(excerpt("a|b;\n\u{85}ñ"), "a|b;\\u{a}\\u{85}ñ");
         assert_eq!(excerpt(&"x".repeat(41)), format!("{}…", "x".repeat(40)));
-    }
-
-    #[test]
-    fn a_denied_file_is_told_with_the_user_by_number() {
-        let told = if_denied(&Error::from(ErrorKind::PermissionDenied));
-        let user = told.strip_prefix("; user ").and_then(|rest| rest.split(' ').next());
-        assert!(user.is_some_and(|user| user.parse::<u32>().is_ok()), "{told}");
-        assert_eq!(if_denied(&Error::from(ErrorKind::NotFound)), "");
     }
 
     #[test]

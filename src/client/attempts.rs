@@ -4,10 +4,11 @@
 use super::Settings;
 use super::conversation::{Broken, Conversation, stream};
 use super::dial::Dials;
-use super::error::{Doubt, EMFILE, Error};
+use super::error::{Doubt, Error};
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
 use crate::stop::Stop;
+use crate::system::EMFILE;
 use crate::text::LogValue;
 use log::{info, warn};
 use std::hash::{BuildHasher, RandomState};

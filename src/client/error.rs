@@ -3,12 +3,10 @@
 use super::bets_file::FileError;
 use crate::bet::AgencyId;
 use crate::protocol::ErrorCode;
+use crate::system::EMFILE;
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
-
-/// The error number of a process that has reached its limit of open files, the same on all Unix systems.
-pub(super) const EMFILE: i32 = 24;
 
 /// The reason why the client's work ended before it was done.
 #[derive(Debug, Error)]

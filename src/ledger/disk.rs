@@ -1,6 +1,7 @@
 //! The interface between the ledger and the file system. The ledger uses files only through these two traits, so
 //! that tests can replace the disk by one that fails, loses power and lies.
 
+use crate::system::{EMFILE, ENFILE};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -10,9 +11,6 @@ use std::time::Duration;
 /// The number of attempts to open a file if file descriptors run out, and the pause between them.
 const OPEN_TRIES_MAX: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
-/// The error numbers of a system and of a process without a file descriptor left, the same on all Unix systems.
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
 /// The most symbolic links that are followed, as on Linux.
 const LINKS_MAX: u32 = 40;
 
