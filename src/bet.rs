@@ -23,8 +23,13 @@ pub const NUMBER_MAX: u16 = 9999;
 /// The number of fields of a bet.
 pub const BET_FIELDS: usize = 5;
 
-/// The characters that delimit bets and their fields in messages, so that no name may hold them.
+/// The characters that delimit bets and their fields in messages.
 pub const DELIMITERS: [char; 2] = ['|', ';'];
+
+/// Returns whether no field may hold `c`: a delimiter, or a control character.
+pub fn is_excluded(c: char) -> bool {
+    c.is_control() || DELIMITERS.contains(&c)
+}
 
 /// A valid bet. Its fields are kept as they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +79,7 @@ fn check(field: Field, text: &str, rule: fn(&str) -> Result<(), Reason>) -> Resu
 }
 
 fn check_name(text: &str) -> Result<(), Reason> {
-    if text.chars().any(|c| c.is_control() || DELIMITERS.contains(&c)) {
+    if text.contains(is_excluded) {
         return Err(Reason::NameCharacter);
     }
     if text.chars().all(char::is_whitespace) {

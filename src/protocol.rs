@@ -48,11 +48,6 @@ mod word {
     pub(super) const ERROR: &str = "ERROR";
 }
 
-/// Returns whether no field can hold `c`.
-fn is_excluded(c: char) -> bool {
-    c.is_control() || DELIMITERS.contains(&c)
-}
-
 /// Writes `fields` with the separator between them.
 fn write_fields(formatter: &mut fmt::Formatter<'_>, fields: &[&dyn fmt::Display]) -> fmt::Result {
     for (place, field) in fields.iter().enumerate() {

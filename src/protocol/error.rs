@@ -1,7 +1,7 @@
 //! The errors that a server answers: one table of codes, each with its effect on the connection.
 
-use super::is_excluded;
 use super::reply::Reply;
+use crate::bet::is_excluded;
 use std::fmt;
 use thiserror::Error;
 
