@@ -1,8 +1,11 @@
 //! A bet as a line of CSV, with quotes: the general way to read and write the agencies' files and `bets.csv`. The
 //! only user of the `csv` crate.
 
-use super::{AgencyId, BET_FIELDS, Bet, InvalidBet};
+use super::{Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet};
 use thiserror::Error;
+
+/// The most bytes of a line, its end included: more than any bet takes, however it is quoted.
+pub const ROW_BYTES_MAX: usize = 8192;
 
 const QUOTE: u8 = b'"';
 
@@ -77,6 +80,13 @@ pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
     let agency = agency.to_string();
     let fields = std::iter::once(agency.as_str()).chain(bet.fields());
     writer.write_record(fields).expect("a vector takes all that is written to it");
+}
+
+/// Returns the agency of a line of `bets.csv`, or of its beginning up to a comma. Returns `None` if it is none of
+/// `agencies`.
+pub fn agency_of(row: &[u8], agencies: Agencies) -> Option<AgencyId> {
+    let agency = row.split(|&byte| byte == b',').next()?;
+    agencies.parse(std::str::from_utf8(agency).ok()?).ok()
 }
 
 /// Returns document and number of a valid line of `bets.csv`, with or without its line end. Returns `None` for other

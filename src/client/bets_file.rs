@@ -2,7 +2,7 @@
 //! that an agency that waits needs no file descriptor for it.
 
 use crate::bet::plain_bet;
-use crate::bet::row::{Fields, InvalidRow};
+use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
 use crate::lines::{LineBuffer, LineTooLong};
 use crate::stop::Stop;
 use crate::system::if_denied;
@@ -13,8 +13,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// The most bytes of a line, its end included: more than any bet takes, however it is quoted.
-const LINE_BYTES_MAX: usize = 8192;
 /// The bytes that are read at once and have one checksum. A line buffer always has room for them.
 const PIECE_BYTES: usize = 128 << 10;
 /// The byte order mark that some programs put before UTF-8 text.
@@ -141,7 +139,7 @@ fn each_line<E: From<FileError>>(
     mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
 ) -> Result<Vec<u32>, E> {
     let mut pieces = Pieces::open(path, known, stop)?;
-    let mut lines = LineBuffer::fixed(LINE_BYTES_MAX);
+    let mut lines = LineBuffer::fixed(ROW_BYTES_MAX);
     let mut number = 0;
     loop {
         let is_marked = number == 0 && lines.rest().starts_with(BYTE_ORDER_MARK);

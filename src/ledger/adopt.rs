@@ -4,16 +4,11 @@
 use super::disk::DiskFile;
 use super::journal::Extent;
 use super::pass::PassFailed;
-use crate::bet::row::{Fields, InvalidRow, write_row};
+use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX, agency_of, write_row};
 use crate::bet::{Agencies, plain_bet};
 use crate::lines::LineBuffer;
 use crate::stop::Stop;
 use std::io::{self, Read};
-
-/// The most bytes of a line, its end included. No version has written a longer one.
-const LINE_BYTES_MAX: usize = 8192;
-/// The most digits of an agency's number.
-const AGENCY_BYTES_MAX: usize = 5;
 
 /// The content of a file of valid lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +50,7 @@ pub(super) fn check(
     stop: &Stop,
 ) -> Result<Checked, CheckFailed> {
     let mut reader = FromStart { file, position: 0 };
-    let mut lines = LineBuffer::fixed(LINE_BYTES_MAX);
+    let mut lines = LineBuffer::fixed(ROW_BYTES_MAX);
     let mut checker =
         Checker { agencies, checked: Checked::default(), prefix: (false, Vec::new()) };
     loop {
@@ -119,9 +114,8 @@ impl Checker {
     fn plain_row(&mut self, text: &[u8]) -> Option<usize> {
         // Rows come in batches, so most have the agency of the row before.
         if !text.starts_with(&self.prefix.1) || self.prefix.1.is_empty() {
-            let comma = text.iter().take(AGENCY_BYTES_MAX + 1).position(|&byte| byte == b',')?;
-            let agency = std::str::from_utf8(&text[..comma]).ok()?;
-            self.prefix = (self.agencies.parse(agency).is_ok(), text[..=comma].to_vec());
+            let prefix = &text[..=memchr::memchr(b',', text)?];
+            self.prefix = (agency_of(prefix, self.agencies).is_some(), prefix.to_vec());
         }
         let (known, prefix) = (self.prefix.0, &self.prefix.1);
         let end = prefix.len() + plain_bet(&text[prefix.len()..], b',')?.end();

@@ -2,8 +2,8 @@
 
 use super::pass::Lines;
 use super::request::Standing;
-use crate::bet::row::document_and_number;
-use crate::bet::{Agencies, AgencyId, PerAgency};
+use crate::bet::row::{agency_of, document_and_number};
+use crate::bet::{Agencies, PerAgency};
 
 /// The stored bets of an agency.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,11 +55,6 @@ impl Count {
         }
         self
     }
-
-    fn agency_of(&self, line: &[u8]) -> Option<AgencyId> {
-        let agency = line.split(|&byte| byte == b',').next()?;
-        self.agencies.parse(std::str::from_utf8(agency).ok()?).ok()
-    }
 }
 
 impl Lines for Count {
@@ -72,7 +67,7 @@ impl Lines for Count {
                 run += memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
                 bets += 1;
             }
-            match self.agency_of(prefix) {
+            match agency_of(prefix, self.agencies) {
                 Some(agency) => self.stored[agency].add(bets, &lines[..run]),
                 None => self.strangers += bets,
             }

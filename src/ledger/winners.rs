@@ -2,7 +2,7 @@
 //! fast as memory.
 
 use super::pass::Lines;
-use crate::bet::row::document_and_number;
+use crate::bet::row::{agency_of, document_and_number};
 use crate::bet::{Agencies, AgencyId, PerAgency};
 use memchr::memmem::Finder;
 
@@ -40,8 +40,7 @@ impl Winners {
     /// Returns the agency and the document of a winning line. Returns `None` for another line.
     fn winner(&self, line: &[u8]) -> Option<(AgencyId, String)> {
         let (document, number) = document_and_number(line)?;
-        let agency = line.split(|&byte| byte == b',').next()?;
-        let agency = self.agencies.parse(std::str::from_utf8(agency).ok()?).ok()?;
+        let agency = agency_of(line, self.agencies)?;
         (number.parse() == Ok(self.winning_number)).then_some((agency, document))
     }
 }
