@@ -54,14 +54,3 @@ impl Summary {
         open.map(|(number, _)| number).collect()
     }
 }
-
-impl AgencyState {
-    /// Returns a description for people.
-    pub fn description(self) -> &'static str {
-        match self {
-            AgencyState::Open => "open",
-            AgencyState::Finished => "finished",
-            AgencyState::Waiting => "waiting for the draw",
-        }
-    }
-}

@@ -8,6 +8,8 @@ mod progress;
 mod report;
 #[path = "../stderr.rs"]
 mod stderr;
+#[path = "../words.rs"]
+mod words;
 mod work;
 
 use arguments::{Arguments, file, switch};

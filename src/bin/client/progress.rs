@@ -2,11 +2,11 @@
 //! with `--quiet`.
 
 use crate::stderr::{Stderr, fit};
+use crate::words;
 use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressDrawTarget};
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::summary::{DrawState, Summary};
-use loteria::text::Listed;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,6 @@ const BAR_WIDTH: usize = 30;
 const BAR_WIDTH_MIN: usize = 8;
 /// The most agencies with a line each in the summary at the end.
 const SUMMARY_LINES_MAX: usize = 20;
-/// The most missing agencies that a line names.
-const AGENCIES_NAMED_MAX: usize = 20;
 
 /// The progress of all agencies, and the way in which it is shown.
 pub(crate) struct Progress {
@@ -220,10 +218,7 @@ impl State {
             lines.push(fit(self.total(lines.len()), width));
         }
         if missing > 0 {
-            let agencies = if self.missing.len() == 1 { "agency" } else { "agencies" };
-            let line = |named| format!("missing {agencies}: {}", Listed(&self.missing, named));
-            let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
-            lines.push(fit(line(named.unwrap_or(1)), width));
+            lines.push(fit(words::missing(&self.missing, width), width));
         }
         lines
     }

@@ -1,17 +1,15 @@
 //! The state of the lottery as `--status` prints it: a table for people, or one line of JSON.
 
+use crate::words::{self, AGENCIES_NAMED_MAX, agency_or_agencies};
 use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
 use loteria::text::Listed;
 use serde::Serialize;
-
-/// The most missing agencies that the table names.
-const AGENCIES_NAMED_MAX: usize = 20;
 
 /// Returns a table of the agencies, and the draw.
 pub(crate) fn table(summary: &Summary) -> String {
     let mut text = String::from("agency        bets  state\n");
     for (agency, AgencySummary { bets, state }) in (1_u32..).zip(&summary.agencies) {
-        text.push_str(&format!("{agency:>6}  {bets:>10}  {}\n", state.description()));
+        text.push_str(&format!("{agency:>6}  {bets:>10}  {}\n", words::state(*state)));
     }
     let (bets, missing) = (summary.bets(), summary.missing());
     text.push_str(&match summary.draw {
@@ -20,7 +18,7 @@ pub(crate) fn table(summary: &Summary) -> String {
         }
         DrawState::Pending if missing.is_empty() => "draw: pending, every agency is done\n".into(),
         DrawState::Pending => {
-            let agencies = if missing.len() == 1 { "agency" } else { "agencies" };
+            let agencies = agency_or_agencies(missing.len());
             let missing = Listed(&missing, AGENCIES_NAMED_MAX);
             format!("draw: pending, it waits for {agencies} {missing}\n")
         }

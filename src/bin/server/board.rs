@@ -2,6 +2,7 @@
 //! the log.
 
 use crate::stderr::{Stderr, fit};
+use crate::words;
 use indicatif::HumanCount;
 use log::info;
 use loteria::draw::Draw;
@@ -9,7 +10,7 @@ use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::session;
 use loteria::stop::{Stop, Stopper};
 use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
-use loteria::text::{Listed, LogLines};
+use loteria::text::LogLines;
 use std::io;
 use std::thread::{self, Builder};
 use std::time::Duration;
@@ -18,8 +19,6 @@ use std::time::Duration;
 const PERIOD: Duration = Duration::from_secs(1);
 /// More agencies than this share one line of the log.
 const LOG_LINES_MAX: usize = 20;
-/// The most missing agencies that a line names.
-const AGENCIES_NAMED_MAX: usize = 20;
 
 /// The place where the state is shown.
 pub(crate) enum Board {
@@ -102,7 +101,7 @@ fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
     let listed = if agencies.len() <= rows { agencies.len() } else { rows - 1 };
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
         let bets = HumanCount(*bets).to_string();
-        format!("agency {agency:>3} {bets:>12} bets, {}", state.description())
+        format!("agency {agency:>3} {bets:>12} bets, {}", words::state(*state))
     };
     let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
     if listed < agencies.len() {
@@ -115,7 +114,7 @@ fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
 /// Returns the lines for the log, with plain numbers. More than [`LOG_LINES_MAX`] agencies share one line.
 fn log_texts(summary: &Summary) -> Vec<String> {
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
-        format!("agency {agency:>3}, {bets:>12} bets, {}", state.description())
+        format!("agency {agency:>3}, {bets:>12} bets, {}", words::state(*state))
     };
     let mut texts = if summary.agencies.len() > LOG_LINES_MAX {
         vec![total(summary, false)]
@@ -144,12 +143,7 @@ fn describe_draw(summary: &Summary, width: usize) -> String {
             format!("the draw was held, {} winners", HumanCount(winners))
         }
         DrawState::Pending if missing.is_empty() => "every agency is done".into(),
-        DrawState::Pending => {
-            let agencies = if missing.len() == 1 { "agency" } else { "agencies" };
-            let line = |named| format!("missing {agencies}: {}", Listed(&missing, named));
-            let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
-            line(named.unwrap_or(1))
-        }
+        DrawState::Pending => words::missing(&missing, width),
     }
 }
 

@@ -8,6 +8,8 @@ mod process;
 #[path = "../stderr.rs"]
 mod stderr;
 mod verify;
+#[path = "../words.rs"]
+mod words;
 
 use arguments::{Arguments, switch};
 use board::Board;
