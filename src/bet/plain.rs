@@ -33,21 +33,6 @@ impl PlainBet {
         self.separators[3] + 1..self.end
     }
 
-    /// Appends the first `bytes` bytes of `text`, which hold a bet, to `out`.
-    #[inline]
-    pub fn append(text: &[u8], bytes: usize, out: &mut Vec<u8>) {
-        // A copy of a fixed length takes a few instructions, and nearly all bets fit into it.
-        const COPIED_BYTES: usize = 64;
-        let end = out.len() + bytes;
-        match text.first_chunk::<COPIED_BYTES>() {
-            Some(more) if bytes <= COPIED_BYTES => {
-                out.extend_from_slice(more);
-                out.truncate(end);
-            }
-            _ => out.extend_from_slice(&text[..bytes]),
-        }
-    }
-
     /// Replaces the separators of a copy of the bet at the beginning of `text`.
     #[inline]
     pub fn separate(&self, text: &mut [u8], separator: u8) {

@@ -81,7 +81,7 @@ impl BatchReader {
         let bet_start = self.command.len();
         let end = bet_start + bet.end();
         let row_start = rows.len();
-        PlainBet::append(&text[self.agency_start..], end + 1 - self.agency_start, rows);
+        append(&text[self.agency_start..], end + 1 - self.agency_start, rows, |_copy| {});
         let row = &mut rows[row_start..];
         let (agency, copy) = row.split_at_mut(bet_start - self.agency_start);
         agency[agency.len() - 1] = COMMA;
@@ -146,7 +146,7 @@ impl BatchWriter {
     pub fn push_line(&mut self, text: &[u8], bytes: usize) {
         self.make_room(self.command.len() + bytes);
         self.messages.extend_from_slice(&self.command);
-        append_with_bars(text, bytes, &mut self.messages);
+        append(text, bytes, &mut self.messages, exchange_commas);
         self.end_bet();
     }
 
@@ -200,26 +200,28 @@ impl BatchWriter {
     }
 }
 
-/// Appends the first `bytes` bytes of `text` with a bar in the place of each comma.
+/// Appends a copy of the first `bytes` bytes of `text` that `change` has changed.
 #[inline]
-fn append_with_bars(text: &[u8], bytes: usize, out: &mut Vec<u8>) {
-    // The compiler turns a loop of a fixed length into operations on many bytes at a time. Nearly all lines fit.
+fn append(text: &[u8], bytes: usize, out: &mut Vec<u8>, change: impl Fn(&mut [u8])) {
+    // The compiler turns a copy and a loop of a fixed length into operations on many bytes at a time. Nearly all bets
+    // fit.
     const COPIED_BYTES: usize = 64;
     let end = out.len() + bytes;
     match text.first_chunk::<COPIED_BYTES>() {
         Some(more) if bytes <= COPIED_BYTES => {
             let mut more = *more;
-            exchange_commas(&mut more);
+            change(&mut more);
             out.extend_from_slice(&more);
             out.truncate(end);
         }
         _ => {
             out.extend_from_slice(&text[..bytes]);
-            exchange_commas(&mut out[end - bytes..]);
+            change(&mut out[end - bytes..]);
         }
     }
 }
 
+/// Puts a bar in the place of each comma.
 #[inline]
 fn exchange_commas(text: &mut [u8]) {
     for byte in text {
