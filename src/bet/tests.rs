@@ -3,6 +3,7 @@
 use super::row::{Fields, write_row};
 use super::{Agencies, AgencyId, Bet, plain_bet};
 use proptest::prelude::*;
+use proptest::string::string_regex;
 
 /// Text that follows a bet in a message or in a file, longer than the blocks that are read.
 const AFTER: &str = "\r\nand then more bets, as there nearly always are";
@@ -27,23 +28,30 @@ fn agrees(text: &[u8], separator: char) -> bool {
     true
 }
 
+/// Text that matches the expression, which is parsed once here. A string that is a strategy by itself is parsed for
+/// each value.
+fn matching(expression: &str) -> BoxedStrategy<String> {
+    string_regex(expression).expect("a regular expression").boxed()
+}
+
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
-        8 => "[A-Z][a-z]{1,9}( [A-Z][a-z]{1,9})?",
-        4 => "[A-ZÀ-Ý][a-zà-ÿ]{0,12}",
-        1 => "[ a-zA-Zñ,\"|;'.\u{80}-\u{a5}\u{2028}\u{3000}中]{0,70}",
+        8 => matching("[A-Z][a-z]{1,9}( [A-Z][a-z]{1,9})?"),
+        4 => matching("[A-ZÀ-Ý][a-zà-ÿ]{0,12}"),
+        1 => matching("[ a-zA-Zñ,\"|;'.\u{80}-\u{a5}\u{2028}\u{3000}中]{0,70}"),
     ]
 }
 
 fn bet_text(separator: char) -> impl Strategy<Value = String> {
-    let number = prop_oneof!["[0-9]{1,4}", "[0-9]{0,6}"];
-    let date =
-        prop_oneof!["(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", "[0-9-]{8,11}"];
-    (name(), name(), prop_oneof!["[0-9]{7,8}", "[0-9]{5,10}"], date, number).prop_map(
-        move |(first, last, document, birthdate, number)| {
+    let number = prop_oneof![matching("[0-9]{1,4}"), matching("[0-9]{0,6}")];
+    let date = prop_oneof![
+        matching("(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"),
+        matching("[0-9-]{8,11}")
+    ];
+    (name(), name(), prop_oneof![matching("[0-9]{7,8}"), matching("[0-9]{5,10}")], date, number)
+        .prop_map(move |(first, last, document, birthdate, number)| {
             [first, last, document, birthdate, number].join(&separator.to_string())
-        },
-    )
+        })
 }
 
 /// Replaces, removes or inserts a byte here and there.

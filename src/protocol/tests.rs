@@ -5,6 +5,7 @@ use super::{BatchReader, BatchWriter, Command, ErrorCode, MESSAGE_BYTES_MAX, Rep
 use crate::bet::row::write_row;
 use crate::bet::{Agencies, AgencyId, Bet};
 use proptest::prelude::*;
+use proptest::string::string_regex;
 
 fn agencies() -> Agencies {
     Agencies::new(5).expect("5 is a number of agencies")
@@ -32,14 +33,20 @@ fn slow(message: &[u8], agency: AgencyId) -> Option<Vec<u8>> {
     (Command::parse(last, agencies()) == Ok(Command::CloseBatch)).then_some(rows)
 }
 
+/// Text that matches the expression, which is parsed once here. A string that is a strategy by itself is parsed for
+/// each value.
+fn matching(expression: &str) -> BoxedStrategy<String> {
+    string_regex(expression).expect("a regular expression").boxed()
+}
+
 fn bet() -> impl Strategy<Value = [String; 5]> {
     let name = prop_oneof![
-        6 => "[A-Z][a-z]{1,9}( [A-Z][a-z]{1,9})?",
-        3 => "[A-ZÀ-Ý][a-zà-ÿ]{0,12}",
-        1 => "[A-Za-zñ,\"' 中]{1,64}",
+        6 => matching("[A-Z][a-z]{1,9}( [A-Z][a-z]{1,9})?"),
+        3 => matching("[A-ZÀ-Ý][a-zà-ÿ]{0,12}"),
+        1 => matching("[A-Za-zñ,\"' 中]{1,64}"),
     ];
-    let date = "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])";
-    (name.clone(), name, "[0-9]{7,8}", date, "[0-9]{1,4}")
+    let date = matching("(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])");
+    (name.clone(), name, matching("[0-9]{7,8}"), date, matching("[0-9]{1,4}"))
         .prop_map(|(first, last, document, date, number)| [first, last, document, date, number])
 }
 
