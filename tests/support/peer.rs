@@ -9,11 +9,13 @@ use loteria::ledger::{self, Ledger, OpenError};
 use loteria::protocol::ErrorCode;
 use loteria::server;
 use loteria::stop::{Stop, Stopper};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -109,6 +111,15 @@ impl Office {
     /// Opens an office in a directory of its own.
     pub(crate) fn start(lottery: Lottery) -> Office {
         Office::start_in(Arc::new(scratch()), lottery)
+    }
+
+    /// Opens an office over the files of a stopped server that has no bets. Creating a journal costs more than
+    /// most conversations, so a test with thousands of offices starts them here.
+    pub(crate) fn start_over_empty_files(lottery: Lottery) -> Office {
+        let directory = scratch();
+        let journal = File::create(directory.path().join("bets.journal"));
+        EmptyJournal::get().write_to(&journal.expect("a journal can be made"));
+        Office::start_in(Arc::new(directory), lottery)
     }
 
     fn start_in(directory: Arc<TempDir>, lottery: Lottery) -> Office {
@@ -255,6 +266,45 @@ impl Office {
     /// Puts a line into what a failure shows.
     pub(crate) fn note(&self, line: String) {
         self.transcript.note(line);
+    }
+}
+
+/// The journal of a server that was started and stopped.
+#[derive(Debug)]
+struct EmptyJournal {
+    bytes: u64,
+    /// The pages that are not zeros, each with its place in the file.
+    pages: Vec<(u64, Vec<u8>)>,
+}
+
+impl EmptyJournal {
+    fn get() -> &'static EmptyJournal {
+        static JOURNAL: OnceLock<EmptyJournal> = OnceLock::new();
+        JOURNAL.get_or_init(|| {
+            const PAGE: usize = 4096;
+            let mut office = Office::start(Lottery::of(1));
+            let mut agency = office.agency();
+            // A server that is stopped before it has opened its files makes none.
+            agency.says("ECO|open");
+            agency.hears("ECO|open");
+            agency.leaves();
+            office.stop();
+            let bytes = std::fs::read(office.path_of("bets.journal")).expect("it has a journal");
+            let pages = (0..).step_by(PAGE).zip(bytes.chunks(PAGE));
+            let pages = pages.filter(|(_, page)| *page != [0; PAGE]);
+            EmptyJournal {
+                bytes: bytes.len() as u64,
+                pages: pages.map(|(place, page)| (place, page.to_owned())).collect(),
+            }
+        })
+    }
+
+    /// Leaves a hole in the file for the zeros, which takes no memory.
+    fn write_to(&self, file: &File) {
+        file.set_len(self.bytes).expect("the file can be lengthened");
+        for (place, page) in &self.pages {
+            file.write_all_at(page, *place).expect("the file can be written");
+        }
     }
 }
 

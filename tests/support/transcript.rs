@@ -68,13 +68,17 @@ impl Transcript {
     }
 
     pub(crate) fn plays_as_it_stands(&self) {
-        Play::new(self).run(|agency, bytes| agency.sends(bytes));
+        self.plays(|agency, bytes| agency.sends(bytes));
     }
 
     pub(crate) fn plays_byte_by_byte(&self) {
-        Play::new(self).run(|agency, bytes| {
+        self.plays(|agency, bytes| {
             bytes.iter().for_each(|byte| agency.sends(std::slice::from_ref(byte)));
         });
+    }
+
+    fn plays(&self, send: fn(&mut Agency, &[u8])) {
+        Play::new(self, Office::start(self.lottery)).run(send);
     }
 
     /// Returns all that is sent, if one connection sends it and nothing but what it says decides what
@@ -112,7 +116,8 @@ pub(crate) fn play_cut(transcripts: &[Transcript]) {
         for share in cuts.chunks(cuts.len().div_ceil(workers).max(1)) {
             scope.spawn(move || {
                 for (transcript, stream, cut) in share {
-                    Play::new(transcript).run_cut(stream, *cut);
+                    let office = Office::start_over_empty_files(transcript.lottery);
+                    Play::new(transcript, office).run_cut(stream, *cut);
                 }
             });
         }
@@ -230,8 +235,7 @@ struct Play<'t> {
 }
 
 impl<'t> Play<'t> {
-    fn new(transcript: &'t Transcript) -> Play<'t> {
-        let office = Office::start(transcript.lottery);
+    fn new(transcript: &'t Transcript, office: Office) -> Play<'t> {
         Play { transcript, office, connections: BTreeMap::new() }
     }
 
