@@ -180,11 +180,15 @@ pub(super) fn follow_links(disk: &impl Disk, path: &Path) -> io::Result<PathBuf>
 
 /// Reads a whole file.
 pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
+    read(file, 0, usize::try_from(file.length()?).map_err(io::Error::other)?)
+}
+
+/// Reads `length` bytes from `offset` on.
+pub(super) fn read(file: &impl DiskFile, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut end = 0;
     while end < length {
-        match file.read_at(&mut bytes[end..], end as u64)? {
+        match file.read_at(&mut bytes[end..], offset + end as u64)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             count => end += count,
         }

@@ -102,6 +102,13 @@ impl<F: DiskFile> Verification<'_, F> {
             Err(error) => return Err(error),
         };
         let (length, end) = (self.files.bets_bytes(&self.paths)?, confirmed.extent().bytes);
+        if !self.has_logged_rows(&confirmed, length)? {
+            let base = confirmed.base.bytes;
+            self.bets_differ(format!(
+                "its bytes from {base} on are not those that were confirmed: the next start writes them from the \
+                 journal"
+            ));
+        }
         if length < end {
             let bytes = end - length;
             self.bets_differ(format!(
@@ -116,6 +123,16 @@ impl<F: DiskFile> Verification<'_, F> {
         }
         let bets = stored.values().map(|stored| stored.bets).sum();
         Ok((bets, self.result(Some(&confirmed))?))
+    }
+
+    /// Returns whether `bets.csv`, as far as its `length` goes, has the rows of the journal's log in their place.
+    fn has_logged_rows(&self, confirmed: &Confirmed, length: u64) -> Result<bool, OpenError> {
+        let (rows, base) = (&confirmed.rows, confirmed.base.bytes);
+        let there =
+            usize::try_from(length - base).map_or(rows.len(), |bytes| bytes.min(rows.len()));
+        let Some(bets) = &self.files.bets else { return Ok(true) };
+        let found = disk::read(bets, base, there);
+        Ok(found.map_err(|error| io_error(&self.paths.bets, error))? == rows[..there])
     }
 
     /// Returns the content of the journal. Returns `None` if it is missing or damaged.

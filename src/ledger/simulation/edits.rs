@@ -92,6 +92,19 @@ fn every_bit_that_changes_in_the_files_of_a_finished_lottery_is_found() {
 }
 
 #[test]
+fn every_bit_that_changes_in_bets_that_only_the_log_confirms_is_found() {
+    let (disk, writer) = stored();
+    drop(writer);
+    disk.kill();
+    assert_eq!(verified(&disk), [""; 0]);
+    for at in 0..8 * disk.bytes("bets.csv").expect("it is there").len() {
+        disk.edit("bets.csv", |bytes| bytes[at / 8] ^= 1 << (at % 8));
+        assert!(!verified(&disk).is_empty(), "bit {at}");
+        disk.edit("bets.csv", |bytes| bytes[at / 8] ^= 1 << (at % 8));
+    }
+}
+
+#[test]
 fn no_bit_that_changes_makes_a_start_lose_a_bet_or_hold_another_draw() {
     for disk in [stopped(), finished()] {
         let before: Vec<_> = FILES.map(|name| disk.bytes(name)).into();
