@@ -44,6 +44,9 @@ use request::{Request, Tickets};
 /// The most requests that wait for the writer. Further ones block.
 const REQUESTS_MAX: usize = 256;
 
+/// The extension of the journal's name, which is otherwise that of `bets.csv`.
+const JOURNAL_EXTENSION: &str = "journal";
+
 /// The settings of a ledger.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -55,6 +58,14 @@ pub struct Settings {
     pub agencies: Agencies,
     /// The number that wins, 0 to [`NUMBER_MAX`](crate::bet::NUMBER_MAX).
     pub winning_number: u16,
+}
+
+impl Settings {
+    /// Returns the path of the journal. Does not follow a symbolic link at [`Settings::bets`], beside whose target the
+    /// journal is.
+    pub fn journal(&self) -> PathBuf {
+        self.bets.with_extension(JOURNAL_EXTENSION)
+    }
 }
 
 /// The state of a ledger when it was opened.

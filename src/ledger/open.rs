@@ -11,7 +11,7 @@ use super::journal::{Confirmed, Extent, Held, Journal, Slot};
 use super::pass::{self, Lines, PassFailed};
 use super::result::DrawResult;
 use super::winners::{Documents, Winners};
-use super::{Repair, Settings};
+use super::{JOURNAL_EXTENSION, Repair, Settings};
 use crate::bet::{Agencies, PerAgency};
 use crate::stop::Stop;
 use std::io;
@@ -131,10 +131,10 @@ impl Paths {
         let follow =
             |path: &Path| disk::follow_links(disk, path).map_err(|error| io_error(path, error));
         let bets = follow(&settings.bets)?;
-        let journal = bets.with_extension("journal");
+        let journal = bets.with_extension(JOURNAL_EXTENSION);
         let result = follow(&settings.result)?;
         for (one, other) in [(&journal, &bets), (&journal, &result), (&bets, &result)] {
-            if one == other {
+            if names_one_file(one, other) {
                 return Err(OpenError::SamePath { path: one.clone() });
             }
         }
@@ -158,6 +158,13 @@ impl Paths {
             PassFailed::Interrupted => OpenError::Interrupted,
         }
     }
+}
+
+/// Returns whether two paths are the same in spite of `./` or a missing directory. Does not know that two directories
+/// are one.
+fn names_one_file(one: &Path, other: &Path) -> bool {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute(one) == absolute(other)
 }
 
 /// The files that exist, locked.

@@ -264,6 +264,7 @@ impl<D: Disk> Writer<D> {
         let winners = Winners::join(agencies, winners);
         let result = DrawResult::new(self.winning_number, self.extent, sha256, &bets, winners);
         let text = result.to_toml();
+        self.check_no_result().map_err(WriterFailed::SaveResult)?;
         disk::replace(&self.disk, &self.paths.result, |file| file.write_at(text.as_bytes(), 0))
             .map_err(WriterFailed::SaveResult)?;
         let held = Held {
@@ -275,6 +276,16 @@ impl<D: Disk> Writer<D> {
         self.journal.checkpoint(slot).map_err(WriterFailed::Sync)?;
         self.draw_held = true;
         Ok(Some(result))
+    }
+
+    /// Fails if there is a result, which only another program can have written since the start.
+    fn check_no_result(&self) -> io::Result<()> {
+        let path = &self.paths.result;
+        if self.disk.exists(path)? {
+            let what = "exists, and this server did not write it: name another with DRAW_FILE";
+            return Err(io::Error::other(format!("{}: {what}", path.display())));
+        }
+        Ok(())
     }
 
     /// Syncs the files, and leaves a journal whose log is empty.

@@ -315,6 +315,49 @@ fn a_new_draw_overwrites_no_file_and_follows_links() {
 }
 
 #[test]
+fn a_log_line_of_a_new_draw_is_one_line_whatever_the_names_of_the_files_are() {
+    let scratch = Scratch::new();
+    let server = |switches: &[&str]| {
+        let names = [("BETS_FILE", "be|ts\n.csv"), ("DRAW_FILE", "so|rteo\n.toml")];
+        scratch.server().arguments(&["--agencies", "1"]).arguments(switches).variables(&names)
+    };
+    let held = server(&[]).start();
+    let mut agency = Peer::at(held.address());
+    agency.says("GANADORES|1");
+    agency.hears("GANADORES|");
+    held.stops_on("TERM");
+    let ended = server(&["--new-draw"]).run();
+    ended.exits(0).says("| bets: be¦ts .1.csv | journal: be¦ts .1.journal | draw: so¦rteo .1.toml");
+}
+
+#[test]
+fn files_that_are_one_under_two_names_are_refused_at_the_start() {
+    for (bets, draw) in [("./all.csv", "all.csv"), ("all.csv", "./all.journal")] {
+        let scratch = Scratch::new();
+        let names = [("BETS_FILE", bets), ("DRAW_FILE", draw)];
+        scratch.server().variables(&names).refuses_to_start().says("is the path of two files");
+        assert_eq!(scratch.names(), [""; 0]);
+    }
+}
+
+#[test]
+fn two_servers_that_have_one_name_for_their_results_hold_one_draw_and_the_other_says_why_not() {
+    let scratch = Scratch::new();
+    let server = |bets| scratch.server().arguments(&["--agencies", "1", "--bets", bets]).start();
+    let (first, second) = (server("one.csv"), server("two.csv"));
+    let [mut one, mut two] = [&first, &second].map(|server| Peer::at(server.address()));
+    one.says("GANADORES|1");
+    one.hears("GANADORES|");
+    let result = scratch.read("sorteo.toml");
+    two.says("APUESTA|1|Ana|Paz|30904465|1999-03-17|7574;FINAPUESTA;GANADORES|1");
+    two.hears("CONFIRMARAPUESTA|1");
+    two.hears_a_line_of("ERROR|stopping|the draw could not be held");
+    second.ends().exits(1).says("sorteo.toml: exists");
+    first.stops_on("TERM");
+    assert_eq!(scratch.read("sorteo.toml"), result);
+}
+
+#[test]
 fn a_log_that_cannot_be_written_keeps_nobody_from_their_work() {
     let scratch = Scratch::new();
     let agencies = five_agencies(&scratch);

@@ -28,10 +28,12 @@ mod of_the_server {
             ended.count("action: close_thread | result: success | thread: session-"),
             closed
         );
-        for thread in ["accept", "ledger", "signals"] {
+        for thread in ["accept", "hash", "ledger", "signals"] {
             ended.says(&format!("action: close_thread | result: success | thread: {thread}"));
         }
-        ended.says("action: close_file | result: success | file: bets.csv");
+        for file in ["bets.csv", "bets.journal"] {
+            ended.says(&format!("action: close_file | result: success | file: {file}"));
+        }
         let listeners = ended.stderr.iter().filter(|line| {
             line.contains("action: close_socket | result: success | address: 127.0.0.1:")
         });

@@ -136,13 +136,13 @@ fn serve(service: Service, board: &Board, stop: &Stop) -> Result<(), Failure> {
     // The port is bound first, so that no file is touched if another server has it.
     let listener = TcpListener::bind(&address).map_err(|error| cannot_listen(&address, &error))?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    let (bets, agencies, winning_number) =
-        (settings.bets.clone(), settings.agencies, settings.winning_number);
+    let (bets, journal) = (settings.bets.clone(), settings.journal());
+    let (agencies, winning_number) = (settings.agencies, settings.winning_number);
     let (ledger, found) = match Ledger::open(settings, stop) {
         Ok(opened) => opened,
         Err(OpenError::Interrupted) => {
             close_listener(listener, address);
-            log_file_closed(&bets);
+            log_files_closed([&bets, &journal]);
             return Ok(());
         }
         Err(error) => return Err(Failure::failed(error)),
@@ -157,13 +157,17 @@ fn serve(service: Service, board: &Board, stop: &Stop) -> Result<(), Failure> {
         board.beside(&ledger, &draw, || server::run(&listener, &ledger, &draw, &server, stop));
     close_listener(listener, address);
     let closed = ledger.close();
-    info!("action: close_thread | result: success | thread: ledger");
-    log_file_closed(&bets);
+    for thread in ["hash", "ledger"] {
+        info!("action: close_thread | result: success | thread: {thread}");
+    }
+    log_files_closed([&bets, &journal]);
     served.map_err(Failure::failed).and(closed.map_err(Failure::failed))
 }
 
-fn log_file_closed(bets: &Path) {
-    info!("action: close_file | result: success | file: {}", LogValue(bets.display()));
+fn log_files_closed(files: [&Path; 2]) {
+    for file in files {
+        info!("action: close_file | result: success | file: {}", LogValue(file.display()));
+    }
 }
 
 fn close_listener(listener: TcpListener, address: SocketAddr) {
@@ -227,8 +231,8 @@ fn set_aside(settings: &ledger::Settings, stop: &Stop) -> Result<(), Failure> {
         Err(OpenError::Interrupted) => return Ok(()),
         Err(error) => return Err(Failure::failed(error)),
     };
-    let (bets, journal) = (names.bets.display(), names.journal.display());
-    let draw = names.result.display();
+    let [bets, journal, draw] =
+        [&names.bets, &names.journal, &names.result].map(|name| LogValue(name.display()));
     info!("action: new_draw | result: success | bets: {bets} | journal: {journal} | draw: {draw}");
     Ok(())
 }

@@ -242,6 +242,15 @@ fn the_draw_is_held_over_exactly_the_bytes_that_were_confirmed() {
 }
 
 #[test]
+fn a_result_that_another_program_wrote_meanwhile_is_not_overwritten() {
+    let (disk, mut writer) = stored();
+    disk.put("sorteo.toml", b"another draw");
+    let failed = hold(&mut writer).0.expect_err("there is another draw");
+    assert!(matches!(failed, WriterFailed::SaveResult(_)), "{failed}");
+    assert_eq!(disk.bytes("sorteo.toml").as_deref(), Some(&b"another draw"[..]));
+}
+
+#[test]
 fn a_result_that_is_not_what_the_bets_give_is_refused_and_so_is_one_that_is_gone() {
     let disk = finished();
     let text = String::from_utf8(disk.bytes("sorteo.toml").expect("it is there"));
