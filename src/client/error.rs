@@ -83,8 +83,8 @@ pub enum Error {
         "connection lost ({0}) before a confirmation: the bets in flight may be stored or not. {1}"
     )]
     InDoubt(String, Doubt),
-    /// The winners could not be printed.
-    #[error("winners could not be printed: {0}")]
+    /// The winners or the state of the lottery could not be printed.
+    #[error("stdout could not be written: {0}")]
     Output(io::Error),
     /// The system does not start another thread.
     #[error("no thread: {0}")]

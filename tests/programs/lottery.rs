@@ -624,7 +624,7 @@ fn winners_that_cannot_be_printed_are_a_failure_and_are_printed_by_the_next_run(
     let server = scratch.server().arguments(&["--agencies", "1"]).start();
     let client = || scratch.client(&server.address()).arguments(&["--agency", "1"]);
     let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
-    client().stdout_to(full).run().exits(1).says("winners could not be printed");
+    client().stdout_to(full).run().exits(1).says("stdout could not be written");
     let file = File::create(scratch.path("winners.csv")).expect("a file");
     client().stdout_to(file).run().succeeds();
     assert_eq!(scratch.read("winners.csv"), winners(1, &agencies[0]).concat());
