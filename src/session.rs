@@ -195,7 +195,7 @@ impl Session<'_, '_, '_> {
     /// Reads the bytes that have arrived, or blocks until some do. Returns `false` if the peer has ended the connection.
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
         let newcomer_deadline = Some(self.newcomer_deadline).filter(|_| self.place.is_newcomer());
-        let deadline = newcomer_deadline.map_or(deadline, |earlier| deadline.min(earlier));
+        let deadline = self.limited(deadline);
         let count = lines.fill(self.stream.until(deadline));
         if self.stop.has_come() {
             return Err(stopping("the server is stopping").into());
@@ -321,10 +321,18 @@ impl Session<'_, '_, '_> {
         self.stream.verify_again().map_err(|rejected| ErrorCode::CertificateRejected.with(rejected))
     }
 
+    /// Returns `deadline`, or that of a newcomer if the connection is one and that is earlier.
+    fn limited(&self, deadline: Instant) -> Instant {
+        if self.place.is_newcomer() { deadline.min(self.newcomer_deadline) } else { deadline }
+    }
+
     /// Sends the answers.
     fn send(&mut self) -> Result<(), End> {
         if !self.answers.is_empty() {
-            self.stream.within(self.office.message_timeout).write_all(&self.answers)?;
+            let (now, time) = (Instant::now(), self.office.message_timeout);
+            // A newcomer whose time is over still has time to take the error that says so.
+            let deadline = self.limited(now + time).max(now + time.min(REFUSAL_TIME_MAX));
+            self.stream.until(deadline).write_all(&self.answers)?;
             self.answers.clear();
         }
         Ok(())

@@ -5,6 +5,7 @@ use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
 use crate::{bet, is_attended, row, store};
 use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN};
 use loteria::protocol::ErrorCode;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 #[track_caller]
@@ -118,6 +119,20 @@ fn an_agency_that_has_no_connection_gets_in_where_others_hold_all_places() {
         is_attended(agency);
     }
     office.has_stored(&row(3, 30_904_461));
+}
+
+#[test]
+fn a_newcomer_that_does_not_read_loses_its_connection_after_its_time_and_not_that_of_a_message() {
+    let time = Duration::from_secs(1);
+    let office = Office::start(Lottery { newcomer_timeout: time, ..Lottery::of(10_000) });
+    let mut deaf = office.agency();
+    let start = Instant::now();
+    // The replies are far more than the system buffers.
+    deaf.says(&["ESTADO"; 1_000].join(";"));
+    let failed = std::iter::repeat_with(|| deaf.stream().write_all(&[b'x'; 65_536]));
+    let error = failed.take(1_000).find_map(Result::err).expect("the server does not read either");
+    assert!(!loteria::connection::is_timeout(&error), "{error}");
+    assert!(start.elapsed() < office.message_timeout(), "{:?}", start.elapsed());
 }
 
 #[test]
