@@ -45,8 +45,9 @@ check-beside: ## clippy for the packages beside this one: the benchmark of the p
 	cargo clippy --locked --manifest-path benches/parts/Cargo.toml --target-dir target/parts -- -D warnings
 	RUSTC_BOOTSTRAP=1 cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings
 
-bench: ## whole lotteries beside a copy with the csv crate: a minute
-	cargo bench --locked --bench lottery
+bench: ## whole lotteries beside a copy, Redis, PostgreSQL and SQLite, and the picture of it: some minutes
+	ulimit -n $$(ulimit -Hn) && cargo bench --locked --features tls --bench lottery -- --ten-thousand
+	scripts/plot-performance.py
 
 bench-growth: ## how cost grows, and the picture of it: some minutes, and 10 GB of disk
 	cargo bench --locked --bench growth

@@ -1,4 +1,4 @@
-//! How cost grows: with the bets, the agencies, the batches, the disk. Writes `docs/performance.csv`, which
+//! How cost grows: with the bets, the agencies, the batches, the disk. Writes `docs/growth.csv`, which
 //! `scripts/plot-performance.py` makes a picture of.
 //!
 //! ```text
@@ -23,7 +23,7 @@ const MEMORY: &str = "/dev/shm";
 
 fn main() {
     let scratch = tempfile::tempdir().unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.csv");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/growth.csv");
     let mut table = Table { out: File::create(path).unwrap() };
     table.line("series,x,seconds,million_bets_per_second,over_copy,server_peak_mib");
     for bets in [100_000, 1_000_000, 10_000_000, 100_000_000] {

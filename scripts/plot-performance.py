@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes docs/performance.svg of the figures in docs/performance.csv.
+"""Makes docs/performance.svg and docs/growth.svg of the figures in the CSV files of the same names.
 
     scripts/plot-performance.py
 
-The figures are those of `cargo bench --bench growth`. Needs Python and nothing else.
+The figures are those of `cargo bench --bench lottery` and `cargo bench --bench growth`. Needs Python and nothing else.
 """
 
 import csv
@@ -13,6 +13,8 @@ import pathlib
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 WIDTH, HEIGHT = 380, 230
 LEFT, RIGHT, TOP, BOTTOM = 48, 16, 40, 40
+# Of the bars.
+NAMES, LINE, UNIT = 220, 24, ", M bets/s"
 
 # Each chart: its title, the series drawn in it with their names, and what its x axis counts.
 CHARTS = [
@@ -27,13 +29,17 @@ CHARTS = [
 ]
 
 
-def read():
+def rows(name):
+    with open(DOCS / name, newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def points():
     """The points of each series: what is counted, and the throughput over the copy."""
     series = {}
-    with open(DOCS / "performance.csv", newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            point = (float(row["x"]), float(row["over_copy"]))
-            series.setdefault(row["series"], []).append(point)
+    for row in rows("growth.csv"):
+        point = (float(row["x"]), float(row["over_copy"]))
+        series.setdefault(row["series"], []).append(point)
     return series
 
 
@@ -81,6 +87,25 @@ def chart(title, names, counted, series, x0, y0):
     return parts
 
 
+def bars():
+    """A bar for each throughput, with a line from its least to its most."""
+    rates = [row for row in rows("performance.csv") if row["figure"].endswith(UNIT)]
+    scale = (2 * WIDTH - NAMES - 60) / max(float(row["most"]) for row in rates)
+    parts = ['<text class="title" x="16" y="22">Million bets a second</text>']
+    for number, row in enumerate(rates):
+        y, name = TOP + number * LINE, row["figure"].removesuffix(UNIT)
+        least, median, most = (float(row[key]) for key in ("least", "median", "most"))
+        kind = "bar0" if name.startswith("loteria") else "bar1"
+        parts.append(f'<text class="y" x="{NAMES - 8}" y="{y + 13}">{name}</text>')
+        parts.append(
+            f'<rect class="{kind}" x="{NAMES}" y="{y}" width="{median * scale:.1f}" height="{LINE - 8}"/>'
+        )
+        x1, x2, middle = NAMES + least * scale, NAMES + most * scale, y + LINE / 2 - 4
+        parts.append(f'<line class="range" x1="{x1:.1f}" y1="{middle}" x2="{x2:.1f}" y2="{middle}"/>')
+        parts.append(f'<text x="{x2 + 6:.1f}" y="{y + 13}">{median:g}</text>')
+    return parts, TOP + len(rates) * LINE
+
+
 STYLE = """
 svg { font: 12px system-ui, sans-serif; background: #fff; }
 text { fill: #333; }
@@ -92,24 +117,28 @@ text { fill: #333; }
 polyline { fill: none; stroke-width: 2; }
 .line0 { stroke: #0b6; } .dot0 { fill: #0b6; } .label0 { fill: #087; text-anchor: end; }
 .line1 { stroke: #a5c; } .dot1 { fill: #a5c; } .label1 { fill: #84a; text-anchor: end; }
+.bar0 { fill: #0b6; } .bar1 { fill: #aaa; } .range { stroke: #333; }
 @media (prefers-color-scheme: dark) {
-  svg { background: #111; } text { fill: #ccc; } .grid { stroke: #333; }
+  svg { background: #111; } text { fill: #ccc; } .grid { stroke: #333; } .range { stroke: #ddd; } .bar1 { fill: #666; }
   .label0 { fill: #3d8; } .label1 { fill: #c8e; }
 }
 """
 
 
+def write(name, label, parts, height):
+    size = f'width="{2 * WIDTH}" height="{height}" viewBox="0 0 {2 * WIDTH} {height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">'
+    text = "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
+    (DOCS / name).write_text(text, encoding="utf-8")
+
+
 def main():
-    series = read()
-    parts = []
+    write("performance.svg", "Throughput of the programs and of other ways to store the bets", *bars())
+    series, parts = points(), []
     for number, (title, names, counted) in enumerate(CHARTS):
         x0, y0 = number % 2 * WIDTH, number // 2 * HEIGHT
         parts += chart(title, names, counted, series, x0, y0)
-    size = f'width="{2 * WIDTH}" height="{2 * HEIGHT}" viewBox="0 0 {2 * WIDTH} {2 * HEIGHT}"'
-    label = "Throughput over a copy with the csv crate, as load grows"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">'
-    text = "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
-    (DOCS / "performance.svg").write_text(text, encoding="utf-8")
+    write("growth.svg", "Throughput over a copy with the csv crate, as load grows", parts, 2 * HEIGHT)
 
 
 if __name__ == "__main__":

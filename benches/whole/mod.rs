@@ -1,12 +1,11 @@
 //! What the benchmarks of whole lotteries share: data, servers, runs.
 
-#[allow(dead_code, reason = "not every benchmark prints a table")]
-pub(crate) mod table;
-
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -46,26 +45,27 @@ impl Data {
         (1..=self.agencies).map(|agency| self.directory.join(format!("agency-{agency}.csv")))
     }
 
-    /// The same bets by five agencies.
-    #[allow(dead_code, reason = "not every benchmark compares with five")]
-    pub(crate) fn of_five(&self, scratch: &Path) -> Data {
-        let directory = scratch.join("agencies-as-5");
-        let five = Data { directory, agencies: 5, bets: self.bets };
-        if !five.directory.exists() {
-            fs::create_dir(&five.directory).unwrap();
-            let files: Vec<PathBuf> = self.files().collect();
-            for (file, own) in five.files().zip(files.chunks(files.len().div_ceil(5))) {
-                let mut all = File::create(file).unwrap();
-                for own in own {
-                    let text = fs::read(own).unwrap();
-                    all.write_all(&text).unwrap();
-                    if !text.ends_with(b"\n") {
-                        all.write_all(b"\n").unwrap();
-                    }
-                }
+    /// The first `bets` of these bets, by `agencies` agencies that have the same number of them.
+    #[allow(dead_code, reason = "not every benchmark compares numbers of agencies")]
+    pub(crate) fn split(&self, scratch: &Path, agencies: usize, bets: u64) -> Data {
+        let bets = bets.min(self.bets);
+        let split =
+            Data { directory: scratch.join(format!("agencies-{agencies}-equal")), agencies, bets };
+        fs::create_dir(&split.directory).unwrap();
+        let mut lines = self.files().flat_map(|file| {
+            let lines = BufReader::new(File::open(file).unwrap()).lines();
+            lines.map(|line| line.unwrap())
+        });
+        for (agency, file) in (0..).zip(split.files()) {
+            let mut file = BufWriter::new(File::create(file).unwrap());
+            let place = |agency| agency * bets / agencies as u64;
+            let share = usize::try_from(place(agency + 1) - place(agency)).unwrap();
+            for line in lines.by_ref().take(share) {
+                writeln!(file, "{}", line.trim_end()).unwrap();
             }
+            file.flush().unwrap();
         }
-        five
+        split
     }
 
     /// The time that one thread needs to read all rows and write them into one file.
@@ -124,7 +124,9 @@ pub(crate) struct Lottery<'d> {
     pub(crate) data: &'d Data,
     pub(crate) window: Option<u32>,
     pub(crate) batch_max_amount: Option<u32>,
-    /// What they show each other, where it is in TLS.
+    /// For both programs.
+    pub(crate) log_level: Option<&'d str>,
+    /// With certificates it is in TLS.
     pub(crate) certificates: Option<&'d Certificates>,
 }
 
@@ -138,13 +140,23 @@ pub(crate) struct Run {
 impl<'d> Lottery<'d> {
     /// A lottery with nothing but defaults.
     pub(crate) fn over(data: &'d Data) -> Lottery<'d> {
-        Lottery { data, window: None, batch_max_amount: None, certificates: None }
+        Lottery { data, window: None, batch_max_amount: None, log_level: None, certificates: None }
     }
 
     /// Runs it in a directory of its own below `scratch`.
     pub(crate) fn run(&self, scratch: &Path) -> Run {
         let directory = tempfile::tempdir_in(scratch).unwrap();
-        let server = Server::start_in(directory.path(), self.data.agencies, self.certificates);
+        let both = |program: &mut Command, name| {
+            if let Some(level) = self.log_level {
+                program.env("LOG_LEVEL", level);
+            }
+            if let Some(certificates) = self.certificates {
+                certificates.show(program, name);
+            }
+        };
+        let server = Server::start_with(directory.path(), self.data.agencies, |server| {
+            both(server, "server");
+        });
         let mut client = Command::new(CLIENT);
         client.env_clear().current_dir(directory.path());
         client.env("CLI_AGENCIES_DIR", &self.data.directory);
@@ -155,9 +167,7 @@ impl<'d> Lottery<'d> {
         if let Some(amount) = self.batch_max_amount {
             client.env("CLI_BATCH_MAX_AMOUNT", amount.to_string());
         }
-        if let Some(certificates) = self.certificates {
-            certificates.show(&mut client, "agencies");
-        }
+        both(&mut client, "agencies");
         client.stdout(Stdio::null()).stderr(Stdio::null());
         let start = Instant::now();
         let status = client.status().unwrap();
@@ -191,7 +201,8 @@ impl Certificates {
         self.0.join(file)
     }
 
-    fn show(&self, program: &mut Command, name: &str) {
+    /// Gives `program` the certificate `name`.
+    pub(crate) fn show(&self, program: &mut Command, name: &str) {
         program.env("TLS_CERTIFICATE", self.0.join(format!("{name}.pem")));
         program.env("TLS_KEY", self.0.join(format!("{name}.key")));
         program.env("TLS_AUTHORITY", self.0.join("authority.pem"));
@@ -202,7 +213,7 @@ impl Certificates {
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
-    /// From its start until it accepts.
+    /// From its start until it answers.
     #[allow(dead_code, reason = "not every benchmark looks at it")]
     pub(crate) start: Duration,
 }
@@ -210,43 +221,33 @@ pub(crate) struct Server {
 impl Server {
     #[allow(dead_code, reason = "not every benchmark starts one by itself")]
     pub(crate) fn start(directory: &Path, agencies: usize) -> Server {
-        Server::start_in(directory, agencies, None)
+        Server::start_with(directory, agencies, |_| {})
     }
 
-    /// A server, in TLS where it has certificates.
-    pub(crate) fn start_in(
+    /// A server with more settings. Its log is in `server.log`.
+    pub(crate) fn start_with(
         directory: &Path,
         agencies: usize,
-        certificates: Option<&Certificates>,
+        settings: impl FnOnce(&mut Command),
     ) -> Server {
-        let log = directory.join("server.log");
-        let start = Instant::now();
+        let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(SERVER);
         command
-            .args(["--address", "127.0.0.1:0", "--agencies", &agencies.to_string()])
+            .args(["--address", &address, "--agencies", &agencies.to_string()])
             .env_clear()
-            .env("SERVER_MAX_CONNECTIONS", "10000")
+            .env("SERVER_MAX_CONNECTIONS", "20000")
             .current_dir(directory)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        if let Some(certificates) = certificates {
-            certificates.show(&mut command, "server");
-        }
+            .stderr(File::create(directory.join("server.log")).unwrap());
+        settings(&mut command);
+        let start = Instant::now();
         let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the server did not start");
-            if line.contains("accept_connections | result: in_progress") {
-                break line.trim_end().rsplit(' ').next().unwrap().to_owned();
-            }
-        };
-        let start = start.elapsed();
-        // The log is written to a file, as it would be.
-        let mut log = File::create(log).unwrap();
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut log));
-        Server { child, address, start }
+        // One in TLS answers with an alert.
+        while ask(&address).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "the server did not start");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Server { child, address, start: start.elapsed() }
     }
 
     pub(crate) fn peak_kib(&self) -> u64 {
@@ -259,6 +260,24 @@ impl Server {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").arg(id).status().unwrap().success());
         assert!(self.child.wait().unwrap().success(), "the server failed");
+    }
+}
+
+/// Any answer, or the end of the connection.
+fn ask(address: &str) -> std::io::Result<usize> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"ECO|a\n")?;
+    stream.read(&mut [0; 64])
+}
+
+/// A port below those that the system gives to connections, so that no connection to it can meet itself.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
