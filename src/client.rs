@@ -88,7 +88,7 @@ pub fn run(
     stop: &Stop,
 ) -> Result<(), Error> {
     let files = check(agencies, observer, stop)?;
-    let (waiting, dials) = (OpenSockets::new(), Dials::new());
+    let (waiting, dials) = (OpenSockets::default(), Dials::new());
     watched(stop, |sockets| {
         let named = |(id, file)| (format!("agency-{id}"), (id, file));
         in_threads(files.into_iter().map(named), |(id, file)| {
@@ -138,7 +138,7 @@ fn watched<O>(
     stop: &Stop,
     work: impl FnOnce(&OpenSockets) -> Result<O, Error>,
 ) -> Result<O, Error> {
-    let sockets = OpenSockets::new();
+    let sockets = OpenSockets::default();
     let (working, done) = Stopper::new();
     thread::scope(|scope| {
         let watch = || {

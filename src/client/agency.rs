@@ -9,7 +9,6 @@ use crate::protocol::{BatchWriter, Command, MESSAGE_BYTES_MAX, Reply};
 use crate::text::LogLines;
 use log::info;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The longest time that one connection waits for the draw before another asks again, so that a server that vanished
@@ -30,30 +29,41 @@ pub(super) struct Agency<'a> {
 impl Agency<'_> {
     /// Sends the file and asks for the winners, over as many connections as needed.
     pub(super) fn run(&self) -> Result<(), Error> {
-        let reconnecting = || self.observer.reconnecting(self.attempts.id);
-        self.attempts.run(reconnecting, |stream, conversation, progress| {
-            if self.attempts.settings.resume {
-                self.resume(conversation, progress)?;
-            }
-            self.send_rest(conversation, progress)?;
-            let waiting = self.waiting.register(Arc::clone(stream)).ok_or(Error::Abandoned)?;
-            let outcome = self.wait_for_winners(conversation, progress);
-            drop(waiting);
-            outcome
-        })
+        let Attempts { id, settings, .. } = self.attempts;
+        self.attempts.run(
+            || self.observer.reconnecting(id),
+            |conversation, progress| {
+                let (sent, paced) = (VecDeque::new(), false);
+                let mut attempt = Attempt { agency: self, conversation, progress, sent, paced };
+                if settings.resume {
+                    attempt.resume()?;
+                }
+                attempt.send_rest()?;
+                attempt.wait_for_winners()
+            },
+        )
     }
+}
 
+/// One attempt, over one connection.
+struct Attempt<'a, 'c> {
+    agency: &'a Agency<'a>,
+    conversation: &'a mut Conversation<'c>,
+    progress: &'a mut Progress,
+    /// The number of bets of each batch in flight.
+    sent: VecDeque<u32>,
+    /// Whether there is a pause before the next batch.
+    paced: bool,
+}
+
+impl Attempt<'_, '_> {
     /// Asks how many bets are stored, and checks that the last one is in its place in this file.
-    fn resume(
-        &self,
-        conversation: &mut Conversation<'_>,
-        progress: &mut Progress,
-    ) -> Result<(), Broken> {
-        let agency = self.attempts.id;
-        let Standing { bets: stored, last } = conversation.resume(agency)?;
-        let confirmed = progress.confirmed;
+    fn resume(&mut self) -> Result<(), Broken> {
+        let Agency { file, attempts: Attempts { id: agency, .. }, observer, .. } = self.agency;
+        let Standing { bets: stored, last } = self.conversation.resume(*agency)?;
+        let confirmed = self.progress.confirmed;
         if stored < confirmed {
-            return Err(Error::BetsGone { agency, confirmed, stored }.into());
+            return Err(Error::BetsGone { agency: *agency, confirmed, stored }.into());
         }
         if let Some((document, number)) = last {
             self.check_last(stored, &document, &number)?;
@@ -62,30 +72,31 @@ impl Agency<'_> {
             info!("action: resume | result: success | client_id: {agency} | stored: {stored}");
         }
         if stored > confirmed {
-            progress.retry.progress();
+            self.progress.retry.progress();
         }
-        progress.confirmed = stored;
-        progress.in_doubt = false;
-        self.observer.confirmed(agency, stored, self.file.bets());
+        self.progress.confirmed = stored;
+        self.progress.in_doubt = false;
+        observer.confirmed(*agency, stored, file.bets());
         Ok(())
     }
 
     /// Compares the bet that the server stored last with the one in its place in the file.
     fn check_last(&self, stored: u64, document: &str, number: &str) -> Result<(), Error> {
-        let of = self.file.bets();
+        let Agency { file, attempts, .. } = self.agency;
+        let of = file.bets();
         if stored > of {
             let why = format!("the server has {stored} bets stored and the file has {of}");
             return Err(Error::OtherFile(why));
         }
         let mut place = 0;
-        self.file.each_bet(self.attempts.stop, |line_number, line| {
+        file.each_bet(attempts.stop, |line_number, line| {
             place += 1;
             if place != stored {
                 return Ok(());
             }
             let fields = line.fields();
             let bet = fields.as_ref().and_then(|fields| fields.bet().ok());
-            let bet = bet.ok_or_else(|| self.file.changed())?;
+            let bet = bet.ok_or_else(|| file.changed())?;
             if (bet.document(), bet.number()) == (document, number) {
                 return Ok(());
             }
@@ -99,16 +110,14 @@ impl Agency<'_> {
     }
 
     /// Sends every bet that is not confirmed yet, and reads the confirmation of each batch.
-    fn send_rest(
-        &self,
-        conversation: &mut Conversation<'_>,
-        progress: &mut Progress,
-    ) -> Result<(), Broken> {
-        let mut writer =
-            BatchWriter::new(self.attempts.id, self.attempts.settings.batch_max_amount);
-        let mut window = Window { agency: self, sent: VecDeque::new(), paced: false };
-        let mut skip = progress.confirmed;
-        self.file.each_bet(self.attempts.stop, |_, line| {
+    fn send_rest(&mut self) -> Result<(), Broken> {
+        let Agency { file, attempts: Attempts { id, settings, stop, .. }, .. } = self.agency;
+        let mut writer = BatchWriter::new(*id, settings.batch_max_amount);
+        // One write sends enough batches to make few writes, but only a part of the window, so that the server has
+        // others to store meanwhile.
+        let burst = if settings.batch_period.is_zero() { (settings.window / 4).max(1) } else { 1 };
+        let mut skip = self.progress.confirmed;
+        file.each_bet(stop, |_, line| {
             if skip > 0 {
                 skip -= 1;
                 return Ok(());
@@ -116,111 +125,48 @@ impl Agency<'_> {
             if let Some((text, bytes)) = line.unquoted() {
                 writer.push_line(text, bytes);
             } else {
-                let fields = line.fields().ok_or_else(|| self.file.changed())?;
-                let bet = fields.bet().map_err(|_| self.file.changed())?;
-                writer.push(self.attempts.id, bet);
+                let fields = line.fields().ok_or_else(|| file.changed())?;
+                let bet = fields.bet().map_err(|_| file.changed())?;
+                writer.push(*id, bet);
             }
-            if writer.closed().len() >= window.burst() {
-                window.send(&mut writer, conversation, progress)?;
+            if writer.closed().len() >= burst {
+                self.send(&mut writer)?;
             }
             Ok::<(), Broken>(())
         })?;
         writer.close();
-        window.send(&mut writer, conversation, progress)?;
-        window.hear_until(0, conversation, progress)
-    }
-
-    /// Tells the server that there are no more bets, and waits for the draw.
-    fn wait_for_winners(
-        &self,
-        conversation: &mut Conversation<'_>,
-        progress: &mut Progress,
-    ) -> Result<(), Broken> {
-        let agency = self.attempts.id;
-        conversation.tell(&Command::Winners { agency })?;
-        info!("action: wait_for_draw | result: in_progress | client_id: {agency}");
-        self.observer.waiting(agency, self.file.bets());
-        let start = Instant::now();
-        // There are at most as many winners as bets.
-        let bets = usize::try_from(self.file.bets()).unwrap_or(usize::MAX);
-        let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
-        let heard = conversation.expect_within(ASK_AGAIN_AFTER, bytes_max);
-        // Two clients of one agency that replace each other make no progress, so this wait counts as time to retry.
-        if !matches!(heard, Err(Broken::Replaced(_))) {
-            progress.retry.waited_since(start);
-        }
-        let documents: Vec<String> = match heard {
-            Ok(Some(Reply::Winners { documents })) => {
-                documents.into_iter().map(str::to_owned).collect()
-            }
-            Ok(Some(other)) => return Err(unexpected(&other)),
-            Ok(None) => return Err(Broken::Lost("no draw yet, asking again".into())),
-            Err(_) if self.waiting.is_closed() => return Err(Error::Abandoned.into()),
-            Err(broken) => return Err(broken),
-        };
-        info!(
-            "action: consulta_ganadores | result: success | cant_ganadores: {} | client_id: {agency}",
-            documents.len()
-        );
-        self.observer.winners(agency, &documents).map_err(Error::Output)?;
-        Ok(())
-    }
-}
-
-/// The batches in flight: sent, and not confirmed yet.
-struct Window<'w> {
-    agency: &'w Agency<'w>,
-    /// The number of bets of each.
-    sent: VecDeque<u32>,
-    /// Whether there is a pause before the next batch.
-    paced: bool,
-}
-
-impl Window<'_> {
-    /// Returns the number of batches that one write sends: enough to make few writes, but a part of the window, so that
-    /// the server has others to store meanwhile.
-    fn burst(&self) -> usize {
-        let settings = self.agency.attempts.settings;
-        if settings.batch_period.is_zero() { (settings.window / 4).max(1) } else { 1 }
+        self.send(&mut writer)?;
+        self.hear_until(0)
     }
 
     /// Sends the closed batches when the window has room for them.
-    fn send(
-        &mut self,
-        writer: &mut BatchWriter,
-        conversation: &mut Conversation<'_>,
-        progress: &mut Progress,
-    ) -> Result<(), Broken> {
+    fn send(&mut self, writer: &mut BatchWriter) -> Result<(), Broken> {
         if writer.closed().is_empty() {
             return Ok(());
         }
-        let Settings { window, batch_period, .. } = *self.agency.attempts.settings;
-        if self.paced && self.agency.attempts.stop.wait_for(batch_period) {
+        let Attempts { settings, stop, .. } = self.agency.attempts;
+        let Settings { window, batch_period, .. } = *settings;
+        if self.paced && stop.wait_for(batch_period) {
             return Err(Error::Stopped.into());
         }
-        self.hear_until(window - writer.closed().len().min(window), conversation, progress)?;
-        progress.in_doubt = true;
-        conversation.send(writer.messages())?;
+        self.hear_until(window - writer.closed().len().min(window))?;
+        self.progress.in_doubt = true;
+        self.conversation.send(writer.messages())?;
         self.sent.extend(writer.closed());
         writer.clear();
         self.paced = !batch_period.is_zero();
         // The confirmation can arrive during the pause.
-        if self.paced { self.hear_until(0, conversation, progress) } else { Ok(()) }
+        if self.paced { self.hear_until(0) } else { Ok(()) }
     }
 
     /// Reads confirmations until at most `left` batches are in flight, and reports them.
-    fn hear_until(
-        &mut self,
-        left: usize,
-        conversation: &mut Conversation<'_>,
-        progress: &mut Progress,
-    ) -> Result<(), Broken> {
+    fn hear_until(&mut self, left: usize) -> Result<(), Broken> {
         let Agency { file, attempts: Attempts { id, .. }, observer, .. } = self.agency;
         if self.sent.len() <= left {
             return Ok(());
         }
         let mut confirmed = Vec::new();
-        let outcome = self.hear_each(left, conversation, &mut confirmed);
+        let outcome = self.hear_each(left, &mut confirmed);
         if !confirmed.is_empty() {
             info!(
                 "{}",
@@ -228,34 +174,55 @@ impl Window<'_> {
                     "action: apuesta_enviada | result: success | cantidad: {bets} | client_id: {id}"
                 ))
             );
-            progress.confirmed += confirmed.iter().copied().map(u64::from).sum::<u64>();
-            progress.in_doubt = !self.sent.is_empty();
-            progress.retry.progress();
-            observer.confirmed(*id, progress.confirmed, file.bets());
+            self.progress.confirmed += confirmed.iter().copied().map(u64::from).sum::<u64>();
+            self.progress.in_doubt = !self.sent.is_empty();
+            self.progress.retry.progress();
+            observer.confirmed(*id, self.progress.confirmed, file.bets());
         }
         outcome
     }
 
     /// Reads confirmations until at most `left` batches are in flight. Adds the number of bets of each to `confirmed`.
-    fn hear_each(
-        &mut self,
-        left: usize,
-        conversation: &mut Conversation<'_>,
-        confirmed: &mut Vec<u32>,
-    ) -> Result<(), Broken> {
+    fn hear_each(&mut self, left: usize, confirmed: &mut Vec<u32>) -> Result<(), Broken> {
         while self.sent.len() > left {
             let expected = self.sent.front().copied().unwrap_or_default();
-            match conversation.expect()? {
-                Reply::Stored { bets } if bets == u64::from(expected) => {}
-                Reply::Stored { bets } => {
-                    let what = format!("that {bets} bets are stored of a batch of {expected}");
-                    return Err(Error::Answer(what).into());
-                }
-                other => return Err(unexpected(&other)),
-            }
+            self.conversation.expect_stored(expected)?;
             self.sent.pop_front();
             confirmed.push(expected);
         }
+        Ok(())
+    }
+
+    /// Tells the server that there are no more bets, and waits for the draw.
+    fn wait_for_winners(&mut self) -> Result<(), Broken> {
+        let Agency { file, attempts: Attempts { id: agency, .. }, observer, waiting } = self.agency;
+        let _waiting = waiting.register(self.conversation.socket()).ok_or(Error::Abandoned)?;
+        self.conversation.tell(&Command::Winners { agency: *agency })?;
+        info!("action: wait_for_draw | result: in_progress | client_id: {agency}");
+        observer.waiting(*agency, file.bets());
+        let start = Instant::now();
+        // There are at most as many winners as bets.
+        let bets = usize::try_from(file.bets()).unwrap_or(usize::MAX);
+        let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
+        let heard = self.conversation.expect_within(ASK_AGAIN_AFTER, bytes_max);
+        // Two clients of one agency that replace each other make no progress, so this wait counts as time to retry.
+        if !matches!(heard, Err(Broken::Replaced(_))) {
+            self.progress.retry.waited_since(start);
+        }
+        let documents: Vec<String> = match heard {
+            Ok(Some(Reply::Winners { documents })) => {
+                documents.into_iter().map(str::to_owned).collect()
+            }
+            Ok(Some(other)) => return Err(unexpected(&other)),
+            Ok(None) => return Err(Broken::Lost("no draw yet, asking again".into())),
+            Err(_) if waiting.is_closed() => return Err(Error::Abandoned.into()),
+            Err(broken) => return Err(broken),
+        };
+        info!(
+            "action: consulta_ganadores | result: success | cant_ganadores: {} | client_id: {agency}",
+            documents.len()
+        );
+        observer.winners(*agency, &documents).map_err(Error::Output)?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! long.
 
 use super::Settings;
-use super::conversation::{Broken, Conversation, stream};
+use super::conversation::{Broken, Conversation, converse};
 use super::dial::Dials;
 use super::error::{Doubt, Error};
 use crate::bet::AgencyId;
@@ -13,7 +13,6 @@ use crate::text::LogValue;
 use log::{info, warn};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,17 +47,13 @@ impl Attempts<'_> {
     pub(super) fn run(
         &self,
         reconnecting: impl Fn(),
-        mut attempt: impl FnMut(
-            &Arc<TcpStream>,
-            &mut Conversation<'_>,
-            &mut Progress,
-        ) -> Result<(), Broken>,
+        mut attempt: impl FnMut(&mut Conversation<'_>, &mut Progress) -> Result<(), Broken>,
     ) -> Result<(), Error> {
         let Settings { retry_for, resume, .. } = *self.settings;
         let retry = Retry::new(retry_for);
         let mut progress = Progress { retry, confirmed: 0, in_doubt: false };
         loop {
-            let outcome = self.connect(|socket, talk| attempt(socket, talk, &mut progress));
+            let outcome = self.connect(|conversation| attempt(conversation, &mut progress));
             let reason = match outcome {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.has_come() => return Err(Error::Stopped),
@@ -88,22 +83,15 @@ impl Attempts<'_> {
     /// Calls `attempt` with one connection.
     fn connect(
         &self,
-        attempt: impl FnOnce(&Arc<TcpStream>, &mut Conversation<'_>) -> Result<(), Broken>,
+        attempt: impl FnOnce(&mut Conversation<'_>) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         let address = &self.settings.server_address;
         let lost = |error: io::Error| match error.raw_os_error() {
             Some(EMFILE) => Error::NoDescriptor(error).into(),
             _ => Broken::Lost(format!("{address}: {error}")),
         };
-        let socket =
-            Arc::new(self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?);
-        let open = self.sockets.register(Arc::clone(&socket)).ok_or(Error::Stopped)?;
-        let outcome = stream(&open, self.settings).and_then(|stream| {
-            let mut conversation = Conversation::new(stream, self.settings.reply_timeout);
-            let outcome = attempt(&socket, &mut conversation);
-            conversation.end();
-            outcome
-        });
+        let socket = self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?;
+        let outcome = converse(&Arc::new(socket), self.sockets, self.settings, attempt);
         info!("action: close_socket | result: success | client_id: {}", self.id);
         outcome
     }

@@ -4,10 +4,12 @@ use super::Settings;
 use super::bets_file::FileError;
 use super::error::Error;
 use crate::bet::AgencyId;
-use crate::connection::{OpenSocket, Stream, is_distrust, is_timeout};
+use crate::connection::{OpenSockets, Stream, is_distrust, is_timeout};
 use crate::protocol::{Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The reason why an attempt ended before its work was done.
@@ -33,12 +35,24 @@ impl From<FileError> for Broken {
     }
 }
 
-/// Returns the stream over a socket, in TLS if `settings` say so.
-pub(super) fn stream<'s>(
-    socket: &'s OpenSocket<'_>,
+/// Calls `work` with a conversation over `socket`, which is on the list of `sockets` meanwhile, and ends it.
+pub(super) fn converse<T>(
+    socket: &Arc<TcpStream>,
+    sockets: &OpenSockets,
     settings: &Settings,
-) -> Result<Stream<'s>, Broken> {
-    let socket = socket.socket();
+    work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Broken>,
+) -> Result<T, Broken> {
+    let _open = sockets.register(Arc::clone(socket)).ok_or(Error::Stopped)?;
+    let stream = BufReader::new(stream(socket, settings)?);
+    let Settings { reply_timeout, .. } = *settings;
+    let mut conversation = Conversation { socket, stream, reply_timeout, line: Vec::new() };
+    let outcome = work(&mut conversation);
+    conversation.stream.get_mut().end();
+    outcome
+}
+
+/// Returns the stream over a socket, in TLS if `settings` say so.
+fn stream<'s>(socket: &'s TcpStream, settings: &Settings) -> Result<Stream<'s>, Broken> {
     let Some(connector) = &settings.tls else { return Ok(Stream::plain(socket)) };
     let limit = settings.reply_timeout;
     Stream::connect(socket, connector, limit).map_err(|error| {
@@ -55,6 +69,7 @@ pub(super) fn stream<'s>(
 
 /// One connection.
 pub(super) struct Conversation<'s> {
+    socket: &'s Arc<TcpStream>,
     stream: BufReader<Stream<'s>>,
     reply_timeout: Duration,
     line: Vec<u8>,
@@ -68,15 +83,10 @@ pub(super) struct Standing {
     pub(super) last: Option<(String, String)>,
 }
 
-impl<'s> Conversation<'s> {
-    /// Returns a conversation over `stream` in which a reply may take `reply_timeout`.
-    pub(super) fn new(stream: Stream<'s>, reply_timeout: Duration) -> Conversation<'s> {
-        Conversation { stream: BufReader::new(stream), reply_timeout, line: Vec::new() }
-    }
-
-    /// Ends the connection. In TLS, sends close_notify.
-    pub(super) fn end(mut self) {
-        self.stream.get_mut().end();
+impl Conversation<'_> {
+    /// Returns its socket.
+    pub(super) fn socket(&self) -> Arc<TcpStream> {
+        Arc::clone(self.socket)
     }
 
     /// Sends `command` and returns its reply.
@@ -135,6 +145,22 @@ impl<'s> Conversation<'s> {
     pub(super) fn expect(&mut self) -> Result<Reply<'_>, Broken> {
         let limit = self.reply_timeout;
         self.expect_within(limit, MESSAGE_BYTES_MAX)?.ok_or_else(|| no_reply_within(limit))
+    }
+
+    /// Reads the confirmation of a batch of `bets` bets.
+    ///
+    /// # Errors
+    ///
+    /// An error of the server is its refusal.
+    pub(super) fn expect_stored(&mut self, bets: u32) -> Result<(), Broken> {
+        match self.expect()? {
+            Reply::Stored { bets: stored } if stored == u64::from(bets) => Ok(()),
+            Reply::Stored { bets: stored } => {
+                let what = format!("that {stored} bets are stored of a batch of {bets}");
+                Err(Error::Answer(what).into())
+            }
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Returns the next reply, which has at most `bytes_max` bytes and may take `time`. Returns `None` if none comes

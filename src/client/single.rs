@@ -1,12 +1,12 @@
 //! One bet, placed and confirmed, and stored once even if the connection is lost.
 
 use super::attempts::{Attempts, Progress};
-use super::conversation::{Broken, Conversation, Standing, unexpected};
+use super::conversation::{Broken, Conversation, Standing};
 use super::dial::Dials;
 use super::error::{Doubt, Error};
 use super::{Settings, watched};
 use crate::bet::{AgencyId, Bet};
-use crate::protocol::{BatchWriter, Reply};
+use crate::protocol::BatchWriter;
 use crate::stop::Stop;
 use log::info;
 
@@ -32,7 +32,7 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
         let mut before = None;
         attempts.run(
             || {},
-            |_, conversation, progress| {
+            |conversation, progress| {
                 let stored =
                     settings.resume && single.is_stored(conversation, &mut before, progress)?;
                 if !stored {
@@ -86,12 +86,6 @@ impl SingleBet<'_> {
         writer.close();
         progress.in_doubt = true;
         conversation.send(writer.messages())?;
-        match conversation.expect()? {
-            Reply::Stored { bets: 1 } => Ok(()),
-            Reply::Stored { bets } => {
-                Err(Error::Answer(format!("that {bets} bets are stored of a batch of 1")).into())
-            }
-            other => Err(unexpected(&other)),
-        }
+        conversation.expect_stored(1)
     }
 }

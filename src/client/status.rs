@@ -1,6 +1,6 @@
 //! The state of the lottery, asked once or again and again.
 
-use super::conversation::{Broken, Conversation, no_reply_within, stream, unexpected};
+use super::conversation::{Broken, Conversation, converse, no_reply_within, unexpected};
 use super::dial::dial;
 use super::{Error, Settings, watched};
 use crate::bet::{AGENCIES_MAX, AgencyId};
@@ -58,14 +58,8 @@ fn connected<T>(
     watched(stop, |sockets| {
         let address = &settings.server_address;
         let failed = |error| Error::NoServer(format!("{address}: {error}"));
-        let socket = Arc::new(dial(address, stop).map_err(failed)?.ok_or(Error::Stopped)?);
-        let open = sockets.register(socket).ok_or(Error::Stopped)?;
-        let outcome = stream(&open, settings).and_then(|stream| {
-            let mut conversation = Conversation::new(stream, settings.reply_timeout);
-            let outcome = work(&mut conversation);
-            conversation.end();
-            outcome
-        });
+        let socket = dial(address, stop).map_err(failed)?.ok_or(Error::Stopped)?;
+        let outcome = converse(&Arc::new(socket), sockets, settings, work);
         info!("action: close_socket | result: success");
         outcome.map_err(|broken| match broken {
             _ if sockets.is_closed() => Error::Stopped,

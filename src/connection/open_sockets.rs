@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The list of open sockets, until it is closed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OpenSockets(Mutex<List>);
 
 #[derive(Debug, Default)]
@@ -17,11 +16,6 @@ struct List {
 }
 
 impl OpenSockets {
-    /// Returns an empty list.
-    pub fn new() -> OpenSockets {
-        OpenSockets(Mutex::default())
-    }
-
     /// Registers a socket until the returned guard is dropped. Returns `None` if the list is closed.
     pub fn register(&self, socket: Arc<TcpStream>) -> Option<OpenSocket<'_>> {
         let mut list = self.lock();
@@ -30,8 +24,8 @@ impl OpenSockets {
         }
         let number = list.next;
         list.next += 1;
-        list.sockets.insert(number, Arc::clone(&socket));
-        Some(OpenSocket { list: self, number, socket })
+        list.sockets.insert(number, socket);
+        Some(OpenSocket { list: self, number })
     }
 
     /// Closes the list and shuts its sockets for reading, writing or both. Threads that are blocked on one wake up.
@@ -55,25 +49,11 @@ impl OpenSockets {
     }
 }
 
-impl Default for OpenSockets {
-    fn default() -> OpenSockets {
-        OpenSockets::new()
-    }
-}
-
 /// A socket on the list.
 #[derive(Debug)]
 pub struct OpenSocket<'l> {
     list: &'l OpenSockets,
     number: u64,
-    socket: Arc<TcpStream>,
-}
-
-impl OpenSocket<'_> {
-    /// Returns the socket.
-    pub fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
 }
 
 impl Drop for OpenSocket<'_> {
