@@ -175,44 +175,45 @@ impl<C> Configured<C> {
     }
 }
 
-/// Prints that the thread of stderr could not be started, and returns the exit code.
-pub(crate) fn no_thread(error: &io::Error) -> ExitCode {
-    // A closed stderr leaves no place to report to.
-    let _closed = writeln!(io::stderr(), "error: no thread: {error}");
-    ExitCode::from(EXIT_FAILURE)
-}
-
-/// Calls `configure`, which starts the logger, and then `work` with a stop that comes with SIGTERM or SIGINT.
+/// Starts the thread of stderr. Calls `configure`, which starts the logger, and then `work` with a stop that comes with
+/// SIGTERM or SIGINT.
 ///
 /// The server handles SIGHUP too. A client leaves SIGHUP at its default, so that it ends with its terminal. A signal
 /// that comes before the logger has started is kept until it can be logged.
 pub(crate) fn run<C>(
-    stderr: StderrThread,
     program: Program,
-    configure: impl FnOnce() -> Result<Configured<C>, Failure>,
-    work: impl FnOnce(C, &Stop) -> Result<(), Failure>,
+    configure: impl FnOnce(&Stderr) -> Result<Configured<C>, Failure>,
+    work: impl FnOnce(C, Stderr, &Stop) -> Result<(), Failure>,
 ) -> ExitCode {
-    let outcome = run_watched(&stderr.handle(), program, configure, work);
-    let code = exit(outcome, &stderr.handle());
-    stderr.close();
+    let thread = match StderrThread::start() {
+        Ok(thread) => thread,
+        Err(error) => {
+            // A closed stderr leaves no place to report to.
+            let _closed = writeln!(io::stderr(), "error: no thread: {error}");
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
+    let stderr = thread.handle();
+    let code = exit(run_watched(&stderr, program, configure, work), &stderr);
+    thread.close();
     code
 }
 
 fn run_watched<C>(
     stderr: &Stderr,
     program: Program,
-    configure: impl FnOnce() -> Result<Configured<C>, Failure>,
-    work: impl FnOnce(C, &Stop) -> Result<(), Failure>,
+    configure: impl FnOnce(&Stderr) -> Result<Configured<C>, Failure>,
+    work: impl FnOnce(C, Stderr, &Stop) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // A write beyond the limit of a file's size then fails with an error, as on a full disk, instead of a signal.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Failure::failed)?;
     let hangup = (program == Program::Server).then_some(SIGHUP);
     let signals = [SIGTERM, SIGINT].into_iter().chain(hangup);
     let signals = Signals::new(signals).map_err(Failure::failed)?;
-    let Configured { task, at_hangup } = configure()?;
+    let Configured { task, at_hangup } = configure(stderr)?;
     let (watch, stop) =
         SignalWatch::start(signals, stderr.clone(), at_hangup).map_err(Failure::failed)?;
-    let outcome = work(task, &stop);
+    let outcome = work(task, stderr.clone(), &stop);
     watch.close();
     outcome
 }

@@ -20,7 +20,7 @@ use loteria::text::LogValue;
 use process::{Configured, Failure};
 use progress::Progress;
 use std::process::ExitCode;
-use stderr::{Stderr, StderrThread};
+use stderr::Stderr;
 use work::{Form, Work};
 
 const ABOUT: &str = "\
@@ -56,17 +56,12 @@ fn main() -> ExitCode {
     ];
     let arguments = Arguments::parse(Program::Client, ABOUT, others, EXAMPLES);
     let is_quiet = arguments.is_set("quiet") || arguments.is_set("status");
-    let thread = match StderrThread::start() {
-        Ok(thread) => thread,
-        Err(error) => return process::no_thread(&error),
-    };
-    let stderr = thread.handle();
-    let progress = Progress::new(stderr.clone(), is_quiet);
     process::run(
-        thread,
         Program::Client,
-        || configure(&arguments, is_quiet, &stderr),
-        |(settings, work), stop| work::run(&settings, work, &progress, stop),
+        |stderr| configure(&arguments, is_quiet, stderr),
+        |(settings, work), stderr, stop| {
+            work::run(&settings, work, &Progress::new(stderr, is_quiet), stop)
+        },
     )
 }
 

@@ -6,6 +6,7 @@ use crate::words;
 use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressDrawTarget};
 use log::info;
 use loteria::bet::AgencyId;
+use loteria::client::Observer;
 use loteria::summary::{DrawState, Summary};
 use std::collections::BTreeMap;
 use std::io;
@@ -82,42 +83,6 @@ impl Progress {
         waiting.map(|(id, _)| *id)
     }
 
-    /// Notes that `bets` of the agency's bets are stored, of `of`.
-    pub(crate) fn confirmed(&self, id: AgencyId, bets: u64, of: u64) {
-        let mut state = self.lock();
-        let agency = state.agency(id, bets, of);
-        agency.doing = Doing::Sending;
-        agency.bar.set_position(bets);
-        if self.shown == Shown::Lines && agency.last_line.elapsed() >= LINE_PERIOD {
-            agency.last_line = Instant::now();
-            info!(
-                "action: progress | result: in_progress | client_id: {id} | stored: {bets} | of: {of}"
-            );
-        }
-    }
-
-    /// Notes that the agency waits for the draw.
-    pub(crate) fn waiting(&self, id: AgencyId, of: u64) {
-        let mut state = self.lock();
-        let agency = state.agency(id, of, of);
-        agency.bar.set_position(of);
-        agency.doing = Doing::Waiting;
-    }
-
-    /// Notes that the agency's connection is lost.
-    pub(crate) fn reconnecting(&self, id: AgencyId) {
-        if let Some(agency) = self.lock().agencies.get_mut(&id) {
-            agency.doing = Doing::Reconnecting;
-        }
-    }
-
-    /// Notes that the agency has its winners.
-    pub(crate) fn finished(&self, id: AgencyId, winners: u64) {
-        if let Some(agency) = self.lock().agencies.get_mut(&id) {
-            agency.doing = Doing::Done { winners };
-        }
-    }
-
     /// Notes the state of the lottery.
     pub(crate) fn stands(&self, summary: &Summary) {
         let pending = summary.draw == DrawState::Pending;
@@ -184,7 +149,53 @@ impl Progress {
     }
 }
 
+/// Prints winners to stdout, and nothing else there; shows the rest on stderr.
+impl Observer for Progress {
+    fn invalid_line(&self, report: &str) {
+        self.say(report);
+    }
+
+    fn confirmed(&self, agency: AgencyId, bets: u64, of: u64) {
+        let mut state = self.lock();
+        let shown = state.agency(agency, bets, of);
+        shown.doing = Doing::Sending;
+        shown.bar.set_position(bets);
+        if self.shown == Shown::Lines && shown.last_line.elapsed() >= LINE_PERIOD {
+            shown.last_line = Instant::now();
+            info!(
+                "action: progress | result: in_progress | client_id: {agency} | stored: {bets} | of: {of}"
+            );
+        }
+    }
+
+    fn reconnecting(&self, agency: AgencyId) {
+        self.lock().note(agency, Doing::Reconnecting);
+    }
+
+    fn waiting(&self, agency: AgencyId, bets: u64) {
+        let mut state = self.lock();
+        let shown = state.agency(agency, bets, bets);
+        shown.bar.set_position(bets);
+        shown.doing = Doing::Waiting;
+    }
+
+    fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
+        let lines: String =
+            documents.iter().map(|document| format!("{agency},{document}\n")).collect();
+        self.print(&lines)?;
+        self.lock().note(agency, Doing::Done { winners: documents.len() as u64 });
+        Ok(())
+    }
+}
+
 impl State {
+    /// Notes what an agency that has begun to send does.
+    fn note(&mut self, id: AgencyId, doing: Doing) {
+        if let Some(agency) = self.agencies.get_mut(&id) {
+            agency.doing = doing;
+        }
+    }
+
     /// Returns an agency. Adds it if it is new.
     fn agency(&mut self, id: AgencyId, bets: u64, of: u64) -> &mut Agency {
         self.agencies.entry(id).or_insert_with(|| {

@@ -5,7 +5,7 @@ use crate::progress::Progress;
 use crate::report;
 use log::{info, warn};
 use loteria::bet::{AGENCIES_MAX, AgencyId, Bet};
-use loteria::client::{self, Error, Observer, SingleBet};
+use loteria::client::{self, Error, SingleBet};
 use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
 use std::io;
@@ -189,7 +189,7 @@ fn work_until(
         Work::Agencies(agencies) if progress.shows_bars() => {
             run_with_bars(agencies, settings, progress, stop)
         }
-        Work::Agencies(agencies) => client::run(agencies, settings, &Terminal { progress }, stop),
+        Work::Agencies(agencies) => client::run(agencies, settings, progress, stop),
         Work::Bet(agency, fields) => {
             let bet = Bet::new(fields.each_ref().map(String::as_str));
             let bet = bet.expect("it was checked when it was read");
@@ -220,7 +220,7 @@ fn run_with_bars(
             let ask = || ask_while_waiting(settings, progress, &done);
             asking.spawn_scoped(scope, ask).map_err(Error::Thread)?;
         }
-        let outcome = client::run(agencies, settings, &Terminal { progress }, stop);
+        let outcome = client::run(agencies, settings, progress, stop);
         drop(working);
         outcome
     })
@@ -237,36 +237,5 @@ fn ask_while_waiting(settings: &client::Settings, progress: &Progress, done: &St
         });
         // A failed question is ignored: the bars only lack the missing agencies.
         pause = if asked.is_ok() { ASK_FIRST_AFTER } else { ASK_AGAIN_AFTER };
-    }
-}
-
-/// Prints winners to stdout, and nothing else there; shows the rest on stderr.
-struct Terminal<'p> {
-    progress: &'p Progress,
-}
-
-impl Observer for Terminal<'_> {
-    fn invalid_line(&self, report: &str) {
-        self.progress.say(report);
-    }
-
-    fn confirmed(&self, agency: AgencyId, bets: u64, of: u64) {
-        self.progress.confirmed(agency, bets, of);
-    }
-
-    fn reconnecting(&self, agency: AgencyId) {
-        self.progress.reconnecting(agency);
-    }
-
-    fn waiting(&self, agency: AgencyId, bets: u64) {
-        self.progress.waiting(agency, bets);
-    }
-
-    fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
-        let lines: String =
-            documents.iter().map(|document| format!("{agency},{document}\n")).collect();
-        self.progress.print(&lines)?;
-        self.progress.finished(agency, documents.len() as u64);
-        Ok(())
     }
 }

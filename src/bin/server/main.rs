@@ -26,7 +26,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
-use stderr::{Stderr, StderrThread};
+use stderr::Stderr;
 
 const ABOUT: &str = "\
 The lottery's central office: stores the agencies' bets and holds the draw when all are done.
@@ -58,20 +58,15 @@ fn main() -> ExitCode {
         switch("progress", "Show how each agency stands, as on a terminal"),
     ];
     let arguments = Arguments::parse(Program::Server, ABOUT, others, EXAMPLES);
-    let thread = match StderrThread::start() {
-        Ok(thread) => thread,
-        Err(error) => return process::no_thread(&error),
-    };
-    let stderr = thread.handle();
-    let board = Board::new(stderr.clone(), arguments.is_set("progress"));
     process::run(
-        thread,
         Program::Server,
-        || configure(&arguments, &stderr),
-        |task, stop| match task {
+        |stderr| configure(&arguments, stderr),
+        |task, stderr, stop| match task {
             Task::Verify(settings) => verify::verify(&settings, &stderr, stop),
             Task::SetAside(settings) => set_aside(&settings, stop),
-            Task::Serve(service) => serve(*service, &board, stop),
+            Task::Serve(service) => {
+                serve(*service, &Board::new(stderr, arguments.is_set("progress")), stop)
+            }
         },
     )
 }
@@ -97,16 +92,17 @@ fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>,
     process::warn_of_exposed_key(&sources)?;
     let parts = sources.log_parts()?;
     let ledger = sources.ledger()?;
-    for (switch, task) in
-        [("verify", Task::Verify as fn(_) -> _), ("new-draw", Task::SetAside as fn(_) -> _)]
-    {
-        if arguments.is_set(switch) {
-            info!("action: config | result: success{parts}");
-            return Ok(Configured::new(task(ledger)));
-        }
+    let log_settings = || info!("action: config | result: success{parts}");
+    if arguments.is_set("verify") {
+        log_settings();
+        return Ok(Configured::new(Task::Verify(ledger)));
+    }
+    if arguments.is_set("new-draw") {
+        log_settings();
+        return Ok(Configured::new(Task::SetAside(ledger)));
     }
     let server = sources.server()?;
-    info!("action: config | result: success{parts}");
+    log_settings();
     let (most, agencies) = (server.max_connections, ledger.agencies.count());
     if most < usize::from(agencies) {
         warn!(
