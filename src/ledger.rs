@@ -6,7 +6,7 @@
 //! A connection with a lower ticket stores nothing, so that an old connection cannot store what a newer one sends
 //! again. `bets.journal` records the *extent* of `bets.csv`: the length and the checksum of its durable bytes.
 //!
-//! Read `request` first, then `writer`, `journal` and `open`.
+//! Read `request` first, then `writer`, `journal`, `files` and `open`.
 
 use crate::bet::{Agencies, PerAgency};
 use crate::stop::{Stop, Stopper};
@@ -19,6 +19,8 @@ mod adopt;
 mod aside;
 mod count;
 mod disk;
+mod error;
+mod files;
 mod hash;
 mod journal;
 mod open;
@@ -33,7 +35,7 @@ mod writer;
 
 pub use adopt::InvalidLine;
 pub use aside::{SetAside, set_aside};
-pub use open::OpenError;
+pub use error::OpenError;
 pub use request::{Access, AgencyCount, HoldFailed, Refused, Standing};
 pub use result::{AgencyResult, DrawResult};
 pub use verify::{Difference, Verified, verify};

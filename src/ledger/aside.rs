@@ -2,8 +2,10 @@
 
 use super::Settings;
 use super::disk::{Disk, FileSystem, Mode};
+use super::error::{OpenError, io_error};
+use super::files::{Files, Paths};
 use super::journal::Slot;
-use super::open::{self, Files, OpenError, Paths, io_error};
+use super::open::{self, Opened};
 use crate::bet::Agencies;
 use crate::stop::Stop;
 use std::path::{Path, PathBuf};
@@ -36,29 +38,28 @@ pub(super) fn set_aside_on<D: Disk>(
     settings: &Settings,
     stop: &Stop,
 ) -> Result<SetAside, OpenError> {
-    let paths = Paths::of(&disk, settings)?;
-    let files = Files::lock(&disk, &paths, Mode::Write)?;
+    let files = Files::lock(&disk, settings, Mode::Write, stop)?;
     if files.bets.is_none() && files.journal.is_none() && files.result.is_none() {
-        return Err(OpenError::NoDraw { bets: paths.bets });
+        return Err(OpenError::NoDraw(files.paths.bets));
     }
-    let confirmed = files.confirmed(&paths, settings.agencies, stop)?;
+    let confirmed = files.confirmed()?;
     let slot = confirmed.slot;
-    if slot.aside != 0 && (files.bets.is_none() || files.result.is_none()) {
-        return finish(&disk, &paths, slot.aside);
+    if files.are_half_aside(&confirmed) {
+        return finish(&disk, &files.paths, slot.aside);
     }
     if files.result.is_none() && slot.held.is_none() {
-        return Err(OpenError::NotFinished { result: paths.result });
+        return Err(OpenError::NotFinished(files.paths.result));
     }
     drop(files);
 
     // The next lottery may have another number of agencies.
     let agencies = Agencies::new(slot.agencies).unwrap_or(settings.agencies);
     let settings = Settings { agencies, ..settings.clone() };
-    let mut opened = open::open(disk, &settings, stop)?;
-    let aside = free_number(&opened.disk, &paths)?;
-    let slot = Slot { aside, ..opened.journal.slot() };
-    opened.journal.close(slot).map_err(|error| io_error(&paths.journal, error))?;
-    finish(&opened.disk, &paths, aside)
+    let Opened { disk, paths, bets: _locked, mut journal, .. } = open::open(disk, &settings, stop)?;
+    let aside = free_number(&disk, &paths)?;
+    let slot = Slot { aside, ..journal.slot() };
+    journal.close(slot).map_err(|error| io_error(&paths.journal, error))?;
+    finish(&disk, &paths, aside)
 }
 
 /// Renames the files that still have their old names. Renames the journal last, because it records that the renaming
@@ -83,7 +84,8 @@ fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<SetAside, Open
 
 /// Returns the lowest number, from 1, that is free for all three files.
 fn free_number(disk: &impl Disk, paths: &Paths) -> Result<u32, OpenError> {
-    for number in 1.. {
+    let mut number = 1;
+    loop {
         let SetAside { bets, journal, result } = numbered(paths, number);
         let mut taken = false;
         for path in [bets, journal, result] {
@@ -92,8 +94,8 @@ fn free_number(disk: &impl Disk, paths: &Paths) -> Result<u32, OpenError> {
         if !taken {
             return Ok(number);
         }
+        number += 1;
     }
-    unreachable!("there are not so many files")
 }
 
 fn numbered(paths: &Paths, number: u32) -> SetAside {

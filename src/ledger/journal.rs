@@ -112,6 +112,13 @@ pub(super) struct Held {
     pub(super) result_crc: u32,
 }
 
+impl Held {
+    /// Returns the record of a draw whose `sorteo.toml` is `result`.
+    pub(super) fn on(winning_number: u16, result: &[u8]) -> Held {
+        Held { winning_number, result_crc: crc32fast::hash(result) }
+    }
+}
+
 impl Slot {
     fn to_page(self) -> [u8; PAGE] {
         let mut page = [0; PAGE];

@@ -13,11 +13,11 @@ mod edits;
 
 use self::disk::{Random, SimulatedDisk};
 use super::aside::set_aside_on;
-use super::open::{OpenError, open};
+use super::open::open;
 use super::request::{Refused, Request, StoreAnswer, StoreRequest, Tickets};
 use super::verify::verify_on;
 use super::writer::Writer;
-use super::{DrawResult, HoldFailed, Settings, WriterFailed};
+use super::{DrawResult, HoldFailed, OpenError, Settings, WriterFailed};
 use crate::bet::{Agencies, AgencyId};
 use crate::stop::Stop;
 use crossbeam_channel::{Receiver, bounded};

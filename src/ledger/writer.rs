@@ -2,9 +2,10 @@
 
 use super::count::Stored;
 use super::disk::{self, Disk, DiskFile};
+use super::files::Paths;
 use super::hash::Follower;
 use super::journal::{Extent, Held, Journal, Slot};
-use super::open::{Opened, Paths};
+use super::open::Opened;
 use super::pass::{self, PassFailed};
 use super::request::{AgencyCount, HoldFailed, Refused, Request, Standing, StoreRequest, Tickets};
 use super::result::DrawResult;
@@ -267,10 +268,7 @@ impl<D: Disk> Writer<D> {
         self.check_no_result().map_err(WriterFailed::SaveResult)?;
         disk::replace(&self.disk, &self.paths.result, |file| file.write_at(text.as_bytes(), 0))
             .map_err(WriterFailed::SaveResult)?;
-        let held = Held {
-            winning_number: self.winning_number,
-            result_crc: crc32fast::hash(text.as_bytes()),
-        };
+        let held = Held::on(self.winning_number, text.as_bytes());
         self.bets.sync().map_err(WriterFailed::Sync)?;
         let slot = Slot { extent: self.extent, held: Some(held), ..self.journal.slot() };
         self.journal.checkpoint(slot).map_err(WriterFailed::Sync)?;

@@ -3,12 +3,12 @@
 use super::disk::SimulatedDisk;
 use super::{agency, good, good_with_seed, hold, rows_of, settings, start, store, stored_of};
 use crate::bet::Agencies;
-use crate::ledger::Settings;
 use crate::ledger::aside::set_aside_on;
 use crate::ledger::journal::Confirmed;
-use crate::ledger::open::{OpenError, open};
+use crate::ledger::open::open;
 use crate::ledger::verify::verify_on;
 use crate::ledger::writer::{Writer, WriterFailed};
+use crate::ledger::{OpenError, Settings};
 use crate::stop::Stop;
 
 type Edit<'e> = &'e dyn Fn(&mut Vec<u8>);

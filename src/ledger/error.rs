@@ -1,0 +1,105 @@
+//! The errors of opening the files.
+
+use super::adopt::InvalidLine;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(super) fn io_error(path: &Path, error: io::Error) -> OpenError {
+    OpenError::Io { path: path.to_owned(), error }
+}
+
+/// The reason why a ledger was not opened, checked or set aside. Nothing was changed, except that
+/// [`OpenError::Io`] and [`OpenError::Thread`] can come after some changes, which the next start completes.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file could not be used.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
+    /// Another server has the file.
+    #[error(
+        "{}: another server is using it: stop it, or name other files with --bets and DRAW_FILE",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// Two of the files have this path.
+    #[error(
+        "{}: is the path of two files: bets.csv, the journal beside it with the extension journal, and \
+         DRAW_FILE have to be three",
+        .0.display()
+    )]
+    SamePath(PathBuf),
+    /// A `bets.csv` without a journal has a line that this program would not write.
+    #[error("{}:{line}; nothing was changed", path.display())]
+    InvalidLine {
+        /// The file.
+        path: PathBuf,
+        /// The line and its error.
+        line: InvalidLine,
+    },
+    /// `bets.csv` or its journal differs from what was confirmed.
+    #[error(
+        "{}: {what}; nothing was changed: restore the file, or move {} away to go on with what is there, and \
+         the agencies send the rest again",
+        path.display(),
+        journal.display()
+    )]
+    NotConfirmed {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        what: String,
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// The draw's result is missing, or does not match the bets.
+    #[error(
+        "{}: {what}; nothing was changed: restore the file, or move it and {} away to hold the draw again over \
+         the bets that are there",
+        path.display(),
+        journal.display()
+    )]
+    BadResult {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        what: String,
+        /// The journal.
+        journal: PathBuf,
+    },
+    /// The bets are of a lottery with another number of agencies.
+    #[error(
+        "the bets are of a lottery of {stored} agencies, and this one has {asked}: go on with AGENCIES={stored}; or \
+         begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
+         down -v)"
+    )]
+    OtherAgencies {
+        /// The number of agencies of the stored bets.
+        stored: u16,
+        /// The number of agencies in the settings.
+        asked: u16,
+    },
+    /// A new draw was requested before the last one was held, so that this result is missing.
+    #[error(
+        "the draw is not finished: there is no {}; start without --new-draw to finish it, or move the files \
+         away yourself",
+        .0.display()
+    )]
+    NotFinished(PathBuf),
+    /// A new draw was requested without an old one, whose bets would be here.
+    #[error("{}: there is no draw to set aside; start without --new-draw", .0.display())]
+    NoDraw(PathBuf),
+    /// Some of the files are set aside, and some are not. This is the result.
+    #[error("{}: a finished draw is half set aside: run --new-draw again", .0.display())]
+    HalfAside(PathBuf),
+    /// The program was stopped.
+    #[error("stopped while reading the bets")]
+    Interrupted,
+    /// The thread could not be started.
+    #[error("no thread for the ledger: {0}")]
+    Thread(io::Error),
+}
