@@ -105,7 +105,7 @@ impl Extent {
 }
 
 /// The draw, as far as it is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) winning_number: u16,
     /// The CRC of `sorteo.toml`.
@@ -123,7 +123,7 @@ impl Slot {
     fn to_page(self) -> [u8; PAGE] {
         let mut page = [0; PAGE];
         let flags = if self.stopped { STOPPED } else { 0 } | self.held.map_or(0, |_| HELD);
-        let held = self.held.unwrap_or(Held { winning_number: 0, result_crc: 0 });
+        let held = self.held.unwrap_or_default();
         page[..8].copy_from_slice(SLOT_MAGIC);
         page[8..16].copy_from_slice(&self.epoch.to_le_bytes());
         page[16..24].copy_from_slice(&self.extent.bytes.to_le_bytes());
@@ -304,29 +304,24 @@ impl Confirmed {
 
 /// Returns the newest valid slot, and the pages that should hold a valid one and do not.
 fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), Damage> {
-    let in_its_place = |(copy, page): (usize, &[u8])| {
-        let slot = Slot::of_page(page)?;
-        let place = Slot::offset(slot.epoch) - LOG_BYTES;
-        (place / SLOT_BYTES == copy / SLOT_COPIES).then_some((copy, slot))
+    // A slot counts only in the place of its epoch.
+    let is_in_place = |slot: &Slot, place| {
+        Slot::offset(slot.epoch) == LOG_BYTES + place / SLOT_COPIES * SLOT_BYTES
     };
-    let found: Vec<(usize, Slot)> =
-        slots.chunks(PAGE).enumerate().filter_map(in_its_place).collect();
-    let newest = found.iter().map(|(_, slot)| *slot).max_by_key(|slot| slot.epoch);
+    let slot_in = |(place, page)| Slot::of_page(page).filter(|slot| is_in_place(slot, place));
+    let found: Vec<Option<Slot>> = slots.chunks(PAGE).enumerate().map(slot_in).collect();
+    let newest = found.iter().copied().flatten().max_by_key(|slot| slot.epoch);
     let newest = newest.ok_or(Damage::NoSlot)?;
-    let is_as_written = |copy: &usize| {
-        let slot = found.iter().find(|(place, _)| place == copy).map(|(_, slot)| slot);
-        let is_newest = Slot::offset(newest.epoch) == LOG_BYTES + copy / SLOT_COPIES * SLOT_BYTES;
-        if is_newest {
-            slot == Some(&newest)
-        } else if newest.epoch == 1 {
-            // The first slot of all has none before it.
-            slots[copy * PAGE..][..PAGE] == [0; PAGE]
-        } else {
-            slot.is_some_and(|slot| slot.epoch + 1 == newest.epoch)
+    let is_as_written = |place: usize| match found[place] {
+        Some(slot) => slot == newest || slot.epoch + 1 == newest.epoch,
+        // The first slot of all has none before it.
+        None => {
+            let is_zeros = slots[place * PAGE..][..PAGE] == [0; PAGE];
+            newest.epoch == 1 && !is_in_place(&newest, place) && is_zeros
         }
     };
-    let damaged = (0..2 * SLOT_COPIES).filter(|copy| !is_as_written(copy));
-    Ok((newest, damaged.map(|copy| LOG_BYTES / PAGE + copy).collect()))
+    let damaged = (0..found.len()).filter(|place| !is_as_written(*place));
+    Ok((newest, damaged.map(|place| LOG_BYTES / PAGE + place).collect()))
 }
 
 /// A journal that is open.

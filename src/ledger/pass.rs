@@ -48,11 +48,7 @@ pub(super) fn over<F: DiskFile, L: Lines>(
         std::thread::scope(|scope| {
             let threads: Vec<_> =
                 parts.into_iter().map(|part| scope.spawn(|| read(part))).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join();
-            threads
-                .into_iter()
-                .map(|thread| join(thread).expect("reading panics on nothing"))
-                .collect()
+            threads.into_iter().map(|thread| thread.join().expect("no pass panics")).collect()
         })
     };
     let mut crc = crc32fast::Hasher::new();
