@@ -2,11 +2,11 @@
 //! server takes; that it sends nothing where something is wrong with its file or its settings, and says
 //! what; and that it gets along with servers that are slow, silent, dead, old or mad.
 
-use crate::fake_server::{FakeServer, Office, honest, locked};
+use crate::fake_server::{FakeServer, Office, honest, honest_unless, locked};
 use crate::sample::{Bet, Ends, bets, csv, stored};
 use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const SINGLE: [(&str, &str); 6] = [
@@ -43,6 +43,21 @@ fn run_unheard(start: impl FnOnce(&str) -> Start, code: i32) -> Ended {
     ended.exits(code);
     assert_eq!(server.connections(), 0, "{ended}");
     assert_eq!(ended.stdout, "");
+    ended
+}
+
+/// Runs agency 1 with five bets and a server that answers its batch so. There is one connection.
+fn run_with_batch_answered(answer: &'static str) -> Ended {
+    let scratch = Scratch::new();
+    let server = FakeServer::start(move |peer| {
+        peer.hears();
+        peer.says("REANUDAR|0\n");
+        peer.hears();
+        peer.says(answer);
+        peer.listens_on();
+    });
+    let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
+    assert_eq!(server.connections(), 1, "{ended}");
     ended
 }
 
@@ -191,17 +206,12 @@ mod files {
             let scratch = Scratch::new();
             let office = Office::shared(true);
             let file = scratch.path("agencies/agency-1.csv");
-            let server = FakeServer::start({
-                let (office, changed) = (Arc::clone(&office), changed.to_owned());
-                move |peer| {
-                    while let Some(message) = peer.hears() {
-                        if message.starts_with("REANUDAR") {
-                            std::fs::write(&file, &changed).expect("the file can be written");
-                        }
-                        let answer = locked(&office).answer(&message);
-                        peer.says(&answer);
-                    }
+            let changed = changed.to_owned();
+            let server = honest_unless(&office, move |_, _, message| {
+                if message.starts_with("REANUDAR") {
+                    std::fs::write(&file, &changed).expect("the file can be written");
                 }
+                false
             });
             let ended = agency_1(&scratch, &server.address, &text).run();
             ended.exits(1).says("agencies/agency-1.csv: changed after it was checked");
@@ -354,21 +364,12 @@ mod single_bets {
             let office = Office::shared(true);
             // Somebody placed the same bet before.
             locked(&office).stored.push(SINGLE_SENT.into());
-            let server = FakeServer::start({
-                let office = Arc::clone(&office);
-                move |peer| {
-                    while let Some(message) = peer.hears() {
-                        let number = peer.number;
-                        if message.starts_with("APUESTA") && number <= 3 {
-                            if fates >> (number - 1) & 1 == 1 {
-                                locked(&office).answer(&message);
-                            }
-                            return;
-                        }
-                        let answer = locked(&office).answer(&message);
-                        peer.says(&answer);
-                    }
+            let server = honest_unless(&office, move |peer, office, message| {
+                let ends = message.starts_with("APUESTA") && peer.number <= 3;
+                if ends && fates >> (peer.number - 1) & 1 == 1 {
+                    locked(office).answer(message);
                 }
+                ends
             });
             scratch.client(&server.address).variables(&SINGLE).run().succeeds().says(SINGLE_LOG);
             assert_eq!(locked(&office).stored, [SINGLE_SENT, SINGLE_SENT], "fates {fates:03b}");
@@ -380,19 +381,12 @@ mod single_bets {
         let scratch = Scratch::new();
         let office = Office::shared(true);
         locked(&office).stored = vec![SINGLE_SENT.into(); 2];
-        let server = FakeServer::start({
-            let office = Arc::clone(&office);
-            move |peer| {
-                while let Some(message) = peer.hears() {
-                    let mut office = locked(&office);
-                    if message.starts_with("APUESTA") {
-                        office.stored = stored.iter().map(|bet| String::from(*bet)).collect();
-                        return;
-                    }
-                    let answer = office.answer(&message);
-                    peer.says(&answer);
-                }
+        let server = honest_unless(&office, |_, office, message| {
+            let ends = message.starts_with("APUESTA");
+            if ends {
+                locked(office).stored = stored.iter().map(|bet| String::from(*bet)).collect();
             }
+            ends
         });
         let ended = scratch.client(&server.address).variables(&SINGLE).run();
         ended.exits(1).never_says(SINGLE_LOG).never_says("resuming is off");
@@ -508,15 +502,9 @@ mod batches {
         for period in ["0", "1"] {
             let scratch = Scratch::new();
             let office = Office::shared(true);
-            let server = FakeServer::start({
-                let office = Arc::clone(&office);
-                move |peer| {
-                    while let Some(message) = peer.hears() {
-                        assert!(peer.is_silent_for(Duration::from_millis(20)), "after {message}");
-                        let answer = locked(&office).answer(&message);
-                        peer.says(&answer);
-                    }
-                }
+            let server = honest_unless(&office, |peer, _, message| {
+                assert!(peer.is_silent_for(Duration::from_millis(20)), "after {message}");
+                false
             });
             let bets = bets(1, 30);
             let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
@@ -602,19 +590,10 @@ mod batches {
 
     #[test]
     fn a_confirmation_of_another_count_than_was_sent_is_an_error() {
-        let scratch = Scratch::new();
-        let server = FakeServer::start(|peer| {
-            peer.hears();
-            peer.says("REANUDAR|0\n");
-            peer.hears();
-            peer.says("CONFIRMARAPUESTA|4\n");
-            peer.listens_on();
-        });
-        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
+        let ended = run_with_batch_answered("CONFIRMARAPUESTA|4\n");
         ended.exits(1).never_says("apuesta_enviada");
         ended.says("the server answered that 4 bets are stored of a batch of 5");
         assert_eq!(ended.last().matches(" | ").count(), 2, "{ended}");
-        assert_eq!(server.connections(), 1);
     }
 }
 
@@ -750,19 +729,13 @@ mod resuming {
         let scratch = Scratch::new();
         let office = Office::shared(true);
         locked(&office).winners = vec!["30000001".into()];
-        let server = FakeServer::start({
-            let office = Arc::clone(&office);
-            move |peer| {
-                while let Some(message) = peer.hears() {
-                    if message.starts_with("GANADORES") && peer.number <= 3 {
-                        // In the middle of its answer, too.
-                        peer.says(["", "GANADORES|", "GANADORES|300"][peer.number - 1]);
-                        return;
-                    }
-                    let answer = locked(&office).answer(&message);
-                    peer.says(&answer);
-                }
+        let server = honest_unless(&office, |peer, _, message| {
+            let ends = message.starts_with("GANADORES") && peer.number <= 3;
+            if ends {
+                // In the middle of its answer, too.
+                peer.says(["", "GANADORES|", "GANADORES|300"][peer.number - 1]);
             }
+            ends
         });
         let bets = bets(1, 10);
         let ended = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf)).run();
@@ -818,17 +791,8 @@ mod resuming {
     fn a_connection_lost_between_batches_is_made_again_where_the_server_is_not_to_be_asked() {
         let scratch = Scratch::new();
         let office = Office::shared(false);
-        let server = FakeServer::start({
-            let office = Arc::clone(&office);
-            move |peer| {
-                while let Some(message) = peer.hears() {
-                    if message.starts_with("GANADORES") && peer.number == 1 {
-                        return;
-                    }
-                    let answer = locked(&office).answer(&message);
-                    peer.says(&answer);
-                }
-            }
+        let server = honest_unless(&office, |peer, _, message| {
+            message.starts_with("GANADORES") && peer.number == 1
         });
         let bets = bets(1, 10);
         let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
@@ -843,18 +807,10 @@ mod bad_servers {
 
     #[test]
     fn a_batch_that_is_rejected_ends_the_client_with_the_servers_words() {
-        let scratch = Scratch::new();
-        let server = FakeServer::start(|peer| {
-            peer.hears();
-            peer.says("REANUDAR|0\n");
-            peer.hears();
-            peer.says("ERROR|invalid_bet|bet 3: document: we do not like it\n");
-            peer.listens_on();
-        });
-        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
+        let ended =
+            run_with_batch_answered("ERROR|invalid_bet|bet 3: document: we do not like it\n");
         ended.exits(1).says("invalid_bet: bet 3: document: we do not like it");
         assert_eq!(ended.stdout, "");
-        assert_eq!(server.connections(), 1);
     }
 
     #[test]
@@ -955,17 +911,11 @@ mod bad_servers {
     fn the_wait_for_the_draw_has_no_reply_timeout() {
         let scratch = Scratch::new();
         let office = Office::shared(true);
-        let server = FakeServer::start({
-            let office = Arc::clone(&office);
-            move |peer| {
-                while let Some(message) = peer.hears() {
-                    if message.starts_with("GANADORES") {
-                        assert!(peer.is_silent_for(Duration::from_millis(700)), "it went on");
-                    }
-                    let answer = locked(&office).answer(&message);
-                    peer.says(&answer);
-                }
+        let server = honest_unless(&office, |peer, _, message| {
+            if message.starts_with("GANADORES") {
+                assert!(peer.is_silent_for(Duration::from_millis(700)), "it went on");
             }
+            false
         });
         let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
         let settings = [("CLI_REPLY_TIMEOUT_MS", "200"), ("CLI_RETRY_FOR_MS", "300")];
@@ -1063,22 +1013,16 @@ mod bad_servers {
         {
             let scratch = Scratch::new();
             let bets = bets(1, 12);
-            let office: Arc<Mutex<Office>> = Office::shared(true);
-            let server = FakeServer::start({
-                let office = Arc::clone(&office);
-                move |peer| {
-                    while let Some(message) = peer.hears() {
-                        let mut office = locked(&office);
-                        let has_some = office.stored.len() >= 4;
-                        if message.starts_with(lost_at) && has_some && peer.number == 1 {
-                            // As after the restore of an older copy, or at the beginning of another draw.
-                            office.stored.truncate(kept);
-                            return;
-                        }
-                        let answer = office.answer(&message);
-                        peer.says(&answer);
-                    }
+            let office = Office::shared(true);
+            let server = honest_unless(&office, move |peer, office, message| {
+                let mut office = locked(office);
+                let has_some = office.stored.len() >= 4;
+                let ends = message.starts_with(lost_at) && has_some && peer.number == 1;
+                if ends {
+                    // As after the restore of an older copy, or at the beginning of another draw.
+                    office.stored.truncate(kept);
                 }
+                ends
             });
             let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
             let settings = [("CLI_BATCH_MAX_AMOUNT", "4"), ("CLI_WINDOW", "1")];
@@ -1096,20 +1040,14 @@ mod bad_servers {
     fn a_client_whose_place_is_taken_again_and_again_gives_up() {
         let scratch = Scratch::new();
         let office = Office::shared(true);
-        let server = FakeServer::start({
-            let office = Arc::clone(&office);
-            move |peer| {
-                while let Some(message) = peer.hears() {
-                    if message.starts_with("GANADORES") {
-                        // Another client of the agency comes a moment later, every time.
-                        peer.is_silent_for(Duration::from_millis(100));
-                        peer.says("ERROR|superseded|agency 1 waits on a newer connection\n");
-                        return;
-                    }
-                    let answer = locked(&office).answer(&message);
-                    peer.says(&answer);
-                }
+        let server = honest_unless(&office, |peer, _, message| {
+            let ends = message.starts_with("GANADORES");
+            if ends {
+                // Another client of the agency comes a moment later, every time.
+                peer.is_silent_for(Duration::from_millis(100));
+                peer.says("ERROR|superseded|agency 1 waits on a newer connection\n");
             }
+            ends
         });
         let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
         let start = Instant::now();

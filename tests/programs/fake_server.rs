@@ -222,9 +222,20 @@ pub(crate) fn locked(office: &Mutex<Office>) -> MutexGuard<'_, Office> {
 
 /// A fake server that answers everything at once.
 pub(crate) fn honest(office: &Arc<Mutex<Office>>) -> FakeServer {
+    honest_unless(office, |_, _, _| false)
+}
+
+/// The same, unless `ends`, which is called with each message first, ends the connection.
+pub(crate) fn honest_unless(
+    office: &Arc<Mutex<Office>>,
+    ends: impl Fn(&mut Peer, &Mutex<Office>, &str) -> bool + Send + Sync + 'static,
+) -> FakeServer {
     let office = Arc::clone(office);
     FakeServer::start(move |peer| {
         while let Some(message) = peer.hears() {
+            if ends(peer, &office, &message) {
+                return;
+            }
             let answers = locked(&office).answer(&message);
             peer.says(&answers);
         }

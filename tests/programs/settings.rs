@@ -654,28 +654,20 @@ mod log_lines {
         five_agencies(&scratch);
         let server = scratch.server().variable("LOG_LEVEL", "debug").start();
         let address = server.address();
-        let single = scratch.client(&address).variables(&[
+        let bet = [
             ("CLI_ID", "4"),
             ("NOMBRE", "Ana"),
             ("APELLIDO", "Gómez"),
             ("DOCUMENTO", "30000001"),
             ("NACIMIENTO", "2000-02-29"),
             ("NUMERO", "0075"),
-        ]);
-        let single = single.run();
+        ];
+        let single = scratch.client(&address).variables(&bet).run();
         single.succeeds();
         scratch.write("agencies/agency-4.csv", "Ana,Gómez,30000001,2000-02-29,0075\n");
         let client = scratch.client(&address).variable("CLI_BATCH_MAX_AMOUNT", "20").run();
         client.succeeds();
-        let late = scratch.client(&address).variables(&[
-            ("CLI_ID", "4"),
-            ("NOMBRE", "Ana"),
-            ("APELLIDO", "Gómez"),
-            ("DOCUMENTO", "30000001"),
-            ("NACIMIENTO", "2000-02-29"),
-            ("NUMERO", "0075"),
-        ]);
-        let late = late.run();
+        let late = scratch.client(&address).variables(&bet).run();
         late.exits(1);
         let server = server.stops_on("TERM");
 

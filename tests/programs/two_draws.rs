@@ -48,10 +48,15 @@ impl Office {
         }
     }
 
-    /// The second agency completes the lottery.
-    fn hold_draw(&self, server: &Program) {
+    /// Holds the draw without the first agency's client, which waits for it at the end of the cut cable.
+    fn client_cut_off_from_its_draw(&self) -> Program {
+        let server = self.server();
+        let client = self.waiting_client();
+        self.cable.cut();
         self.client(&self.address, "2").run().succeeds();
         server.logs("action: sorteo | result: success");
+        server.stops_on("TERM");
+        client
     }
 
     /// Prepares another draw, as an operator does by hand.
@@ -68,11 +73,7 @@ impl Office {
 #[test]
 fn an_agency_that_was_cut_off_until_another_draw_began_says_so_and_sends_nothing() {
     let office = Office::new();
-    let server = office.server();
-    let client = office.waiting_client();
-    office.cable.cut();
-    office.hold_draw(&server);
-    server.stops_on("TERM");
+    let client = office.client_cut_off_from_its_draw();
     office.set_files_aside();
     let server = office.server();
     office.cable.mend();
@@ -86,11 +87,7 @@ fn an_agency_that_was_cut_off_until_another_draw_began_says_so_and_sends_nothing
 #[test]
 fn an_agency_that_was_cut_off_while_its_draw_was_held_hears_its_winners() {
     let office = Office::new();
-    let server = office.server();
-    let client = office.waiting_client();
-    office.cable.cut();
-    office.hold_draw(&server);
-    server.stops_on("TERM");
+    let client = office.client_cut_off_from_its_draw();
     let _server = office.server();
     office.cable.mend();
     let ended = client.ends();
