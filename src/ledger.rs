@@ -10,7 +10,7 @@
 
 use crate::bet::{Agencies, PerAgency};
 use crate::stop::{Stop, Stopper};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -92,6 +92,16 @@ pub struct Repair {
     pub written_bytes: u64,
 }
 
+/// The requests to the thread. Dropping it drops each request until all senders are dropped: a channel keeps what it
+/// holds when its receiver is dropped, and a session that waits for the reply to such a request would wait forever.
+struct Queue(Receiver<Request>);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.0.iter().for_each(drop);
+    }
+}
+
 /// The thread that owns `bets.csv`.
 #[derive(Debug)]
 pub struct Ledger {
@@ -130,8 +140,10 @@ impl Ledger {
         let (requests, queue) = bounded(REQUESTS_MAX);
         let (alive, ended) = Stopper::new();
         let writer = std::thread::Builder::new().name("ledger".into()).spawn(move || {
+            // Dropped after `_alive`, because it waits for the senders, and they wait for `ended`.
+            let queue = Queue(queue);
             let _alive = alive;
-            writer.run(&queue)
+            writer.run(&queue.0)
         })?;
         Ok(Ledger { requests, writer, ended, tickets })
     }
@@ -141,7 +153,7 @@ impl Ledger {
         Access::new(&self.requests, self.tickets.next())
     }
 
-    /// Returns the stop that comes when the thread has ended, by [`Ledger::close`] or by a failure.
+    /// Returns the stop that comes when the thread handles no more requests, after [`Ledger::close`] or a failure.
     pub fn ended(&self) -> &Stop {
         &self.ended
     }

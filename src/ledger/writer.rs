@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The size at which a group is written, in bytes. Its last request may exceed it.
-const GROUP_BYTES_MAX: usize = 4 << 20;
+pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 /// The most bytes of a group that goes into the journal's log. For a larger one, a sync of `bets.csv` costs
 /// less.
 const LOGGED_BYTES_MAX: usize = if cfg!(test) { 1000 } else { 64 << 10 };

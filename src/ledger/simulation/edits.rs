@@ -6,10 +6,15 @@ use crate::bet::Agencies;
 use crate::ledger::aside::set_aside_on;
 use crate::ledger::journal::Confirmed;
 use crate::ledger::open::open;
+use crate::ledger::request::{Request, StoreRequest, Tickets};
 use crate::ledger::verify::verify_on;
-use crate::ledger::writer::{Writer, WriterFailed};
-use crate::ledger::{OpenError, Settings};
+use crate::ledger::writer::{GROUP_BYTES_MAX, Writer, WriterFailed};
+use crate::ledger::{Ledger, OpenError, Settings};
 use crate::stop::Stop;
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 type Edit<'e> = &'e dyn Fn(&mut Vec<u8>);
 type EditDisk<'e> = &'e dyn Fn(&SimulatedDisk);
@@ -206,6 +211,34 @@ fn bets_that_are_edited_while_the_server_runs_end_it_before_the_next_confirmatio
         assert!(matches!(error, OpenError::NotConfirmed { .. }), "{what}: {error}");
         assert_eq!(disk.bytes("bets.csv"), before, "{what}");
     }
+}
+
+#[test]
+fn a_request_behind_the_one_that_ends_the_ledger_is_refused() {
+    let (disk, writer) = stored();
+    let ledger = Ledger::start(writer, Arc::new(Tickets::default())).expect("a thread");
+    let send = |rows| {
+        let (reply, answer) = bounded(1);
+        let store = StoreRequest { ticket: 1, agency: agency(3), bets: 1, rows, reply };
+        ledger.requests.send(Request::Store(store)).expect("the thread runs");
+        answer
+    };
+    let mut answers = Vec::new();
+    // The disk replies to nothing until the edit is complete.
+    disk.edit("bets.csv", |bytes| {
+        bytes.push(b'x');
+        // So long that its group has no room for another.
+        answers.push(send(vec![b'x'; GROUP_BYTES_MAX]));
+        while !ledger.requests.is_empty() {
+            thread::yield_now();
+        }
+        answers.push(send(rows_of(agency(3))[0].clone().into_bytes()));
+    });
+    for answer in answers {
+        let heard = answer.recv_timeout(Duration::from_secs(60));
+        assert_eq!(heard, Err(RecvTimeoutError::Disconnected));
+    }
+    ledger.close().expect_err("the file was edited");
 }
 
 #[test]
