@@ -88,12 +88,12 @@ impl<T> PerAgency<T> {
 
     /// Iterates over the agencies and their values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (AgencyId, &T)> {
-        every_agency().zip(&self.0)
+        self.agencies().iter().zip(&self.0)
     }
 
     /// Iterates over the agencies and their values, in order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (AgencyId, &mut T)> {
-        every_agency().zip(&mut self.0)
+        self.agencies().iter().zip(&mut self.0)
     }
 
     /// Iterates over the values, in the order of the agencies.
@@ -103,8 +103,8 @@ impl<T> PerAgency<T> {
 
     /// Makes another value of each.
     pub fn map<U>(self, mut make: impl FnMut(AgencyId, T) -> U) -> PerAgency<U> {
-        let values = every_agency().zip(self.0).map(|(agency, value)| make(agency, value));
-        PerAgency(values.collect())
+        let values = self.agencies().iter().zip(self.0);
+        PerAgency(values.map(|(agency, value)| make(agency, value)).collect())
     }
 
     /// Returns the lottery's agencies.
@@ -136,8 +136,4 @@ impl<T> IndexMut<AgencyId> for PerAgency<T> {
     fn index_mut(&mut self, agency: AgencyId) -> &mut T {
         &mut self.0[agency.index()]
     }
-}
-
-fn every_agency() -> impl Iterator<Item = AgencyId> {
-    (1..=AGENCIES_MAX).filter_map(AgencyId::new)
 }
