@@ -175,13 +175,10 @@ fn in_threads<I: Send, O: Send>(
             })
         };
         let started: Vec<_> = items.map(start).collect();
-        let join = |thread: io::Result<thread::ScopedJoinHandle<'_, _>>| {
-            thread.map_err(Error::Thread)?.join().unwrap_or(Err(Error::Panicked))
-        };
-        let outcomes: Vec<_> = started.into_iter().map(join).collect();
         let (mut done, mut failure) = (Vec::new(), Ok(()));
-        for outcome in outcomes {
-            match outcome {
+        for thread in started {
+            let joined = thread.map(|thread| thread.join().unwrap_or(Err(Error::Panicked)));
+            match joined.map_err(Error::Thread).flatten() {
                 Ok(outcome) => done.push(outcome),
                 Err(error) => failure = heavier(failure, error),
             }
