@@ -151,6 +151,12 @@ impl Drop for LineBuffer<'_> {
     }
 }
 
+/// Returns `line` without its end, which may be a line feed alone or after a carriage return.
+pub fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// The error of a line without an end within the limit, which it holds in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineTooLong(usize);

@@ -3,7 +3,7 @@
 
 use crate::bet::plain_bet;
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
-use crate::lines::{LineBuffer, LineTooLong};
+use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
 use crate::system::if_denied;
 use crate::text::LogValue;
@@ -90,7 +90,7 @@ impl BetsFile {
 
     /// Returns the error of a file that is no longer what was checked.
     pub(super) fn changed(&self) -> FileError {
-        FileError::Changed { path: self.path.clone() }
+        FileError::Changed(self.path.clone())
     }
 }
 
@@ -177,8 +177,7 @@ fn visit_other<E>(
     number: u64,
     visit: &mut impl FnMut(u64, Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = without_end(line);
     let marked = (number == 1).then(|| line.strip_prefix(BYTE_ORDER_MARK)).flatten();
     match marked.unwrap_or(line) {
         [] => Ok(()),
@@ -246,7 +245,7 @@ impl<'f> Pieces<'f> {
         match lines.fill(self) {
             Ok(count) => Ok(count > 0),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(FileError::Changed { path })
+                Err(FileError::Changed(path))
             }
             Err(error) => Err(FileError::Io { path, error }),
         }
@@ -305,12 +304,9 @@ pub enum FileError {
     },
     /// It changed after it was checked.
     #[error(
-        "{}: changed after it was checked; nothing of the change was sent. Run the client again", .path.display()
+        "{}: changed after it was checked; nothing of the change was sent. Run the client again", .0.display()
     )]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
+    Changed(PathBuf),
     /// The program was stopped.
     #[error("stopped")]
     Stopped,

@@ -5,6 +5,7 @@ use super::bets_file::FileError;
 use super::error::Error;
 use crate::bet::AgencyId;
 use crate::connection::{OpenSockets, Stream, is_distrust, is_timeout};
+use crate::lines::without_end;
 use crate::protocol::{Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -89,16 +90,6 @@ impl Conversation<'_> {
         Arc::clone(self.socket)
     }
 
-    /// Sends `command` and returns its reply.
-    ///
-    /// # Errors
-    ///
-    /// An error of the server is its refusal.
-    pub(super) fn ask(&mut self, command: &Command<'_>) -> Result<Reply<'_>, Broken> {
-        self.tell(command)?;
-        self.expect()
-    }
-
     /// Sends a message of one command.
     pub(super) fn tell(&mut self, command: &Command<'_>) -> Result<(), Broken> {
         self.send(format!("{command}\n").as_bytes())
@@ -106,7 +97,8 @@ impl Conversation<'_> {
 
     /// Takes `agency` over, and returns how many of its bets are stored.
     pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Broken> {
-        match self.ask(&Command::Resume { agency })? {
+        self.tell(&Command::Resume { agency })?;
+        match self.expect()? {
             Reply::Resume { bets, last } => {
                 let last = last.map(|last| (last.document.to_owned(), last.number.to_owned()));
                 Ok(Standing { bets, last })
@@ -190,14 +182,14 @@ impl Conversation<'_> {
             Err(error) => return Err(Broken::Lost(error.to_string())),
             Ok(_) => {}
         }
-        let Some(line) = self.line.strip_suffix(b"\n") else {
+        if !self.line.ends_with(b"\n") {
             return Err(if self.line.len() == bytes_max {
                 Error::Answer(format!("with a line of more than {bytes_max} bytes")).into()
             } else {
                 Broken::Lost("the server closed the connection".into())
             });
-        };
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        }
+        let line = without_end(&self.line);
         match std::str::from_utf8(line).ok().and_then(|line| Reply::parse(line).ok()) {
             Some(reply) => Ok(Some(reply)),
             None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line))).into()),

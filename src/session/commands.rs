@@ -6,7 +6,7 @@ use super::{ANSWERS_BYTES_MAX, Answered, End, Session, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::{DrawResult, HoldFailed, Standing};
-use crate::lines::LineBuffer;
+use crate::lines::{LineBuffer, without_end};
 use crate::protocol::{BatchReader, Command, ErrorCode, LastBet, Refusal, Reply};
 use crate::text::LogValue;
 use log::{error, info, warn};
@@ -19,9 +19,7 @@ impl Session<'_, '_, '_> {
         message: &[u8],
         lines: &mut LineBuffer<'_>,
     ) -> Result<(), End> {
-        let line = message.strip_suffix(b"\n").unwrap_or(message);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = std::str::from_utf8(line).map_err(|error| {
+        let text = std::str::from_utf8(without_end(message)).map_err(|error| {
             let at = error.valid_up_to() + 1;
             ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"))
         })?;
