@@ -2,7 +2,7 @@
 //! that tests can replace the disk by one that fails, loses power and lies.
 
 use crate::system::{EMFILE, ENFILE};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -70,10 +70,7 @@ impl Disk for FileSystem {
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Option<File>> {
         let write = mode == Mode::Write;
-        match patiently(|| OpenOptions::new().read(true).write(write).open(path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            opened => opened.map(Some),
-        }
+        if_there(patiently(|| OpenOptions::new().read(true).write(write).open(path)))
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
@@ -83,18 +80,12 @@ impl Disk for FileSystem {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        match std::fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            found => found.map(|_| true),
-        }
+        Ok(if_there(std::fs::symlink_metadata(path))?.is_some())
     }
 
     fn link_target(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        match std::fs::symlink_metadata(path) {
-            Ok(found) if found.is_symlink() => std::fs::read_link(path).map(Some),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(None),
-        }
+        let found = if_there(std::fs::symlink_metadata(path))?;
+        found.filter(Metadata::is_symlink).map(|_| std::fs::read_link(path)).transpose()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -134,11 +125,8 @@ impl DiskFile for File {
 
     fn is_at(&self, path: &Path) -> io::Result<bool> {
         let own = self.metadata()?;
-        match std::fs::metadata(path) {
-            Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        let found = if_there(std::fs::metadata(path))?;
+        Ok(found.is_some_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino())))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -160,6 +148,14 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+/// Returns `None` for the error of a file that does not exist.
+fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     }
 }
 
