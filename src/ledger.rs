@@ -33,9 +33,9 @@ mod verify;
 mod winners;
 mod writer;
 
-pub use adopt::InvalidLine;
-pub use aside::{SetAside, set_aside};
-pub use error::OpenError;
+pub use aside::set_aside;
+pub use error::{InvalidLine, OpenError};
+pub use files::Paths;
 pub use request::{Access, AgencyCount, HoldFailed, Refused, Standing};
 pub use result::{AgencyResult, DrawResult};
 pub use verify::{Difference, Verified, verify};

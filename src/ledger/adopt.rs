@@ -2,13 +2,14 @@
 //! away.
 
 use super::disk::DiskFile;
+use super::error::{InvalidLine, OpenError, io_error};
 use super::journal::Extent;
-use super::pass::PassFailed;
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX, agency_of, write_row};
 use crate::bet::{Agencies, plain_bet};
 use crate::lines::LineBuffer;
 use crate::stop::Stop;
 use std::io::{self, Read};
+use std::path::Path;
 
 /// The content of a file of valid lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,45 +21,24 @@ pub(super) struct Checked {
     pub(super) torn_bytes: u64,
 }
 
-/// The reason why a check failed.
-#[derive(Debug)]
-pub(super) enum CheckFailed {
-    Pass(PassFailed),
-    Invalid(InvalidLine),
-}
-
-/// A complete line that is invalid.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{number}: {}", self.reason())]
-pub struct InvalidLine {
-    /// Its number, from 1.
-    pub number: u64,
-    /// Its error. `None` means that it is longer than any bet.
-    pub row: Option<InvalidRow>,
-}
-
-impl InvalidLine {
-    fn reason(&self) -> String {
-        self.row.as_ref().map_or("line: longer than any bet".into(), InvalidRow::to_string)
-    }
-}
-
-/// Checks every complete line of `file`.
+/// Checks every complete line of `file`, which is at `path`.
 pub(super) fn check(
     file: &impl DiskFile,
+    path: &Path,
     agencies: Agencies,
     stop: &Stop,
-) -> Result<Checked, CheckFailed> {
+) -> Result<Checked, OpenError> {
     let mut reader = FromStart { file, position: 0 };
     let mut lines = LineBuffer::fixed(ROW_BYTES_MAX);
     let mut checker =
         Checker { agencies, checked: Checked::default(), prefix: (false, Vec::new()) };
     loop {
-        checker.check(&mut lines).map_err(CheckFailed::Invalid)?;
+        let invalid = |line| OpenError::InvalidLine { path: path.to_owned(), line };
+        checker.check(&mut lines).map_err(invalid)?;
         if stop.has_come() {
-            return Err(CheckFailed::Pass(PassFailed::Interrupted));
+            return Err(OpenError::Interrupted);
         }
-        if lines.fill(&mut reader).map_err(|error| CheckFailed::Pass(error.into()))? == 0 {
+        if lines.fill(&mut reader).map_err(|error| io_error(path, error))? == 0 {
             break;
         }
     }
@@ -137,10 +117,9 @@ fn check_line(line: &[u8], agencies: Agencies) -> Result<(), InvalidRow> {
 mod tests {
     //! A file that was cut at any byte keeps its whole lines, and a bad line is named.
 
-    use super::{CheckFailed, Checked, InvalidLine, check};
+    use super::{Checked, InvalidLine, OpenError, check};
     use crate::bet::Agencies;
     use crate::ledger::journal::Extent;
-    use crate::ledger::pass::PassFailed;
     use crate::stop::{Stop, Stopper};
     use std::io::Write;
 
@@ -151,15 +130,16 @@ mod tests {
         "3, Eva,O'Hara,30904466,2096-02-29,0\n",
     ];
 
-    fn check_bytes(content: &[u8], stop: &Stop) -> Result<Checked, CheckFailed> {
+    fn check_bytes(content: &[u8], stop: &Stop) -> Result<Checked, OpenError> {
         let mut file = tempfile::tempfile().expect("a scratch file");
         file.write_all(content).expect("it can be written");
-        check(&file, Agencies::new(3).expect("3 is a number of agencies"), stop)
+        let agencies = Agencies::new(3).expect("3 is a number of agencies");
+        check(&file, "bets.csv".as_ref(), agencies, stop)
     }
 
     fn invalid(content: &[u8]) -> InvalidLine {
         match check_bytes(content, &Stop::never()) {
-            Err(CheckFailed::Invalid(line)) => line,
+            Err(OpenError::InvalidLine { line, .. }) => line,
             other => panic!("{other:?}"),
         }
     }
@@ -207,6 +187,6 @@ mod tests {
         let (stopper, stop) = Stopper::new();
         stopper.stop();
         let failed = check_bytes(ROWS[0].as_bytes(), &stop);
-        assert!(matches!(failed, Err(CheckFailed::Pass(PassFailed::Interrupted))));
+        assert!(matches!(failed, Err(OpenError::Interrupted)));
     }
 }

@@ -8,28 +8,17 @@ use super::journal::Slot;
 use super::open::{self, Opened};
 use crate::bet::Agencies;
 use crate::stop::Stop;
-use std::path::{Path, PathBuf};
-
-/// The new names of the files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
-    /// The new name of `bets.csv`.
-    pub bets: PathBuf,
-    /// The new name of `bets.journal`.
-    pub journal: PathBuf,
-    /// The new name of `sorteo.toml`.
-    pub result: PathBuf,
-}
+use std::path::Path;
 
 /// Sets the files of a finished draw aside, as `bets.1.csv`, `bets.1.journal` and `sorteo.1.toml` or with the
-/// next free number, in the directories that symbolic links lead to. If a crash interrupts it, calling it again
-/// completes it.
+/// next free number, in the directories that symbolic links lead to. Returns their new paths. If a crash interrupts it,
+/// calling it again completes it.
 ///
 /// # Errors
 ///
 /// [`OpenError::NotFinished`] or [`OpenError::NoDraw`] if there is no finished draw; the errors of
 /// [`Ledger::open`](super::Ledger::open).
-pub fn set_aside(settings: &Settings, stop: &Stop) -> Result<SetAside, OpenError> {
+pub fn set_aside(settings: &Settings, stop: &Stop) -> Result<Paths, OpenError> {
     set_aside_on(FileSystem, settings, stop)
 }
 
@@ -37,7 +26,7 @@ pub(super) fn set_aside_on<D: Disk>(
     disk: D,
     settings: &Settings,
     stop: &Stop,
-) -> Result<SetAside, OpenError> {
+) -> Result<Paths, OpenError> {
     let files = Files::lock(&disk, settings, Mode::Write, stop)?;
     if files.bets.is_none() && files.journal.is_none() && files.result.is_none() {
         return Err(OpenError::NoDraw(files.paths.bets));
@@ -64,7 +53,7 @@ pub(super) fn set_aside_on<D: Disk>(
 
 /// Renames the files that still have their old names. Renames the journal last, because it records that the renaming
 /// is not complete.
-fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<SetAside, OpenError> {
+fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<Paths, OpenError> {
     let names = numbered(paths, number);
     for (from, to) in [
         (&paths.bets, &names.bets),
@@ -86,7 +75,7 @@ fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<SetAside, Open
 fn free_number(disk: &impl Disk, paths: &Paths) -> Result<u32, OpenError> {
     let mut number = 1;
     loop {
-        let SetAside { bets, journal, result } = numbered(paths, number);
+        let Paths { bets, journal, result } = numbered(paths, number);
         let mut taken = false;
         for path in [bets, journal, result] {
             taken |= disk.exists(&path).map_err(|error| io_error(&path, error))?;
@@ -98,11 +87,11 @@ fn free_number(disk: &impl Disk, paths: &Paths) -> Result<u32, OpenError> {
     }
 }
 
-fn numbered(paths: &Paths, number: u32) -> SetAside {
+fn numbered(paths: &Paths, number: u32) -> Paths {
     // `bets.csv` and 2 make `bets.2.csv`.
     let name = |path: &Path| {
         let extension = path.extension().unwrap_or_default().to_string_lossy();
         path.with_extension(format!("{number}.{extension}").trim_end_matches('.'))
     };
-    SetAside { bets: name(&paths.bets), journal: name(&paths.journal), result: name(&paths.result) }
+    Paths { bets: name(&paths.bets), journal: name(&paths.journal), result: name(&paths.result) }
 }

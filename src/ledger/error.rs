@@ -1,6 +1,6 @@
 //! The errors of opening the files.
 
-use super::adopt::InvalidLine;
+use crate::bet::row::InvalidRow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -102,4 +102,20 @@ pub enum OpenError {
     /// The thread could not be started.
     #[error("no thread for the ledger: {0}")]
     Thread(io::Error),
+}
+
+/// A complete line that is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{number}: {}", self.reason())]
+pub struct InvalidLine {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Its error. `None` means that it is longer than any bet.
+    pub row: Option<InvalidRow>,
+}
+
+impl InvalidLine {
+    fn reason(&self) -> String {
+        self.row.as_ref().map_or("line: longer than any bet".into(), InvalidRow::to_string)
+    }
 }

@@ -1,6 +1,6 @@
 //! The three files, locked, and what they hold. A start, `--verify` and `--new-draw` begin with them. Changes nothing.
 
-use super::adopt::{self, CheckFailed, Checked};
+use super::adopt::{self, Checked};
 use super::count::{Count, Stored};
 use super::disk::{self, Disk, DiskFile, Mode};
 use super::error::{OpenError, io_error};
@@ -14,15 +14,19 @@ use crate::bet::{Agencies, PerAgency};
 use crate::stop::Stop;
 use std::path::{Path, PathBuf};
 
-/// The paths of the files, with symbolic links followed.
+/// The paths of the three files.
 #[derive(Clone, Debug)]
-pub(super) struct Paths {
-    pub(super) bets: PathBuf,
-    pub(super) journal: PathBuf,
-    pub(super) result: PathBuf,
+pub struct Paths {
+    /// That of `bets.csv`.
+    pub bets: PathBuf,
+    /// That of `bets.journal`.
+    pub journal: PathBuf,
+    /// That of `sorteo.toml`.
+    pub result: PathBuf,
 }
 
 impl Paths {
+    /// Returns the paths that `settings` name, with symbolic links followed.
     fn of(disk: &impl Disk, settings: &Settings) -> Result<Paths, OpenError> {
         let follow =
             |path: &Path| disk::follow_links(disk, path).map_err(|error| io_error(path, error));
@@ -91,12 +95,7 @@ impl<'s, F: DiskFile> Files<'s, F> {
     /// Checks every complete line of `bets.csv`.
     pub(super) fn check_lines(&self) -> Result<Checked, OpenError> {
         let Some(bets) = &self.bets else { return Ok(Checked::default()) };
-        adopt::check(bets, self.agencies, self.stop).map_err(|failed| match failed {
-            CheckFailed::Pass(failed) => self.pass_failed(failed),
-            CheckFailed::Invalid(line) => {
-                OpenError::InvalidLine { path: self.paths.bets.clone(), line }
-            }
-        })
+        adopt::check(bets, &self.paths.bets, self.agencies, self.stop)
     }
 
     /// Checks that the bets are of a lottery with this number of agencies, or that there are none.
