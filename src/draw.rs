@@ -331,6 +331,33 @@ mod tests {
     }
 
     #[test]
+    fn once_every_agency_has_come_no_visit_is_superseded() {
+        watched(|| {
+            let draw = Draw::<()>::pending(agencies(2));
+            let [one, two] = [1, 2].map(|agency| AgencyId::new(agency).expect("it is an agency"));
+            let until = |is_so: &dyn Fn() -> bool| {
+                while !is_so() {
+                    thread::yield_now()
+                }
+            };
+            let came_again = || draw.lock().visits[one].waiting == 2;
+            let hold = || {
+                until(&came_again);
+                Fate::Held(())
+            };
+            thread::scope(|scope| {
+                let first = scope.spawn(|| draw.attend(one, hold));
+                until(&|| draw.lock().visits[one].waiting == 1);
+                let other = scope.spawn(|| draw.attend(two, hold));
+                until(&|| draw.lock().missing == 0);
+                let again = draw.attend(one, hold);
+                let [first, other] = [first, other].map(|thread| thread.join().expect("no panic"));
+                assert_eq!([first, other, again], [Some(&Fate::Held(())); 3]);
+            });
+        });
+    }
+
+    #[test]
     fn if_the_thread_that_holds_the_draw_panics_everybody_is_released() {
         watched(|| {
             let draw = Draw::<()>::pending(agencies(3));

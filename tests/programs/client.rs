@@ -5,6 +5,7 @@
 use crate::fake_server::{FakeServer, Office, honest, honest_unless, locked};
 use crate::sample::{Bet, Ends, bets, csv, stored};
 use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
+use loteria::protocol::ErrorCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -745,9 +746,40 @@ mod resuming {
         assert_eq!(server.connections(), 4);
     }
 
+    /// The codes after which a client retries, in the order of the page.
+    const RETRIED: [&str; 6] = [
+        "taken_over",
+        "message_torn",
+        "timed_out",
+        "superseded",
+        "too_many_connections",
+        "stopping",
+    ];
+
+    #[test]
+    fn after_the_errors_that_the_page_names_a_client_retries_and_after_no_other() {
+        let page = include_str!("../../docs/protocol.md");
+        let (_, retried) = page.split_once("Retry on a new connection after").expect("it says so");
+        let (retried, _) = retried.split_once('.').expect("the sentence ends");
+        let named: Vec<&str> = retried.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named, RETRIED);
+
+        let words = ErrorCode::ALL.iter().map(|code| code.word());
+        for code in words.chain(["of_a_later_version"]).filter(|code| !RETRIED.contains(code)) {
+            let scratch = Scratch::new();
+            let server = FakeServer::start(move |peer| {
+                peer.hears();
+                peer.says(&format!("ERROR|{code}|not again\n"));
+            });
+            let client = agency_1(&scratch, &server.address, csv(&bets(1, 10), Ends::Lf));
+            client.run().exits(1).says(&format!("{code}: not again")).never_says("next_try_ms");
+            assert_eq!(server.connections(), 1, "{code}");
+        }
+    }
+
     #[test]
     fn errors_that_another_connection_may_not_hear_are_tried_again() {
-        for code in ["too_many_connections", "stopping", "timed_out", "taken_over", "superseded"] {
+        for code in RETRIED {
             let scratch = Scratch::new();
             let office = Office::shared(true);
             let server = FakeServer::start({

@@ -357,13 +357,17 @@ fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
     loop {
         let mut agency = Peer::at(&address);
         let bets: Vec<String> = (0..50).map(|place| bet(1, confirmed + place)).collect();
-        agency.says(&format!("{};FINAPUESTA", bets.join(";")));
+        // A batch that would still fit is on its way behind it.
+        let small = bet(1, confirmed);
+        agency.says(&format!("{};FINAPUESTA\n{small};FINAPUESTA", bets.join(";")));
         let answer = line(&mut agency);
         if answer != "CONFIRMARAPUESTA|50\n" {
             assert!(answer.starts_with("ERROR|storage_failed|"), "{answer:?}");
+            agency.hears_the_end();
             break;
         }
-        confirmed += 50;
+        agency.hears("CONFIRMARAPUESTA|1");
+        confirmed += 51;
         assert!(confirmed < 1_000, "the file grows all the same");
     }
     // What is left of the room is for a smaller batch, and for the draw.

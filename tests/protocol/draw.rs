@@ -198,6 +198,8 @@ fn an_agency_whose_connection_is_lost_while_it_waits_still_counts_and_can_ask_ag
         1> GANADORES|1
         agency 1 waits
         1 is lost
+        2> ESTADO
+        2< ESTADO|PENDIENTE|1,0,ESPERA|2,0,ABIERTA
         2> GANADORES|2
         2< GANADORES|
         3> GANADORES|1

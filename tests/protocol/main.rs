@@ -6,6 +6,7 @@
 mod batches;
 mod bets;
 mod draw;
+mod grammar;
 mod page;
 mod places;
 mod refused;

@@ -3,9 +3,11 @@
 
 use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
 use crate::{bet, is_attended, row, store};
-use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN};
+use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN, Places};
 use loteria::protocol::ErrorCode;
+use std::collections::VecDeque;
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 #[track_caller]
@@ -41,9 +43,15 @@ fn where_each_connection_is_an_agencys_only_one_the_next_hears_so_at_once_until_
 
 #[test]
 fn of_too_many_newcomers_the_one_that_was_silent_longest_is_closed() {
-    let office = Office::start(Lottery::of(5).connections(50));
+    for (connections, newcomers_max) in [(50, NEWCOMERS_MIN), (83, 20)] {
+        too_many_newcomers(connections, newcomers_max);
+    }
+}
+
+fn too_many_newcomers(connections: usize, newcomers_max: usize) {
+    let office = Office::start(Lottery::of(5).connections(connections));
     let mut agency = connection_of(&office, 1);
-    let mut newcomers: Vec<Agency> = (0..NEWCOMERS_MIN)
+    let mut newcomers: Vec<Agency> = (0..newcomers_max)
         .map(|_| {
             let mut newcomer = office.agency();
             is_attended(&mut newcomer);
@@ -55,7 +63,7 @@ fn of_too_many_newcomers_the_one_that_was_silent_longest_is_closed() {
     for number in 1..4 {
         later.push(office.agency());
         is_attended(&mut later[number - 1]);
-        let why = format!("limit of {NEWCOMERS_MIN} connections without an agency reached");
+        let why = format!("limit of {newcomers_max} connections without an agency reached");
         is_one_too_many(&mut newcomers[number], &why);
     }
     is_attended(&mut newcomers[0]);
@@ -119,6 +127,23 @@ fn an_agency_that_has_no_connection_gets_in_where_others_hold_all_places() {
         is_attended(agency);
     }
     office.has_stored(&row(3, 30_904_461));
+}
+
+#[test]
+fn where_64_connections_are_leaving_and_do_not_end_the_next_gets_no_place() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let places = Places::new(1);
+    let mut peers = Vec::new();
+    let mut next = || {
+        peers.push(TcpStream::connect(address).expect("it listens"));
+        places.enter(listener.accept().expect("a peer comes").0)
+    };
+    // Each takes the place of the one before, and no thread ends those.
+    let mut taken: VecDeque<_> = (0..65).map(|_| next().expect("a place")).collect();
+    assert!(next().is_none());
+    taken.pop_front();
+    assert!(next().is_some());
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! At stake: that a message is a line with bounds, and that each thing that is wrong with one has
 //! its error and its effect on the connection.
 
-use crate::support::peer::{Lottery, Office};
+use crate::support::peer::{Lottery, Office, PATIENCE};
 use crate::support::transcript::plays;
 use crate::{bet, is_attended};
+use loteria::connection::DRAIN_BYTES_MAX;
 use loteria::protocol::{ErrorCode, MESSAGE_BYTES_MAX};
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 #[test]
 fn every_malformed_command_is_told_what_is_wrong_and_keeps_its_connection() {
@@ -153,6 +157,36 @@ fn a_flood_without_a_line_end_hears_its_error_and_then_the_end_and_no_reset() {
     agency.sends(&vec![b'x'; 8 << 20]);
     agency.hears_error(ErrorCode::MessageTooLong);
     agency.hears_the_end();
+}
+
+/// A connection that heard an error and its end, and is being drained.
+fn drained(office: &Office) -> TcpStream {
+    let mut agency = office.agency();
+    agency.sends(b"\xFF\n");
+    agency.hears_error(ErrorCode::InvalidUtf8);
+    agency.hears_the_end();
+    agency.stream_again()
+}
+
+#[test]
+fn who_goes_on_sending_after_its_end_is_read_up_to_a_bound() {
+    let office = Office::start(Lottery::of(5));
+    let mut flood = drained(&office);
+    let piece = [b'x'; 1 << 16];
+    // What is sent and not read is in the system's buffers.
+    let pieces_max = 4 * DRAIN_BYTES_MAX / piece.len();
+    let failed = (0..pieces_max).find(|_| flood.write_all(&piece).is_err());
+    assert!(failed.is_some(), "more than {pieces_max} pieces were read");
+}
+
+#[test]
+fn who_goes_on_dripping_after_its_end_is_read_for_a_time() {
+    let office = Office::start(Lottery::of(5));
+    let (mut drip, start) = (drained(&office), Instant::now());
+    while drip.write_all(b"x").is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it is read for ever");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

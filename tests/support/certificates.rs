@@ -5,7 +5,7 @@ use super::program::{Scratch, Start};
 use loteria::connection::{Connector, TlsFiles};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the script makes, in a directory of the test's own.
 pub(crate) struct Certificates(PathBuf);
@@ -50,15 +50,18 @@ impl Certificates {
         ]);
     }
 
-    /// The same for an agency, good for so long, in whole seconds.
-    pub(crate) fn sign_for(&self, time: Duration, agency: u16) {
+    /// The same for an agency, good for so long, in whole seconds. Returns when it is not good any more.
+    pub(crate) fn sign_for(&self, time: Duration, agency: u16) -> Instant {
         let name = format!("agency-{agency}");
         let request = self.request(&name, "clientAuth", &format!("DNS:{name}"));
         let settings = "[ca]\ndefault_ca = one\n[one]\ndatabase = signed\nnew_certs_dir = .\n\
                         default_md = sha256\nrand_serial = yes\npolicy = any\n[any]\ncommonName = supplied\n";
         std::fs::write(self.0.join("settings"), settings).expect("a file of the test's own");
         std::fs::write(self.0.join("signed"), "").expect("a file of the test's own");
-        let end = (jiff::Timestamp::now() + time).strftime("%Y%m%d%H%M%SZ").to_string();
+        let last = jiff::Timestamp::now().as_second()
+            + i64::try_from(time.as_secs()).expect("it is short");
+        let last = jiff::Timestamp::from_second(last).expect("a time");
+        let end = last.strftime("%Y%m%d%H%M%SZ").to_string();
         let signed = format!("{name}.pem");
         #[rustfmt::skip]
         self.openssl(&[
@@ -66,6 +69,10 @@ impl Certificates {
             "-cert", "authority.pem", "-keyfile", "authority.key",
             "-startdate", "20200101000000Z", "-enddate", &end, "-in", &request, "-out", &signed,
         ]);
+        // It is good to the end of its last second.
+        let left =
+            Duration::try_from(last.duration_since(jiff::Timestamp::now())).expect("time is left");
+        Instant::now() + left + Duration::from_secs(1)
     }
 
     /// A key, and a file that asks for a certificate of it.
@@ -90,6 +97,18 @@ impl Certificates {
         let mut command = Command::new(script());
         command.args(["--revoke", &agency.to_string()]).arg(&self.0);
         succeeds(command);
+    }
+
+    /// Makes the list again, as one of this day that should be replaced on that one.
+    pub(crate) fn date_list(&self, made: &str, replaced: &str) {
+        let settings = "[ca]\ndefault_ca = list\n[list]\ndatabase = revoked.txt\ndefault_md = sha256\n\
+                        crl_extensions = extensions\n[extensions]\nauthorityKeyIdentifier = keyid:always\n";
+        std::fs::write(self.0.join("settings"), settings).expect("a file of the test's own");
+        #[rustfmt::skip]
+        self.openssl(&[
+            "ca", "-config", "settings", "-cert", "authority.pem", "-keyfile", "authority.key",
+            "-gencrl", "-crl_lastupdate", made, "-crl_nextupdate", replaced, "-out", "revoked.pem",
+        ]);
     }
 
     /// Replaces those that expire soon.
