@@ -10,22 +10,26 @@ use crate::summary::{AgencyState, AgencySummary, DrawState, Summary};
 ///
 /// [`Refused::Ended`].
 pub fn summary(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, Refused> {
+    // Before the counts, so that these have all bets that the draw was held over.
+    let fate = draw.fate();
     let counts = access.count()?;
-    let agency = |(count, waiting): (AgencyCount, bool)| AgencySummary {
-        bets: count.bets,
-        state: match (count.finished, waiting) {
-            (false, _) => AgencyState::Open,
-            (true, false) => AgencyState::Finished,
-            (true, true) => AgencyState::Waiting,
-        },
-    };
-    let agencies = counts.into_iter().zip(draw.waiting()).map(agency).collect();
-    let draw = match draw.fate() {
+    let draw_state = match fate {
         Some(Fate::Held(result)) => {
             let winners = result.agencies.iter().map(|agency| agency.winners.len() as u64);
             DrawState::Held { winners: winners.sum() }
         }
         _ => DrawState::Pending,
     };
-    Ok(Summary { draw, agencies })
+    let agency = |(count, waiting): (AgencyCount, bool)| AgencySummary {
+        bets: count.bets,
+        state: match (count.finished, waiting) {
+            // Threads that have not woken up from the wait still count as waiting.
+            _ if draw_state != DrawState::Pending => AgencyState::Finished,
+            (false, _) => AgencyState::Open,
+            (true, false) => AgencyState::Finished,
+            (true, true) => AgencyState::Waiting,
+        },
+    };
+    let agencies = counts.into_iter().zip(draw.waiting()).map(agency).collect();
+    Ok(Summary { draw: draw_state, agencies })
 }

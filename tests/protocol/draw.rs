@@ -24,6 +24,22 @@ fn the_status_tells_an_agency_that_waits_from_one_that_may_store_more() {
 }
 
 #[test]
+fn once_the_draw_is_held_the_status_says_that_no_agency_waits() {
+    const AGENCIES: u16 = 200;
+    let office = Office::start(Lottery::of(AGENCIES));
+    let mut agencies: Vec<Agency> = (1..=AGENCIES).map(|_| office.agency()).collect();
+    for (id, agency) in (1..).zip(&mut agencies) {
+        agency.says(&format!("GANADORES|{id};ESTADO"));
+    }
+    let finished: String = (1..=AGENCIES).map(|id| format!("|{id},0,TERMINADA")).collect();
+    // The first that hears it asks while other threads have not woken up.
+    for agency in &mut agencies {
+        agency.hears("GANADORES|");
+        agency.hears(&format!("ESTADO|REALIZADO,0{finished}"));
+    }
+}
+
+#[test]
 fn the_draw_waits_for_all_and_is_on_disk_before_anyone_hears() {
     plays(
         r"
