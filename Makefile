@@ -71,10 +71,13 @@ model: ## the orders in which the agencies' threads can meet, by a model checker
 load: ## two thousand agencies in one draw, and a soak of two minutes
 	cargo test --locked --release --test programs -- load:: --ignored --nocapture --test-threads 1
 
-FUZZERS = messages replies bets_csv agency_lines sorteo_toml
-fuzz: ## each fuzzer for a minute; needs `cargo install cargo-fuzz`
+FUZZERS = conversations messages replies bets_csv agency_lines sorteo_toml
+fuzz: ## each fuzzer for a minute, or LOTERIA_FUZZ_SECONDS; needs `cargo install cargo-fuzz`
 	fuzz/seeds.py
-	for target in $(FUZZERS); do RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=60 -max_len=20000 || exit; done
+	for target in $(FUZZERS); do \
+		if [ $$target = conversations ]; then length=1000; else length=20000; fi; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$${LOTERIA_FUZZ_SECONDS:-60} -max_len=$$length || exit; \
+	done
 
 deny: ## licences, packages and where they come from; needs `cargo install cargo-deny`
 	cargo deny --offline check licenses bans sources

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the fuzzers' first corpus of the transcripts in docs/protocol.md and of agencies/.
+"""Makes the fuzzers' first corpus of the transcripts in docs/protocol.md, of agencies/ and of random choices.
 
     fuzz/seeds.py        writes fuzz/corpus/TARGET/*
 """
 
 import hashlib
 import pathlib
+import random
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -61,6 +62,10 @@ def main():
         b'[[agency]]\nid = 1\nbets = 3\nwinners = ["30904465", "1234567"]\n\n'
         b'[[agency]]\nid = 2\nbets = 0\nwinners = []\n',
     )
+    # Every byte is a choice, so any bytes are a conversation.
+    for seed in range(100):
+        choices = random.Random(seed)
+        save("conversations", choices.randbytes(choices.randrange(50, 500)))
     print(f"{count} transcripts, {sum(1 for _ in CORPUS.glob('*/*'))} seeds in {CORPUS.relative_to(ROOT)}")
 
 

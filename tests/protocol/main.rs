@@ -5,6 +5,7 @@
 
 mod batches;
 mod bets;
+mod conversations;
 mod draw;
 mod grammar;
 mod page;
