@@ -3,7 +3,7 @@
 
 use crate::bet::AgencyId;
 use crate::connection::{Connector, OpenSockets};
-use crate::stop::{Stop, Stopper};
+use crate::stop::{self, Stop};
 use crate::text::LogValue;
 use crossbeam_channel::select;
 use log::{error, info};
@@ -139,21 +139,14 @@ fn watched<O>(
     work: impl FnOnce(&OpenSockets) -> Result<O, Error>,
 ) -> Result<O, Error> {
     let sockets = OpenSockets::default();
-    let (working, done) = Stopper::new();
-    thread::scope(|scope| {
-        let watch = || {
-            select! {
-                recv(stop.channel()) -> _ => sockets.close(Shutdown::Both),
-                recv(done.channel()) -> _ => {}
-            }
-            log_thread_closed();
-        };
-        let thread = Builder::new().name("stop".into());
-        thread.spawn_scoped(scope, watch).map_err(Error::Thread)?;
-        let outcome = work(&sockets);
-        drop(working);
-        outcome
-    })
+    let watch = |done: &Stop| {
+        select! {
+            recv(stop.channel()) -> _ => sockets.close(Shutdown::Both),
+            recv(done.channel()) -> _ => {}
+        }
+        log_thread_closed();
+    };
+    stop::beside("stop", watch, || work(&sockets)).map_err(Error::Thread)?
 }
 
 /// Calls `work` for each item in a separate thread, which has the name beside the item. Returns all outcomes.

@@ -4,6 +4,8 @@
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never};
 use std::convert::Infallible;
+use std::io;
+use std::thread::{self, Builder};
 use std::time::Duration;
 
 /// Announces a stop by being dropped. If it was cloned, the stop comes with the last one.
@@ -55,9 +57,29 @@ impl Stop {
     }
 }
 
+/// Calls `work`, and `beside` meanwhile in a thread called `name`, with a stop that comes when `work` has ended. Blocks
+/// until both have ended.
+///
+/// # Errors
+///
+/// The thread cannot be started. `work` is not called then.
+pub fn beside<O>(
+    name: &str,
+    beside: impl FnOnce(&Stop) + Send,
+    work: impl FnOnce() -> O,
+) -> io::Result<O> {
+    let (working, over) = Stopper::new();
+    thread::scope(|scope| {
+        Builder::new().name(name.into()).spawn_scoped(scope, || beside(&over))?;
+        let outcome = work();
+        working.stop();
+        Ok(outcome)
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Stop, Stopper};
+    use super::{Stop, Stopper, beside};
     use std::time::Duration;
 
     #[test]
@@ -70,5 +92,16 @@ mod tests {
         assert!(stop.has_come() && seen.wait_for(Duration::MAX));
         seen.wait();
         assert!(!Stop::never().has_come());
+    }
+
+    #[test]
+    fn a_thread_beside_some_work_is_stopped_after_it() {
+        let mut stopped = false;
+        let wait = |over: &Stop| {
+            over.wait();
+            stopped = true;
+        };
+        assert_eq!(beside("test", wait, || 7).ok(), Some(7));
+        assert!(stopped);
     }
 }

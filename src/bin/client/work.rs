@@ -6,11 +6,10 @@ use crate::report;
 use log::{info, warn};
 use loteria::bet::{AGENCIES_MAX, AgencyId, Bet};
 use loteria::client::{self, Error, SingleBet};
-use loteria::stop::{Stop, Stopper};
+use loteria::stop::{self, Stop};
 use loteria::text::LogValue;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread::{self, Builder};
 use std::time::Duration;
 
 /// The period of drawing the bars.
@@ -205,25 +204,22 @@ fn run_with_bars(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<(), Error> {
-    let (working, done) = Stopper::new();
-    thread::scope(|scope| {
-        let draw = || {
-            while !done.wait_for(DRAW_PERIOD) {
-                progress.draw();
-            }
-            progress.clear();
-        };
-        let drawing = Builder::new().name("progress".into());
-        drawing.spawn_scoped(scope, draw).map_err(Error::Thread)?;
-        if settings.resume {
-            let asking = Builder::new().name("question".into());
-            let ask = || ask_while_waiting(settings, progress, &done);
-            asking.spawn_scoped(scope, ask).map_err(Error::Thread)?;
+    let draw = |done: &Stop| {
+        while !done.wait_for(DRAW_PERIOD) {
+            progress.draw();
         }
-        let outcome = client::run(agencies, settings, progress, stop);
-        drop(working);
-        outcome
-    })
+        progress.clear();
+    };
+    let ask = |done: &Stop| ask_while_waiting(settings, progress, done);
+    let run = || client::run(agencies, settings, progress, stop);
+    let run_and_ask = || {
+        if settings.resume {
+            stop::beside("question", ask, run).map_err(Error::Thread)?
+        } else {
+            run()
+        }
+    };
+    stop::beside("progress", draw, run_and_ask).map_err(Error::Thread)?
 }
 
 /// Asks the server for the missing agencies, while an agency waits, until `done` comes.

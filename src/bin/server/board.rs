@@ -8,11 +8,10 @@ use log::info;
 use loteria::draw::Draw;
 use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::session;
-use loteria::stop::{Stop, Stopper};
+use loteria::stop::{self, Stop};
 use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
 use loteria::text::LogLines;
 use std::io;
-use std::thread::{self, Builder};
 use std::time::Duration;
 
 /// The period of updates.
@@ -51,15 +50,8 @@ impl Board {
         if matches!(self, Board::Nothing) {
             return serve();
         }
-        let (serving, over) = Stopper::new();
         let access = ledger.access();
-        thread::scope(|scope| {
-            let thread = Builder::new().name("board".into());
-            thread.spawn_scoped(scope, || self.show(&access, draw, &over))?;
-            let served = serve();
-            drop(serving);
-            served
-        })
+        stop::beside("board", |over| self.show(&access, draw, over), serve)?
     }
 
     /// Shows the state until `over` comes, or the ledger has ended.
