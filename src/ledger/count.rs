@@ -32,7 +32,6 @@ impl Stored {
 /// Counts lines by their agency. Reads no other field, because the checksum shows that a ledger wrote the lines.
 #[derive(Debug)]
 pub(super) struct Count {
-    agencies: Agencies,
     pub(super) stored: PerAgency<Stored>,
     /// Lines that are of no agency of the lottery.
     pub(super) strangers: u64,
@@ -40,8 +39,7 @@ pub(super) struct Count {
 
 impl Count {
     pub(super) fn new(agencies: Agencies) -> Count {
-        let stored = PerAgency::new(agencies, |_| Stored::default());
-        Count { agencies, stored, strangers: 0 }
+        Count { stored: PerAgency::new(agencies, |_| Stored::default()), strangers: 0 }
     }
 
     /// Adds the count of lines that come after those of this one.
@@ -67,7 +65,7 @@ impl Lines for Count {
                 run += memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
                 bets += 1;
             }
-            match agency_of(prefix, self.agencies) {
+            match agency_of(prefix, self.stored.agencies()) {
                 Some(agency) => self.stored[agency].add(bets, &lines[..run]),
                 None => self.strangers += bets,
             }

@@ -12,7 +12,6 @@ pub(super) type Documents = PerAgency<Vec<String>>;
 /// Finds the winning lines among valid ones.
 #[derive(Debug)]
 pub(super) struct Winners {
-    agencies: Agencies,
     winning_number: u16,
     finder: Finder<'static>,
     documents: Documents,
@@ -23,7 +22,7 @@ impl Winners {
         // Every form of the number ends like this, after a comma and perhaps zeros.
         let finder = Finder::new(&format!("{winning_number}\n")).into_owned();
         let documents = PerAgency::new(agencies, |_| Vec::new());
-        Winners { agencies, winning_number, finder, documents }
+        Winners { winning_number, finder, documents }
     }
 
     /// Joins the winners of all parts, in the order of the file.
@@ -40,7 +39,7 @@ impl Winners {
     /// Returns the agency and the document of a winning line. Returns `None` for another line.
     fn winner(&self, line: &[u8]) -> Option<(AgencyId, String)> {
         let (document, number) = document_and_number(line)?;
-        let agency = agency_of(line, self.agencies)?;
+        let agency = agency_of(line, self.documents.agencies())?;
         (number.parse() == Ok(self.winning_number)).then_some((agency, document))
     }
 }

@@ -17,6 +17,9 @@ const LINE_END: u8 = MESSAGE_END as u8;
 /// The bytes that close a batch at the end of its message.
 const BATCH_END_BYTES: usize = word::CLOSE_BATCH.len() + 1;
 
+/// The place of the agency in the command of a bet.
+const AGENCY_START: usize = word::BET.len() + 1;
+
 /// Returns the beginning of every bet of `agency`.
 fn bet_start(agency: AgencyId) -> Vec<u8> {
     format!("{}{FIELD_SEPARATOR}{agency}{FIELD_SEPARATOR}", word::BET).into_bytes()
@@ -31,14 +34,12 @@ pub struct BatchReader {
     agency: AgencyId,
     agencies: Agencies,
     command: Vec<u8>,
-    agency_start: usize,
 }
 
 impl BatchReader {
     /// Returns a reader of the batches of `agency`, which is one of `agencies`.
     pub fn new(agency: AgencyId, agencies: Agencies) -> BatchReader {
-        let command = bet_start(agency);
-        BatchReader { agency, agencies, command, agency_start: word::BET.len() + 1 }
+        BatchReader { agency, agencies, command: bet_start(agency) }
     }
 
     /// Appends the rows of the batch at the beginning of `text` to `rows`. The batch is a whole message: valid bets of
@@ -81,9 +82,9 @@ impl BatchReader {
         let bet_start = self.command.len();
         let end = bet_start + bet.end();
         let row_start = rows.len();
-        append(&text[self.agency_start..], end + 1 - self.agency_start, rows, |_copy| {});
+        append(&text[AGENCY_START..], end + 1 - AGENCY_START, rows, |_copy| {});
         let row = &mut rows[row_start..];
-        let (agency, copy) = row.split_at_mut(bet_start - self.agency_start);
+        let (agency, copy) = row.split_at_mut(bet_start - AGENCY_START);
         agency[agency.len() - 1] = COMMA;
         bet.separate(copy, COMMA);
         copy[bet.end()] = LINE_END;
