@@ -56,7 +56,7 @@ bench-growth: ## how cost grows, and the picture of it: some minutes, and 10 GB 
 bench-parts: ## checks, messages and the ledger, each by itself: some minutes
 	cargo run --locked --release --manifest-path benches/parts/Cargo.toml --target-dir target/parts -- --bench
 
-storms: ## server and clients killed at random moments, half of it in TLS: a minute, or LOTERIA_STORM_SECONDS
+storms: ## kills, stops, a disturbed network and hostile peers, half of it in TLS: a minute, or LOTERIA_STORM_SECONDS
 	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --features tls --test programs -- storms:: --nocapture
 
 simulation: ## the ledger over a disk that fails and loses power: 100,000 lotteries, or LOTERIA_SIMULATIONS

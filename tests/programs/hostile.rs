@@ -7,7 +7,8 @@ use crate::support::certificates::Certificates;
 use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, Start, WITHIN};
 use loteria::connection::{Connector, Stream};
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::Shutdown;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -67,76 +68,79 @@ fn bet(agency: usize, place: usize) -> String {
     format!("APUESTA|{agency}|Ana|Paz|{}|1999-03-17|{}", 30_000_000 + place, place % 7_000)
 }
 
-/// Peers that never say anything that can be answered, until they are dropped.
-fn standing_peers(address: &str) -> Vec<Peer> {
-    let mut peers = Vec::new();
-    for kind in 0..120 {
-        let mut peer = Peer::at(address);
-        match kind % 6 {
-            // Silent.
-            0 => {}
-            // Within a message, and within a batch that is never closed.
-            1 => assert!(peer.tries(b"APUESTA|1|Ana|Pa")),
-            2 => assert!(peer.tries(format!("{}\n", bet(1, 1)).as_bytes())),
-            // Half-closed, with and without something to answer.
-            3 => peer.says_no_more(),
-            4 => {
-                assert!(peer.tries(b"ECO|a\nECO|half of"));
-                peer.says_no_more();
-            }
-            // Deaf: sends what earns answers and reads none, as much as is taken at once.
-            _ => {
-                peer.stream().set_nonblocking(true).expect("a socket can be asked");
-                while peer.tries(&[b'\n'; 4096]) {}
-            }
+/// The numbers of kinds of peers.
+const STANDING: usize = 6;
+const STANDING_IN_TLS: usize = 3;
+const RUDE: usize = 8;
+
+/// Makes `peer` one that takes a place and never completes a command of a batch. Returns whether the server took its
+/// bytes.
+pub(crate) fn stands(peer: &mut Peer, kind: usize) -> bool {
+    match kind % STANDING {
+        // Silent.
+        0 => true,
+        // Within a message, and within a batch that is never closed.
+        1 => peer.tries(b"APUESTA|1|Ana|Pa"),
+        2 => peer.tries(format!("{}\n", bet(1, 1)).as_bytes()),
+        // Half-closed, with and without something to answer.
+        3 => peer.stream().shutdown(Shutdown::Write).is_ok(),
+        4 => peer.tries(b"ECO|a\nECO|half of") && peer.stream().shutdown(Shutdown::Write).is_ok(),
+        // Deaf: sends commands that are answered, as many as are taken, and reads no answer.
+        _ => {
+            peer.stream().set_nonblocking(true).expect("a socket can be asked");
+            while peer.tries(&[b'\n'; 4096]) {}
+            true
         }
-        peers.push(peer);
     }
-    peers
 }
 
-/// The same by agency 1, who has shown that it is it.
-fn standing_in_tls<'p>(sockets: &'p [Peer], connector: &Connector) -> Vec<Stream<'p>> {
-    let connect = |(kind, peer): (usize, &'p Peer)| {
-        let mut stream = Stream::connect(peer.stream(), connector, WITHIN).expect("a handshake");
-        match kind % 3 {
-            0 => {}
-            1 => stream.write_all(b"APUESTA|1|Ana|Pa").expect("it can be sent"),
-            _ => {
-                // As much as is taken while nobody reads the answers.
-                stream.within(Duration::from_millis(100));
-                while stream.write_all(&[b'\n'; 4096]).is_ok() {}
-            }
+/// The same in TLS, for a peer with a certificate.
+///
+/// # Errors
+///
+/// The handshake fails, or the server has closed the connection.
+pub(crate) fn stands_in_tls<'p>(
+    peer: &'p Peer,
+    connector: &Connector,
+    kind: usize,
+) -> io::Result<Stream<'p>> {
+    let mut stream = Stream::connect(peer.stream(), connector, WITHIN)?;
+    match kind % STANDING_IN_TLS {
+        0 => {}
+        1 => stream.write_all(b"APUESTA|1|Ana|Pa")?,
+        _ => {
+            // As much as is taken while nobody reads the answers.
+            stream.within(Duration::from_millis(100));
+            while stream.write_all(&[b'\n'; 4096]).is_ok() {}
         }
-        stream
+    }
+    Ok(stream)
+}
+
+/// Sends garbage, half a message or nothing, and leaves, by a reset for some kinds. The server may close it before.
+pub(crate) fn is_rude(mut peer: Peer, kind: usize) {
+    let kind = kind % RUDE;
+    let _had_enough = match kind {
+        0 => true,
+        1 => peer.tries(&[b'x'; 100_000]),
+        2 => peer.tries(b"GET / HTTP/1.1\r\nHost: loteria\r\n\r\n"),
+        3 => peer.tries(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+        4 => peer.tries(&[0; 5000]),
+        5 => peer.tries(b"ECO|a") && peer.tries(b"b\n"),
+        6 => b"ECO|dripping\n".chunks(1).all(|byte| peer.tries(byte)),
+        _ => peer.tries(b"FINAPUESTA;FINAPUESTA;X\n"),
     };
-    sockets.iter().enumerate().map(connect).collect()
+    // Some of them are answered.
+    if matches!(kind, 1 | 2 | 5) {
+        peer.resets()
+    }
 }
 
 /// Comes and goes in every rude way, until it is told to end; how often.
 fn rude_peers(address: &str, end: &AtomicBool, turn: usize) -> usize {
-    let endless = vec![b'x'; 100_000];
     let mut came = 0;
     while !end.load(Ordering::Relaxed) {
-        let mut peer = Peer::at(address);
-        // The server may have had enough of any of them before they are done.
-        let kind = (came + turn) % 8;
-        let _had_enough = match kind {
-            0 => true,
-            1 => peer.tries(&endless),
-            2 => peer.tries(b"GET / HTTP/1.1\r\nHost: loteria\r\n\r\n"),
-            3 => peer.tries(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
-            4 => peer.tries(&[0; 5000]),
-            5 => peer.tries(b"ECO|a") && peer.tries(b"b\n"),
-            6 => b"ECO|dripping\n".chunks(1).all(|byte| peer.tries(byte)),
-            _ => peer.tries(b"FINAPUESTA;FINAPUESTA;X\n"),
-        };
-        // Some of them are answered.
-        if matches!(kind, 1 | 2 | 5) {
-            peer.resets()
-        } else {
-            drop(peer)
-        }
+        is_rude(Peer::at(address), came + turn);
         came += 1;
     }
     came
@@ -174,11 +178,19 @@ fn served_beside_hostile_peers(scratch: &Scratch, certificates: Option<&Certific
     let end = AtomicBool::new(false);
     let before = Holdings::of(&server);
 
-    let standing = standing_peers(&address);
+    let standing = (0..120).map(|kind| {
+        let mut peer = Peer::at(&address);
+        assert!(stands(&mut peer, kind), "peer {kind}");
+        peer
+    });
+    let standing: Vec<Peer> = standing.collect();
     let connector = certificates.map(|all| all.connector("agency-1", &address));
     let sockets: Vec<Peer> =
         connector.iter().flat_map(|_| (0..30).map(|_| Peer::at(&address))).collect();
-    let in_tls = connector.iter().flat_map(|connector| standing_in_tls(&sockets, connector));
+    let in_tls = connector.iter().flat_map(|connector| {
+        let stands = |(kind, peer)| stands_in_tls(peer, connector, kind).expect("a place");
+        sockets.iter().enumerate().map(stands)
+    });
     let in_tls: Vec<Stream<'_>> = in_tls.collect();
     let came: usize = thread::scope(|scope| {
         let (address, end) = (&address, &end);

@@ -480,11 +480,16 @@ impl<S: Read + Write> Peer<S> {
 impl Peer {
     /// A new connection to the server at `address`.
     pub(crate) fn at(address: impl ToSocketAddrs) -> Peer {
-        let stream = TcpStream::connect(address).expect("the server accepts");
+        Peer::at_if_there(address).expect("the server accepts")
+    }
+
+    /// The same where the server may be away.
+    pub(crate) fn at_if_there(address: impl ToSocketAddrs) -> Option<Peer> {
+        let stream = TcpStream::connect(address).ok()?;
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(PATIENCE)).expect("a bound for reads");
         stream.set_write_timeout(Some(PATIENCE)).expect("a bound for writes");
-        Peer::over(stream)
+        Some(Peer::over(stream))
     }
 
     /// Says that it has nothing more to say, and goes on listening.

@@ -11,15 +11,23 @@ impl Random {
         Random(seed)
     }
 
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Another generator, for another thread.
+    pub(crate) fn another(&mut self) -> Random {
+        Random(self.draw())
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).expect("a small number");
-        usize::try_from(mixed % bound).expect("less than a small number")
+        usize::try_from(self.draw() % bound).expect("less than a small number")
     }
 
     pub(crate) fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
