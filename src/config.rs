@@ -65,7 +65,7 @@ impl<'s> Sources<'s> {
                 File::default()
             }
             Err(error) => {
-                let reason = format!("{error}{}", if_denied(&error));
+                let reason = format!("{error}{}", if_denied(&error, "read it"));
                 return Err(invalid(file_name, reason));
             }
         };

@@ -287,7 +287,7 @@ impl Drop for Pieces<'_> {
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("{}: {error}{}{}", .path.display(), if_missing(.error), if_denied(.error))]
+    #[error("{}: {error}{}{}", .path.display(), if_missing(.error), if_denied(.error, "read it"))]
     Io {
         /// The file.
         path: PathBuf,

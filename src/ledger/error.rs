@@ -1,6 +1,7 @@
 //! The errors of opening the files.
 
 use crate::bet::row::InvalidRow;
+use crate::system::if_denied;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,12 +9,17 @@ pub(super) fn io_error(path: &Path, error: io::Error) -> OpenError {
     OpenError::Io { path: path.to_owned(), error }
 }
 
+fn if_missing(error: &io::Error) -> &'static str {
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    if is_missing { "; --bets and DRAW_FILE name others, in directories that exist" } else { "" }
+}
+
 /// The reason why a ledger was not opened, checked or set aside. Nothing was changed, except that
 /// [`OpenError::Io`] and [`OpenError::Thread`] can come after some changes, which the next start completes.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file could not be used.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{}{}", path.display(), if_missing(error), if_denied(error, "use it and its directory"))]
     Io {
         /// Its path.
         path: PathBuf,
@@ -117,5 +123,23 @@ pub struct InvalidLine {
 impl InvalidLine {
     fn reason(&self) -> String {
         self.row.as_ref().map_or("line: longer than any bet".into(), InvalidRow::to_string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::io_error;
+    use std::io::{self, ErrorKind};
+    use std::path::Path;
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_with_the_way_out() {
+        for (kind, way_out) in [
+            (ErrorKind::PermissionDenied, " must be able to use it and its directory"),
+            (ErrorKind::NotFound, "; --bets and DRAW_FILE name others, in directories that exist"),
+        ] {
+            let told = io_error(Path::new("bets.csv"), io::Error::from(kind)).to_string();
+            assert!(told.starts_with("bets.csv: ") && told.ends_with(way_out), "{told}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::result::DrawResult;
 use super::winners::Winners;
 use crate::bet::{AgencyId, PerAgency};
 use crate::stop::Stop;
+use crate::system::if_denied;
 use crossbeam_channel::{Receiver, Sender};
 use std::io;
 use std::path::PathBuf;
@@ -265,9 +266,11 @@ impl<D: Disk> Writer<D> {
         let winners = Winners::join(agencies, winners);
         let result = DrawResult::new(self.winning_number, self.extent, sha256, &bets, winners);
         let text = result.to_toml();
-        self.check_no_result().map_err(WriterFailed::SaveResult)?;
-        disk::replace(&self.disk, &self.paths.result, |file| file.write_at(text.as_bytes(), 0))
-            .map_err(WriterFailed::SaveResult)?;
+        let path = &self.paths.result;
+        let failed = |error| WriterFailed::SaveResult { path: path.clone(), error };
+        self.check_no_result().map_err(failed)?;
+        disk::replace(&self.disk, path, |file| file.write_at(text.as_bytes(), 0))
+            .map_err(failed)?;
         let held = Held::on(self.winning_number, text.as_bytes());
         self.bets.sync().map_err(WriterFailed::Sync)?;
         let slot = Slot { extent: self.extent, held: Some(held), ..self.journal.slot() };
@@ -278,10 +281,9 @@ impl<D: Disk> Writer<D> {
 
     /// Fails if there is a result, which only another program can have written since the start.
     fn check_no_result(&self) -> io::Result<()> {
-        let path = &self.paths.result;
-        if self.disk.exists(path)? {
-            let what = "exists, and this server did not write it: name another with DRAW_FILE";
-            return Err(io::Error::other(format!("{}: {what}", path.display())));
+        if self.disk.exists(&self.paths.result)? {
+            let what = "it exists, and this server did not write it: name another with DRAW_FILE";
+            return Err(io::Error::other(what));
         }
         Ok(())
     }
@@ -337,8 +339,17 @@ pub enum WriterFailed {
     #[error("the bets could not be read for the draw: {0}")]
     Scan(io::Error),
     /// The draw's result could not be written.
-    #[error("the draw's result could not be written: {0}")]
-    SaveResult(io::Error),
+    #[error(
+        "{}: the draw's result could not be written: {error}{}",
+        path.display(),
+        if_denied(error, "use it and its directory")
+    )]
+    SaveResult {
+        /// Its path.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
     /// It panicked, which is a defect of this program.
     #[error("the ledger panicked")]
     Panicked,

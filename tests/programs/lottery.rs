@@ -352,7 +352,8 @@ fn two_servers_that_have_one_name_for_their_results_hold_one_draw_and_the_other_
     two.says("APUESTA|1|Ana|Paz|30904465|1999-03-17|7574;FINAPUESTA;GANADORES|1");
     two.hears("CONFIRMARAPUESTA|1");
     two.hears_a_line_of("ERROR|stopping|the draw could not be held");
-    second.ends().exits(1).says("sorteo.toml: exists");
+    let why = "sorteo.toml: the draw's result could not be written: it exists, ";
+    second.ends().exits(1).says(why);
     first.stops_on("TERM");
     assert_eq!(scratch.read("sorteo.toml"), result);
 }
@@ -513,7 +514,8 @@ fn bets_in_a_place_that_is_no_file_are_an_error_that_names_it() {
 fn a_result_that_could_not_be_written_is_an_error_at_the_start_and_nothing_is_touched() {
     let scratch = Scratch::new();
     let server = scratch.server().variable("DRAW_FILE", "no/where/sorteo.toml");
-    server.refuses_to_start().says("error: no/where/sorteo.toml: ");
+    let ended = server.refuses_to_start();
+    ended.says("error: no/where/sorteo.toml: ").says("--bets and DRAW_FILE name others");
     assert_eq!(scratch.names(), [""; 0]);
 }
 

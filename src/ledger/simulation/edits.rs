@@ -279,7 +279,7 @@ fn a_result_that_another_program_wrote_meanwhile_is_not_overwritten() {
     let (disk, mut writer) = stored();
     disk.put("sorteo.toml", b"another draw");
     let failed = hold(&mut writer).0.expect_err("there is another draw");
-    assert!(matches!(failed, WriterFailed::SaveResult(_)), "{failed}");
+    assert!(matches!(failed, WriterFailed::SaveResult { .. }), "{failed}");
     assert_eq!(disk.bytes("sorteo.toml").as_deref(), Some(&b"another draw"[..]));
 }
 
