@@ -224,7 +224,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "whatever_the_error_is_the_batch_is_refused_and_only_its_end_ends_it",
             "what_is_not_executed_of_a_message_is_no_beginning_of_a_batch",
-            "a_thousand_conversations_with_errors_go_as_the_model_of_the_page_says",
+            "hundreds_of_conversations_of_several_connections_go_as_the_model_of_the_page_says",
             "what_came_before_a_message_that_is_too_long_is_answered_first",
             "a_message_that_is_not_utf_8_hears_where_and_loses_its_connection",
             "a_flood_without_a_line_end_hears_its_error_and_then_the_end_and_no_reset",
