@@ -52,7 +52,8 @@ impl StderrThread {
     }
 
     /// Removes the lines that stay, writes what is left and ends the thread. Gives up if the reader takes
-    /// nothing for [`FLUSH_TIME_MAX`], or takes longer than that after a signal.
+    /// nothing for [`FLUSH_TIME_MAX`], or takes longer than that after a signal. A thread that is not within a write
+    /// waits for a processor and not for the reader, so that a busy machine loses no line.
     pub(crate) fn close(self) {
         let shared = &self.stderr.0;
         let mut state = shared.lock();
@@ -60,14 +61,15 @@ impl StderrThread {
         state.lines.clear();
         shared.work.notify_one();
         let mut deadline = Instant::now() + FLUSH_TIME_MAX;
-        let mut writes = state.writes;
+        let mut before = (state.is_writing, state.writes);
         while !state.is_closed {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                if state.is_stopping || state.writes == writes {
+                let now = (state.is_writing, state.writes);
+                if state.is_stopping || (state.is_writing && now == before) {
                     return;
                 }
-                (deadline, writes) = (Instant::now() + FLUSH_TIME_MAX, state.writes);
+                (deadline, before) = (Instant::now() + FLUSH_TIME_MAX, now);
                 continue;
             }
             let waited = shared.written.wait_timeout(state, left);
@@ -170,6 +172,8 @@ struct State {
     unwritten: usize,
     /// The number of writes.
     writes: u64,
+    /// Whether the thread is within them.
+    is_writing: bool,
     /// The number of threads that wait for room.
     waiting: usize,
     /// The number of dropped lines that is not reported yet.
@@ -282,11 +286,13 @@ impl Shared {
             state.has_new_lines = false;
             let is_last = state.is_closing;
             let lines = if self.is_terminal { state.lines.clone() } else { Vec::new() };
+            state.is_writing = true;
             drop(state);
             has_failed = !self.write(&taken, &lines);
             // A burst is no reason to keep its memory.
             taken = Vec::with_capacity(taken.capacity().min(WAKE_BYTES));
             let mut state = self.lock();
+            state.is_writing = false;
             if is_last && state.queue.is_empty() && (state.dropped == 0 || has_failed) {
                 state.is_closed = true;
                 self.written.notify_all();
@@ -361,5 +367,25 @@ fn erase(output: &mut Vec<u8>, drawn: &mut Vec<usize>, width: usize) {
     let rows: usize = drawn.drain(..).map(|line| line.max(1).div_ceil(width.max(1))).sum();
     if rows > 0 {
         output.extend_from_slice(format!("\r\x1b[{rows}A\x1b[J").as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FLUSH_TIME_MAX, Shared, Stderr, StderrThread};
+    use std::sync::Arc;
+    use std::thread;
+
+    #[test]
+    fn a_thread_that_gets_no_processor_for_long_loses_no_line() {
+        let stderr = Stderr(Arc::new(Shared::default()));
+        let shared = Arc::clone(&stderr.0);
+        let thread = thread::spawn(move || {
+            thread::sleep(FLUSH_TIME_MAX + FLUSH_TIME_MAX / 2);
+            shared.write_all();
+        });
+        stderr.say(b"\n");
+        StderrThread { stderr: stderr.clone(), thread }.close();
+        assert!(stderr.0.lock().is_closed, "it gave up");
     }
 }
