@@ -11,7 +11,7 @@ mod agency;
 mod plain;
 pub mod row;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use agency::{AGENCIES_MAX, Agencies, AgencyId, PerAgency};
 pub use plain::{PlainBet, plain_bet};

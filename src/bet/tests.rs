@@ -30,7 +30,7 @@ fn agrees(text: &[u8], separator: char) -> bool {
 
 /// Text that matches the expression, which is parsed once here. A string that is a strategy by itself is parsed for
 /// each value.
-fn matching(expression: &str) -> BoxedStrategy<String> {
+pub(crate) fn matching(expression: &str) -> BoxedStrategy<String> {
     string_regex(expression).expect("a regular expression").boxed()
 }
 

@@ -3,9 +3,9 @@
 
 use super::{BatchReader, BatchWriter, Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::bet::row::write_row;
+use crate::bet::tests::matching;
 use crate::bet::{Agencies, AgencyId, Bet};
 use proptest::prelude::*;
-use proptest::string::string_regex;
 
 fn agencies() -> Agencies {
     Agencies::new(5).expect("5 is a number of agencies")
@@ -31,12 +31,6 @@ fn slow(message: &[u8], agency: AgencyId) -> Option<Vec<u8>> {
         write_row(of, &bet, &mut rows);
     }
     (Command::parse(last, agencies()) == Ok(Command::CloseBatch)).then_some(rows)
-}
-
-/// Text that matches the expression, which is parsed once here. A string that is a strategy by itself is parsed for
-/// each value.
-fn matching(expression: &str) -> BoxedStrategy<String> {
-    string_regex(expression).expect("a regular expression").boxed()
 }
 
 fn bet() -> impl Strategy<Value = [String; 5]> {
