@@ -97,6 +97,36 @@ fn every_bit_that_changes_in_the_files_of_a_finished_lottery_is_found() {
 }
 
 #[test]
+fn every_byte_that_changes_in_the_slots_of_a_new_journal_is_found() {
+    let (disk, writer) = good();
+    drop(writer);
+    let mut journal = disk.bytes("bets.journal").expect("it is there");
+    assert_eq!(Confirmed::parse(&journal).expect("it is intact").damaged_pages, [0; 0]);
+    for at in journal.len() - 4 * 4096..journal.len() {
+        journal[at] ^= 1;
+        let parsed = Confirmed::parse(&journal).expect("the slot is there twice");
+        assert_eq!(parsed.damaged_pages, [at / 4096], "byte {at}");
+        journal[at] ^= 1;
+    }
+}
+
+#[test]
+fn slots_of_another_time_than_the_newest_are_found() {
+    let (disk, mut writer) = stored();
+    let before = disk.bytes("bets.journal").expect("it is there");
+    assert_eq!(Confirmed::parse(&before).expect("it is intact").slot.epoch, 1);
+    hold(&mut writer).0.expect("a good disk");
+    writer.close().expect("a good disk");
+    let mut journal = disk.bytes("bets.journal").expect("it is there");
+    let parsed = Confirmed::parse(&journal).expect("it is intact");
+    assert_eq!((parsed.slot.epoch, parsed.damaged_pages), (4, vec![]));
+    let odd = journal.len() - 2 * 4096..;
+    journal[odd.clone()].copy_from_slice(&before[odd]);
+    let parsed = Confirmed::parse(&journal).expect("the newest slot is there twice");
+    assert_eq!((parsed.slot.epoch, parsed.damaged_pages), (4, vec![10, 11]));
+}
+
+#[test]
 fn every_bit_that_changes_in_bets_that_only_the_log_confirms_is_found() {
     let (disk, writer) = stored();
     drop(writer);
@@ -329,6 +359,7 @@ fn a_result_of_other_bets_is_refused_even_before_it_is_recorded() {
     let hash = text.split("sha256 = \"").nth(1).expect("a hash")[..64].to_owned();
     disk.put("sorteo.toml", text.replace(&hash, &"0".repeat(64)).as_bytes());
     refuses(&disk, "sorteo.toml: was held over other bets");
+    assert!(!verified(&disk).is_empty(), "the hash is another");
     disk.put("sorteo.toml", text.as_bytes());
     assert!(start(&disk).expect("a good disk").1.is_some(), "the draw was held");
 }
