@@ -322,9 +322,9 @@ fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
 #[test]
 fn deaf_peers_that_take_all_file_descriptors_do_not_keep_the_server_from_stopping() {
     let scratch = Scratch::new();
-    let server = scratch.server().limited("-n 64").start();
+    let server = scratch.server().limited("-n 32").start();
     let address = server.address();
-    let mut peers: Vec<Peer> = (0..80).map(|_| Peer::at(&address)).collect();
+    let mut peers: Vec<Peer> = (0..40).map(|_| Peer::at(&address)).collect();
     for peer in &mut peers {
         peer.stream().set_nonblocking(true).expect("a socket can be asked");
         while peer.tries(&[b'\n'; 4096]) {}
@@ -338,7 +338,7 @@ fn one_message_with_a_thousand_long_answers_does_not_fill_the_memory() {
         return;
     }
     let scratch = Scratch::new();
-    let server = scratch.server().arguments(&["--agencies", "10000"]).start();
+    let server = scratch.server().arguments(&["--agencies", "4000"]).start();
     let address = server.address();
     let message = vec!["ESTADO"; 1_000].join(";");
     // Nobody reads: what is answered is either on its way or in the memory.
