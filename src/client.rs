@@ -32,7 +32,7 @@ pub use status::{status, watch};
 use agency::Agency;
 use attempts::Attempts;
 use bets_file::BetsFile;
-use dial::Dials;
+use dial::Turns;
 
 /// The settings of an agency.
 #[derive(Clone, Debug)]
@@ -88,11 +88,11 @@ pub fn run(
     stop: &Stop,
 ) -> Result<(), Error> {
     let files = check(agencies, observer, stop)?;
-    let (waiting, dials) = (OpenSockets::default(), Dials::new());
+    let (waiting, turns) = (OpenSockets::default(), Turns::new());
     watched(stop, |sockets| {
         let named = |(id, file)| (format!("agency-{id}"), (id, file));
         in_threads(files.into_iter().map(named), |(id, file)| {
-            let attempts = Attempts { id, settings, stop, sockets, dials: &dials };
+            let attempts = Attempts { id, settings, stop, sockets, turns: &turns };
             let agency = Agency { file, attempts, observer, waiting: &waiting };
             let outcome = agency.run();
             if let Err(error) = &outcome

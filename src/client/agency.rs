@@ -32,13 +32,16 @@ impl Agency<'_> {
         let Attempts { id, settings, .. } = self.attempts;
         self.attempts.run(
             || self.observer.reconnecting(id),
-            |conversation, progress| {
+            |conversation, turn, progress| {
+                // An agency that pauses between batches does not keep the others from theirs.
+                let turn = Some(turn).filter(|_| settings.batch_period.is_zero());
                 let (sent, paced) = (VecDeque::new(), false);
                 let mut attempt = Attempt { agency: self, conversation, progress, sent, paced };
                 if settings.resume {
                     attempt.resume()?;
                 }
                 attempt.send_rest()?;
+                drop(turn);
                 attempt.wait_for_winners()
             },
         )

@@ -3,7 +3,7 @@
 
 use super::Settings;
 use super::conversation::{Broken, Conversation, converse};
-use super::dial::Dials;
+use super::dial::{Turn, Turns, dial};
 use super::error::{Doubt, Error};
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
@@ -28,8 +28,8 @@ pub(super) struct Attempts<'a> {
     pub(super) stop: &'a Stop,
     /// Every open socket, shut when the program stops.
     pub(super) sockets: &'a OpenSockets,
-    /// Shared by all agencies that connect.
-    pub(super) dials: &'a Dials,
+    /// Shared by all agencies of the client.
+    pub(super) turns: &'a Turns,
 }
 
 /// The progress of all attempts so far.
@@ -42,18 +42,19 @@ pub(super) struct Progress {
 }
 
 impl Attempts<'_> {
-    /// Connects and calls `attempt` until it succeeds or another attempt would not help. Calls `reconnecting`
+    /// Connects in its turn and calls `attempt`, which ends the turn, until it succeeds or another attempt would not help. Calls `reconnecting`
     /// before each attempt but the first.
     pub(super) fn run(
         &self,
         reconnecting: impl Fn(),
-        mut attempt: impl FnMut(&mut Conversation<'_>, &mut Progress) -> Result<(), Broken>,
+        mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<(), Broken>,
     ) -> Result<(), Error> {
         let Settings { retry_for, resume, .. } = *self.settings;
         let retry = Retry::new(retry_for);
         let mut progress = Progress { retry, confirmed: 0, in_doubt: false };
         loop {
-            let outcome = self.connect(|conversation| attempt(conversation, &mut progress));
+            let outcome =
+                self.connect(|conversation, turn| attempt(conversation, turn, &mut progress));
             let reason = match outcome {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.has_come() => return Err(Error::Stopped),
@@ -83,14 +84,16 @@ impl Attempts<'_> {
     /// Calls `attempt` with one connection.
     fn connect(
         &self,
-        attempt: impl FnOnce(&mut Conversation<'_>) -> Result<(), Broken>,
+        attempt: impl FnOnce(&mut Conversation<'_>, Turn<'_>) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         let address = &self.settings.server_address;
         let lost = |error: io::Error| match error.raw_os_error() {
             Some(EMFILE) => Error::NoDescriptor(error).into(),
             _ => Broken::Lost(format!("{address}: {error}")),
         };
-        let socket = self.dials.dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?;
+        let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
+        let socket = dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?;
+        let attempt = |conversation: &mut Conversation<'_>| attempt(conversation, turn);
         let outcome = converse(&Arc::new(socket), self.sockets, self.settings, attempt);
         info!("action: close_socket | result: success | client_id: {}", self.id);
         outcome

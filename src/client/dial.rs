@@ -12,32 +12,38 @@ use std::time::Duration;
 /// the kernel retries only after a second.
 const CONNECT_TIMES_MS: [u64; 4] = [250, 500, 1000, 2000];
 
-/// The most threads of the client that connect at the same time: fewer than the accept backlog of a listening socket,
-/// because a full one drops SYNs.
-const DIALS_MAX: usize = 32;
+/// The most agencies of a client that connect or send at the same time: fewer than the accept backlog of a listening
+/// socket, because a full one drops SYNs; and few enough that their batches are large, which takes fewer wake-ups.
+const TURNS_MAX: usize = 32;
 
-/// A limit on how many threads connect at the same time.
-pub(super) struct Dials {
+/// A limit on how many agencies connect or send at the same time.
+pub(super) struct Turns {
     take: Sender<()>,
     give_back: Receiver<()>,
 }
 
-impl Dials {
-    pub(super) fn new() -> Dials {
-        let (take, give_back) = bounded(DIALS_MAX);
-        Dials { take, give_back }
+/// The turn of one agency, until it is dropped.
+pub(super) struct Turn<'t>(&'t Turns);
+
+impl Turns {
+    pub(super) fn new() -> Turns {
+        let (take, give_back) = bounded(TURNS_MAX);
+        Turns { take, give_back }
     }
 
-    /// Connects to `address`, `HOST:PORT`, in its turn. Returns `None` if the stop came meanwhile.
-    pub(super) fn dial(&self, address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> {
+    /// Blocks until there is a turn. Returns `None` if the stop came meanwhile.
+    pub(super) fn wait(&self, stop: &Stop) -> Option<Turn<'_>> {
         select! {
-            recv(stop.channel()) -> _ => return Ok(None),
-            send(self.take, ()) -> _ => {}
+            recv(stop.channel()) -> _ => None,
+            send(self.take, ()) -> _ => Some(Turn(self)),
         }
-        let outcome = dial(address, stop);
-        // Cannot block, because this thread has put one item into the channel.
-        let _place = self.give_back.recv();
-        outcome
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Cannot block, because this turn has put one item into the channel.
+        let _place = self.0.give_back.recv();
     }
 }
 
@@ -101,4 +107,22 @@ fn once(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
     // Batches are written whole, so that delaying small segments gains nothing.
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TURNS_MAX, Turns};
+    use crate::stop::{Stop, Stopper};
+
+    #[test]
+    fn no_more_than_the_limit_have_a_turn_and_one_that_ends_makes_room() {
+        let (turns, stop) = (Turns::new(), Stop::never());
+        let mut taken: Vec<_> = (0..TURNS_MAX).map(|_| turns.wait(&stop)).collect();
+        assert!(taken.iter().all(Option::is_some));
+        let (stopper, stopped) = Stopper::new();
+        stopper.stop();
+        assert!(turns.wait(&stopped).is_none(), "there was no turn left but for the stop");
+        taken.pop();
+        assert!(turns.wait(&stop).is_some());
+    }
 }

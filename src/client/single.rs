@@ -2,7 +2,7 @@
 
 use super::attempts::{Attempts, Progress};
 use super::conversation::{Broken, Conversation, Standing};
-use super::dial::Dials;
+use super::dial::Turns;
 use super::error::{Doubt, Error};
 use super::{Settings, watched};
 use crate::bet::{AgencyId, Bet};
@@ -26,13 +26,13 @@ pub struct SingleBet<'a> {
 /// [`Error::Stopped`] as soon as `stop` comes, or why the bet is not known to be stored.
 pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<(), Error> {
     watched(stop, |sockets| {
-        let dials = Dials::new();
-        let attempts = Attempts { id: single.agency, settings, stop, sockets, dials: &dials };
+        let turns = Turns::new();
+        let attempts = Attempts { id: single.agency, settings, stop, sockets, turns: &turns };
         // The number of stored bets of the agency before this one was sent for the first time.
         let mut before = None;
         attempts.run(
             || {},
-            |conversation, progress| {
+            |conversation, _turn, progress| {
                 let stored =
                     settings.resume && single.is_stored(conversation, &mut before, progress)?;
                 if !stored {

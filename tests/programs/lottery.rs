@@ -47,6 +47,25 @@ fn held(scratch: &Scratch) -> (Program, Vec<Vec<Bet>>) {
 }
 
 #[test]
+fn a_client_with_more_agencies_than_may_send_at_once_has_all_of_them_meet() {
+    const AGENCIES: usize = 70;
+    let scratch = Scratch::new();
+    let agencies: Vec<Vec<Bet>> = (1..=AGENCIES).map(|agency| bets(agency, 3)).collect();
+    for (agency, bets) in (1..).zip(&agencies) {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
+    }
+    let server = scratch.server().arguments(&["--agencies", &AGENCIES.to_string()]);
+    let server = server.variable("SERVER_MAX_CONNECTIONS", "200").start();
+    for _again in 0..2 {
+        let ended = scratch.client(&server.address()).run();
+        ended.succeeds();
+        assert_eq!(ended.sorted_stdout(), all_winners(&agencies));
+    }
+    assert_all_stored(&scratch, &agencies);
+    server.stops_on("TERM");
+}
+
+#[test]
 fn one_client_sends_all_agencies_and_prints_their_winners_and_nothing_else() {
     let scratch = Scratch::new();
     let (server, agencies) = held(&scratch);
