@@ -2,8 +2,9 @@
 
 use super::result::DrawResult;
 use crate::bet::{AgencyId, PerAgency};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::Sender;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// A connection's access to the ledger.
 #[derive(Debug)]
@@ -72,8 +73,10 @@ impl<'l> Access<'l> {
         self.ask(|reply| Request::Count { reply })
     }
 
-    fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, Refused> {
-        let (reply, answer) = bounded(1);
+    fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> Result<T, Refused> {
+        // A channel of the standard library, because one of crossbeam spins and yields before it blocks, and a sync takes
+        // longer than that.
+        let (reply, answer) = sync_channel(1);
         // Both fail for the same reason: the thread has ended.
         self.requests.send(request(reply)).map_err(|_| Refused::Ended)?;
         answer.recv().map_err(|_| Refused::Ended)
@@ -119,7 +122,7 @@ pub(super) struct StoreRequest {
     /// The number of rows.
     pub(super) bets: u64,
     pub(super) rows: Vec<u8>,
-    pub(super) reply: Sender<StoreAnswer>,
+    pub(super) reply: SyncSender<StoreAnswer>,
 }
 
 impl StoreRequest {
@@ -132,10 +135,10 @@ impl StoreRequest {
 #[derive(Debug)]
 pub(super) enum Request {
     Store(StoreRequest),
-    Resume { agency: AgencyId, reply: Sender<(u64, Standing)> },
-    Finish { ticket: u64, agency: AgencyId, reply: Sender<Result<(), Refused>> },
-    Count { reply: Sender<PerAgency<AgencyCount>> },
-    Hold { reply: Sender<Result<DrawResult, HoldFailed>> },
+    Resume { agency: AgencyId, reply: SyncSender<(u64, Standing)> },
+    Finish { ticket: u64, agency: AgencyId, reply: SyncSender<Result<(), Refused>> },
+    Count { reply: SyncSender<PerAgency<AgencyCount>> },
+    Hold { reply: SyncSender<Result<DrawResult, HoldFailed>> },
 }
 
 /// The reason why the ledger refused a request.

@@ -20,10 +20,10 @@ use super::writer::Writer;
 use super::{DrawResult, HoldFailed, OpenError, Settings, WriterFailed};
 use crate::bet::{Agencies, AgencyId};
 use crate::stop::Stop;
-use crossbeam_channel::{Receiver, bounded};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 const AGENCIES: u16 = 3;
 const BETS_EACH: usize = 40;
@@ -90,7 +90,7 @@ impl Sender {
         }
         let end = (sent + 1 + random.below(9) as usize).min(BETS_EACH);
         let rows = rows_of(self.agency)[sent..end].concat().into_bytes();
-        let (reply, answer) = bounded(1);
+        let (reply, answer) = sync_channel(1);
         self.waiting.push_back((end, answer));
         let bets = (end - sent) as u64;
         Some(Request::Store(StoreRequest { ticket: 1, agency: self.agency, bets, rows, reply }))
@@ -172,7 +172,7 @@ impl Storm {
             }
         }
         if self.told.is_none() && self.senders.iter().all(|sender| !sender.refused) {
-            let (reply, answer) = bounded(1);
+            let (reply, answer) = sync_channel(1);
             let held = writer.take(Request::Hold { reply });
             match answer.try_recv() {
                 Ok(Ok(result)) => self.hear_result(Some(result)),
@@ -282,7 +282,7 @@ fn ask_to_store(
     number: u16,
     rows: &[String],
 ) -> Receiver<StoreAnswer> {
-    let (reply, answer) = bounded(1);
+    let (reply, answer) = sync_channel(1);
     let (bets, rows) = (rows.len() as u64, rows.concat().into_bytes());
     let store = StoreRequest { ticket: 1, agency: agency(number), bets, rows, reply };
     writer.take(Request::Store(store)).expect("a batch is only taken");
@@ -292,9 +292,14 @@ fn ask_to_store(
 fn hold(
     writer: &mut Writer<SimulatedDisk>,
 ) -> (Result<(), WriterFailed>, Result<DrawResult, HoldFailed>) {
-    let (reply, answer) = bounded(1);
+    let (reply, answer) = sync_channel(1);
     let outcome = writer.take(Request::Hold { reply });
     (outcome, answer.try_recv().expect("it is answered"))
+}
+
+/// Returns whether there is no answer yet.
+fn is_open<T>(answer: &Receiver<T>) -> bool {
+    matches!(answer.try_recv(), Err(TryRecvError::Empty))
 }
 
 /// A ledger on a disk that does not fail.
@@ -312,15 +317,15 @@ fn good_with_seed(seed: u64) -> (SimulatedDisk, Writer<SimulatedDisk>) {
 fn a_question_between_batches_does_not_end_their_group_and_is_answered_after_it() {
     let (_disk, mut writer) = good();
     let rows = rows_of(agency(1));
-    let (count, counted) = bounded(1);
-    let (resume, resumed) = bounded(1);
+    let (count, counted) = sync_channel(1);
+    let (resume, resumed) = sync_channel(1);
     let first = ask_to_store(&mut writer, 1, &rows[..1]);
     writer.take(Request::Count { reply: count }).expect("the disk is good");
     let second = ask_to_store(&mut writer, 1, &rows[1..3]);
     let asked = Request::Resume { agency: agency(1), reply: resume };
     writer.take(asked).expect("the disk is good");
     let third = ask_to_store(&mut writer, 1, &rows[3..4]);
-    assert!(first.is_empty() && counted.is_empty() && second.is_empty() && resumed.is_empty());
+    assert!(is_open(&first) && is_open(&counted) && is_open(&second) && is_open(&resumed));
     assert_eq!(third.try_recv().expect("it is refused at once").1, Err(Refused::TakenOver));
     writer.commit().expect("the disk is good");
     for stored in [first, second] {

@@ -13,10 +13,11 @@ use super::winners::Winners;
 use crate::bet::{AgencyId, PerAgency};
 use crate::stop::Stop;
 use crate::system::if_denied;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 /// The size at which a group is written, in bytes. Its last request may exceed it.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
@@ -55,6 +56,9 @@ pub(super) struct Writer<D: Disk> {
 #[derive(Debug, Default)]
 struct Group {
     requests: Vec<StoreRequest>,
+    /// The size of their rows.
+    bytes: usize,
+    /// The rows of a small group, in one piece.
     rows: Vec<u8>,
     /// Answered after the group is stored, so that a question does not end the group early.
     questions: Vec<Question>,
@@ -63,9 +67,9 @@ struct Group {
 /// A request that stores nothing.
 #[derive(Debug)]
 enum Question {
-    Resume { agency: AgencyId, ticket: u64, reply: Sender<(u64, Standing)> },
-    Finish { outcome: Result<(), Refused>, reply: Sender<Result<(), Refused>> },
-    Count { reply: Sender<PerAgency<AgencyCount>> },
+    Resume { agency: AgencyId, ticket: u64, reply: SyncSender<(u64, Standing)> },
+    Finish { outcome: Result<(), Refused>, reply: SyncSender<Result<(), Refused>> },
+    Count { reply: SyncSender<PerAgency<AgencyCount>> },
 }
 
 impl<D: Disk> Writer<D> {
@@ -98,7 +102,7 @@ impl<D: Disk> Writer<D> {
             let mut next = Some(first);
             while let Some(request) = next {
                 self.take(request)?;
-                let full = self.group.rows.len() >= GROUP_BYTES_MAX;
+                let full = self.group.bytes >= GROUP_BYTES_MAX;
                 next = if full { None } else { queue.try_recv().ok() };
             }
             self.commit()?;
@@ -154,7 +158,7 @@ impl<D: Disk> Writer<D> {
         match refused {
             Some(refused) => store.answer(Err(refused)),
             None => {
-                self.group.rows.extend_from_slice(&store.rows);
+                self.group.bytes += store.rows.len();
                 self.group.requests.push(store);
             }
         }
@@ -194,17 +198,27 @@ impl<D: Disk> Writer<D> {
             return Ok(());
         }
         self.check_bets()?;
-        let rows = &self.group.rows;
-        if let Err(error) = self.bets.write_at(rows, self.extent.bytes) {
+        let pieces = self.group.pieces();
+        let mut extent = self.extent;
+        let written = pieces.iter().try_for_each(|rows| {
+            self.bets.write_at(rows, extent.bytes)?;
+            extent = extent.with(rows);
+            Ok::<(), io::Error>(())
+        });
+        if let Err(error) = written {
             // If a crash leaves some of these rows, they come after the confirmed bytes, and the next start cuts them.
             self.bets.truncate(self.extent.bytes).map_err(WriterFailed::Undo)?;
             let refused = Refused::WriteFailed(error.to_string());
             self.group.answer(|_| Err(refused.clone()));
             return Ok(());
         }
-        let is_small = rows.len() <= LOGGED_BYTES_MAX;
-        let extent = self.extent.with(rows);
-        if !(is_small && self.journal.log(self.extent, rows).map_err(WriterFailed::Sync)?) {
+        let is_logged = match pieces[..] {
+            [rows] if rows.len() <= LOGGED_BYTES_MAX => {
+                self.journal.log(self.extent, rows).map_err(WriterFailed::Sync)?
+            }
+            _ => false,
+        };
+        if !is_logged {
             self.bets.sync().map_err(WriterFailed::Sync)?;
             let slot = Slot { extent, ..self.journal.slot() };
             self.journal.checkpoint(slot).map_err(WriterFailed::Sync)?;
@@ -298,13 +312,23 @@ impl<D: Disk> Writer<D> {
 }
 
 impl Group {
+    /// Returns the rows in the order of the file: in one piece if the group is small, and without copying them otherwise.
+    fn pieces(&mut self) -> Vec<&[u8]> {
+        if self.bytes > LOGGED_BYTES_MAX {
+            return self.requests.iter().map(|store| store.rows.as_slice()).collect();
+        }
+        self.rows.clear();
+        self.requests.iter().for_each(|store| self.rows.extend_from_slice(&store.rows));
+        vec![&self.rows]
+    }
+
     /// Replies to every batch of the group and removes them.
     fn answer(&mut self, mut outcome: impl FnMut(&StoreRequest) -> Result<(), Refused>) {
         for store in self.requests.drain(..) {
             let outcome = outcome(&store);
             store.answer(outcome);
         }
-        self.rows.clear();
+        self.bytes = 0;
     }
 }
 

@@ -11,8 +11,8 @@ use crate::ledger::verify::verify_on;
 use crate::ledger::writer::{GROUP_BYTES_MAX, Writer, WriterFailed};
 use crate::ledger::{Ledger, OpenError, Settings};
 use crate::stop::Stop;
-use crossbeam_channel::{RecvTimeoutError, bounded};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -248,7 +248,7 @@ fn a_request_behind_the_one_that_ends_the_ledger_is_refused() {
     let (disk, writer) = stored();
     let ledger = Ledger::start(writer, Arc::new(Tickets::default())).expect("a thread");
     let send = |rows| {
-        let (reply, answer) = bounded(1);
+        let (reply, answer) = sync_channel(1);
         let store = StoreRequest { ticket: 1, agency: agency(3), bets: 1, rows, reply };
         ledger.requests.send(Request::Store(store)).expect("the thread runs");
         answer
