@@ -10,6 +10,7 @@ use crate::bet::{Agencies, AgencyId, PerAgency};
 use crate::stop::{Stop, Stopper};
 use crate::text::Listed;
 use log::info;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The most missing agencies that a log line names.
@@ -33,6 +34,9 @@ pub struct Draw<R> {
     /// Wakes the thread that waits for an agency. There is one for each, so that an agency that comes again and again
     /// wakes only its own.
     look_again: PerAgency<Condvar>,
+    /// The number of visits of each agency that have not ended. Outside the lock, which all threads would take when the
+    /// fate wakes them.
+    waiting: PerAgency<AtomicU32>,
     /// Passed by one thread of each agency.
     barrier: Barrier,
     /// Written once.
@@ -55,8 +59,6 @@ struct Visits {
     /// The number of the newest, from 1, or 0 if there was none. Only the newest visit waits. The number does not
     /// change after every agency has come.
     newest: u64,
-    /// The number of visits that have not ended.
-    waiting: u32,
 }
 
 impl<R: Send + Sync> Draw<R> {
@@ -69,6 +71,7 @@ impl<R: Send + Sync> Draw<R> {
         Draw {
             meeting: Mutex::new(meeting),
             look_again: PerAgency::new(agencies, |_| Condvar::new()),
+            waiting: PerAgency::new(agencies, |_| AtomicU32::new(0)),
             barrier: Barrier::new(count),
             fate: OnceLock::new(),
             decided,
@@ -78,7 +81,8 @@ impl<R: Send + Sync> Draw<R> {
     /// Returns a draw that was held before.
     pub fn held(agencies: Agencies, result: R) -> Draw<R> {
         let draw = Draw::pending(agencies);
-        draw.decide(&mut draw.lock(), Fate::Held(result));
+        draw.decide(Fate::Held(result));
+        draw.announce();
         draw
     }
 
@@ -99,8 +103,8 @@ impl<R: Send + Sync> Draw<R> {
 
     /// Returns, for each agency, whether a visit waits.
     pub fn waiting(&self) -> PerAgency<bool> {
-        let meeting = self.lock();
-        PerAgency::new(self.agencies(), |agency| meeting.visits[agency].waiting > 0)
+        let waits = |agency| self.waiting[agency].load(Ordering::Relaxed) > 0;
+        PerAgency::new(self.agencies(), waits)
     }
 
     /// Comes for `agency`, which has no more bets, and blocks until the fate is decided. When every agency has come, one
@@ -108,25 +112,22 @@ impl<R: Send + Sync> Draw<R> {
     ///
     /// Returns `None` as soon as a newer visit of the agency comes, which waits in place of this one.
     pub fn attend(&self, agency: AgencyId, hold: impl FnOnce() -> Fate<R>) -> Option<&Fate<R>> {
-        let mut meeting = self.lock();
-        meeting.visits[agency].waiting += 1;
-        let fate = self.wait(agency, meeting, hold);
-        self.lock().visits[agency].waiting -= 1;
+        let waiting = &self.waiting[agency];
+        waiting.fetch_add(1, Ordering::Relaxed);
+        let fate = self.wait(agency, hold);
+        waiting.fetch_sub(1, Ordering::Relaxed);
         fate
     }
 
-    fn wait(
-        &self,
-        agency: AgencyId,
-        mut meeting: MutexGuard<'_, Meeting>,
-        hold: impl FnOnce() -> Fate<R>,
-    ) -> Option<&Fate<R>> {
+    fn wait(&self, agency: AgencyId, hold: impl FnOnce() -> Fate<R>) -> Option<&Fate<R>> {
+        let mut meeting = self.lock();
         if meeting.missing == 0 || self.fate().is_some() {
             // Other threads pass the barrier, or the fate is decided.
             drop(meeting);
             return Some(self.fate.wait());
         }
         let visit = self.come(agency, &mut meeting);
+        let completes = meeting.missing == 0;
         while meeting.missing > 0 && self.fate().is_none() && meeting.visits[agency].newest == visit
         {
             let woken = self.look_again[agency].wait(meeting);
@@ -137,6 +138,9 @@ impl<R: Send + Sync> Draw<R> {
         }
         let complete = meeting.missing == 0;
         drop(meeting);
+        if completes {
+            self.wake_everybody();
+        }
         if complete && self.barrier.wait().is_leader() {
             let mut holding = Holding { draw: self, fate: Fate::Failed };
             holding.fate = hold();
@@ -144,7 +148,8 @@ impl<R: Send + Sync> Draw<R> {
         Some(self.fate.wait())
     }
 
-    /// Counts a visit and returns its number. Wakes the visit before it, or all threads if no agency is missing now.
+    /// Counts a visit and returns its number. Wakes the visit before it. If no agency is missing now, all threads must be
+    /// woken.
     fn come(&self, agency: AgencyId, meeting: &mut Meeting) -> u64 {
         let visits = &mut meeting.visits[agency];
         visits.newest += 1;
@@ -152,9 +157,6 @@ impl<R: Send + Sync> Draw<R> {
         if visit == 1 {
             meeting.missing -= 1;
             meeting.log_missing();
-        }
-        if meeting.missing == 0 {
-            self.wake_everybody();
         } else {
             self.look_again[agency].notify_all();
         }
@@ -164,19 +166,28 @@ impl<R: Send + Sync> Draw<R> {
     /// Cancels the draw and wakes all threads that wait. Does nothing if the fate is decided, or if every agency has
     /// come: the draw is being held then, and `hold` must end.
     pub fn cancel(&self) {
-        let mut meeting = self.lock();
+        let meeting = self.lock();
         if meeting.missing > 0 && self.fate().is_none() {
-            self.decide(&mut meeting, Fate::Cancelled);
+            self.decide(Fate::Cancelled);
+            drop(meeting);
+            self.announce();
+            self.wake_everybody();
         }
     }
 
-    fn decide(&self, meeting: &mut Meeting, fate: Fate<R>) {
+    /// Decides the fate and wakes the threads that have passed the barrier. The caller has the lock, or every agency has
+    /// come: then nobody else decides.
+    fn decide(&self, fate: Fate<R>) {
         let first = self.fate.set(fate).is_ok();
         debug_assert!(first, "a fate is decided once");
-        meeting.undecided = None;
-        self.wake_everybody();
     }
 
+    /// Announces that the fate is decided.
+    fn announce(&self) {
+        self.lock().undecided = None;
+    }
+
+    /// Wakes every thread that waits for agencies. Must be called without the lock, for which they would have to wait.
     fn wake_everybody(&self) {
         self.look_again.values().for_each(Condvar::notify_all);
     }
@@ -208,7 +219,8 @@ struct Holding<'d, R: Send + Sync> {
 impl<R: Send + Sync> Drop for Holding<'_, R> {
     fn drop(&mut self) {
         let fate = std::mem::replace(&mut self.fate, Fate::Failed);
-        self.draw.decide(&mut self.draw.lock(), fate);
+        self.draw.decide(fate);
+        self.draw.announce();
     }
 }
 
@@ -340,14 +352,15 @@ mod tests {
                     thread::yield_now()
                 }
             };
-            let came_again = || draw.lock().visits[one].waiting == 2;
+            let waiting = || draw.waiting[one].load(Ordering::Relaxed);
+            let came_again = || waiting() == 2;
             let hold = || {
                 until(&came_again);
                 Fate::Held(())
             };
             thread::scope(|scope| {
                 let first = scope.spawn(|| draw.attend(one, hold));
-                until(&|| draw.lock().visits[one].waiting == 1);
+                until(&|| waiting() == 1);
                 let other = scope.spawn(|| draw.attend(two, hold));
                 until(&|| draw.lock().missing == 0);
                 let again = draw.attend(one, hold);
