@@ -9,7 +9,7 @@ const CAPACITY_MIN: usize = 16 << 10;
 /// The largest size of a growing buffer, in bytes.
 const CAPACITY_MAX: usize = 1 << 20;
 /// The size of a buffer that does not grow, in bytes.
-const FIXED_CAPACITY: usize = 256 << 10;
+const FIXED_CAPACITY: usize = 80 << 10;
 
 /// The memory that many buffers share to grow beyond their initial size, in bytes.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct LineBuffer<'b> {
 }
 
 impl LineBuffer<'static> {
-    /// Returns an empty buffer of 256 KiB, for lines of at most `line_bytes_max` bytes, their ends
+    /// Returns an empty buffer of 80 KiB, for lines of at most `line_bytes_max` bytes, their ends
     /// included.
     pub fn fixed(line_bytes_max: usize) -> LineBuffer<'static> {
         LineBuffer::with(FIXED_CAPACITY, line_bytes_max, None)

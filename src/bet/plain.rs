@@ -180,14 +180,11 @@ fn document_bytes(text: &[u8], separator: u8) -> Option<usize> {
 /// Returns the number of digits that `text` begins with, if there are 1 to 4.
 #[inline]
 fn number_bytes(text: &[u8]) -> Option<usize> {
-    let mut digits = 0;
-    while text.get(digits).is_some_and(u8::is_ascii_digit) {
-        digits += 1;
-        if digits > NUMBER_BYTES_MAX {
-            return None;
-        }
-    }
-    (digits > 0).then_some(digits)
+    let digits = match text.first_chunk() {
+        Some(word) => leading_digits(u64::from_le_bytes(*word)),
+        None => text.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+    };
+    (1..=NUMBER_BYTES_MAX).contains(&digits).then_some(digits)
 }
 
 /// Returns whether `text` is a real day of the years 1900 to 2099, written `YYYY-MM-DD`.

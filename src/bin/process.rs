@@ -141,14 +141,14 @@ fn log_to(stderr: Stderr, filter: &str) {
         .parse_filters(filter)
         .target(env_logger::Target::Pipe(Box::new(stderr)))
         .format(move |out, record| {
-            let time = out.timestamp_millis();
             let level = record.level();
+            let begin = format!("{} {level} ", out.timestamp_millis());
             // A record may have several lines, which are written with one write.
             let lines = record.args().to_string();
             if level >= Level::Info && is_log_short() && is_repeated(&lines, &accepts) {
                 return Ok(());
             }
-            lines.lines().try_for_each(|line| writeln!(out, "{time} {level} {line}"))
+            lines.lines().try_for_each(|line| writeln!(out, "{begin}{line}"))
         })
         .init();
 }

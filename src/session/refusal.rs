@@ -52,6 +52,7 @@ impl From<Eviction> for End {
 
 /// Logs stored batches, given by their numbers of bets.
 pub(super) fn log_stored(batches: &[u32], peer: &Peer) {
+    let peer = peer.to_string();
     let line = |bets: &u32| {
         format!("action: apuesta_recibida | result: success | cantidad: {bets} | {peer}")
     };
