@@ -4,16 +4,14 @@
 #
 #   tests/docker/national.sh
 #
-# Prints `ok - ...`, `not ok - ...` or `skip - ...` for each check; the last line counts them. Exits with 1 if any failed.
+# Prints a line for each check, as checks.sh says. Exits with 1 if any failed.
 #
 # LOTERIA_NATIONAL_BETS sets how many bets there are, so that the draw takes long enough to be disturbed (2000000).
 # DOCKER_HELPERS names a directory with make-base-images.sh, for machines that reach no registry. Needs cargo for the
 # agencies' files. Images, containers and volumes have names of their own, and are removed at the end; base images are kept.
-set -uo pipefail
-umask 022
-
 root=$(cd "$(dirname "$0")/../.." && pwd)
-helpers=${DOCKER_HELPERS:-$root/../shared/docker}
+# shellcheck source-path=SCRIPTDIR source=checks.sh
+source "$root/tests/docker/checks.sh"
 bets=${LOTERIA_NATIONAL_BETS:-2000000}
 unset COMPOSE_FILE COMPOSE_PROFILES WINNING_NUMBER FORMAT
 export COMPOSE_PROJECT_NAME=loteria-national-tests
@@ -24,53 +22,7 @@ CENTRALS=(north center south)
 RUN_SECONDS_MAX=900
 STEP_SECONDS_MAX=300
 
-passed=0
-failed=0
-skipped=0
 scratch=
-
-say() { printf '# %s\n' "$*"; }
-
-# check NAME COMMAND...: runs the command; shows its output if it fails.
-check() {
-    local name=$1 output
-    shift
-    if output=$("$@" 2>&1); then
-        passed=$((passed + 1))
-        echo "ok - $name"
-        return 0
-    fi
-    failed=$((failed + 1))
-    echo "not ok - $name"
-    printf '%s\n' "$output" | tail -n 40 | sed 's/^/#   /'
-    return 1
-}
-
-# within SECONDS COMMAND...: repeats the command until it succeeds.
-within() {
-    local end=$((SECONDS + $1)) output
-    shift
-    until output=$("$@" 2>&1); do
-        [ "$SECONDS" -lt "$end" ] || { printf '%s\ntime is over: %s\n' "$output" "$*" >&2; return 1; }
-        sleep 0.2
-    done
-}
-
-# equal WHAT ACTUAL EXPECTED
-equal() {
-    [ "$2" = "$3" ] || { printf '%s: %s instead of %s\n' "$1" "$2" "$3" >&2; return 1; }
-}
-
-summary() {
-    echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
-}
-
-skip_all() {
-    echo "SKIPPED, ALL OF IT: $1; nothing about the national lottery was tried"
-    skipped=1
-    summary
-    exit 0
-}
 
 cleanup() {
     trap - EXIT INT TERM
@@ -81,15 +33,6 @@ cleanup() {
 }
 
 # --- Before ---
-
-base_images() {
-    local missing=() image
-    # shellcheck disable=SC2013 # the names of images have no spaces
-    for image in $(sed -n 's/^FROM \([a-z][^ ]*\).*/\1/p' "$root"/Dockerfile.* "$root/examples/national/Dockerfile" | sort -u); do
-        docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" || missing+=("$image")
-    done
-    [ ${#missing[@]} -eq 0 ] || { say "no registry gave ${missing[*]}"; "$helpers/make-base-images.sh"; }
-}
 
 copy_example() {
     scratch=$(mktemp -d) && mkdir "$scratch/national" || return
@@ -156,8 +99,8 @@ same() { diff <($1) <($2) | head -n 10 >&2; [ "${PIPESTATUS[0]}" -eq 0 ]; }
 
 # --- From the first to the last ---
 
-docker info >/dev/null 2>&1 || skip_all "no Docker engine answers here"
-docker compose version >/dev/null 2>&1 || skip_all "docker compose is not installed"
+docker info >/dev/null 2>&1 || skip_all "no Docker engine answers here" "the national lottery"
+docker compose version >/dev/null 2>&1 || skip_all "docker compose is not installed" "the national lottery"
 
 trap cleanup EXIT
 trap 'exit 130' INT
@@ -165,7 +108,7 @@ trap 'exit 143' TERM
 copy_example || exit 1
 export AGENCIES_DIR=$scratch/agencies
 cd "$scratch/national" || exit 1
-check "base images" base_images || { summary; exit 1; }
+check "base images" base_images "$(bases "$root"/Dockerfile.* Dockerfile)" || { summary; exit 1; }
 check "the image of the server builds" docker build -f "$root/Dockerfile.server" -t "$SERVER_IMAGE" "$root" || { summary; exit 1; }
 check "the image of the client builds" docker build -f "$root/Dockerfile.client" -t "$CLIENT_IMAGE" "$root" || { summary; exit 1; }
 check "the image of the cluster builds" spark_image || { summary; exit 1; }
@@ -194,7 +137,7 @@ check "a worker is killed" docker compose kill -s KILL spark-worker-1
 check "in the middle" not_logged national-draw "counted"
 check "the national draw ends all the same" ends national-draw 0
 check "it lost the worker's executor" logged national-draw "Lost executor"
-check "it counted every bet" logged national-draw "counted $(cat "$AGENCIES_DIR"/*/*.csv | awk 'END { print NR }') bets"
+check "it counted every bet" logged national-draw "counted $(bets_sold "$AGENCIES_DIR"/*/*.csv) bets"
 check "its winners are those that the agencies were told" same winners_written winners_told
 check "there are some" test "$(winners_written | wc -l)" -gt 10
 check "its table of numbers is the one that awk makes" same "written numbers" numbers_by_awk

@@ -5,8 +5,7 @@
 #
 #   tests/docker/run.sh
 #
-# Prints `ok - ...`, `not ok - ...` or `skip - ...` for each check; the last line
-# counts them. Exits with 1 if a check failed.
+# Prints a line for each check, as checks.sh says. Exits with 1 if a check failed.
 #
 # Works on a copy of the project in a scratch directory, under a Compose project
 # of its own. The names of containers and images are the project's, though: where
@@ -16,11 +15,9 @@
 #
 # DOCKER_HELPERS names a directory with make-base-images.sh and install-compose.sh,
 # for machines that reach no registry.
-set -uo pipefail
-umask 022
-
 root=$(cd "$(dirname "$0")/../.." && pwd)
-helpers=${DOCKER_HELPERS:-$root/../shared/docker}
+# shellcheck source-path=SCRIPTDIR source=checks.sh
+source "$root/tests/docker/checks.sh"
 # The caller's own settings must not decide what is tried.
 unset COMPOSE_FILE COMPOSE_PROFILES SERVER_ADDRESS CLI_AGENCIES_DIR ECHO_SECONDS
 export COMPOSE_PROJECT_NAME=loteria-docker-tests
@@ -28,56 +25,14 @@ CONTAINERS=(server client{1..10})
 IMAGES=(server:latest client:latest)
 WINNERS=(2 3 3 1 0)
 
-# Limits for what takes moments; only a failure ever reaches them.
+# Only a failure reaches this limit.
 RUN_SECONDS_MAX=120
-STEP_SECONDS_MAX=60
 
-passed=0
-failed=0
-skipped=0
 scratch=
 compose=()
 images_before=()
 
-say() { printf '# %s\n' "$*"; }
-skip() { printf 'skip - %s\n' "$*"; skipped=$((skipped + 1)); }
-
-# check NAME COMMAND...: tries one thing; what it printed is shown where it failed.
-check() {
-    local name=$1 output
-    shift
-    if output=$("$@" 2>&1); then
-        passed=$((passed + 1))
-        echo "ok - $name"
-        return 0
-    fi
-    failed=$((failed + 1))
-    echo "not ok - $name"
-    # The whole text would bury the next line.
-    printf '%s\n' "$output" | tail -n 40 | sed 's/^/#   /'
-    return 1
-}
-
-# within SECONDS COMMAND...: tries until it holds; only what the last try printed is of interest.
-within() {
-    local end=$((SECONDS + $1)) output
-    shift
-    until output=$("$@" 2>&1); do
-        [ "$SECONDS" -lt "$end" ] || { printf '%s\nstill not, after its time: %s\n' "$output" "$*" >&2; return 1; }
-        sleep 0.2
-    done
-}
-
-# equal WHAT ACTUAL EXPECTED
-equal() {
-    [ "$2" = "$3" ] || { printf '%s: %s instead of %s\n' "$1" "$2" "$3" >&2; return 1; }
-}
-
 compose() { "${compose[@]}" "$@"; }
-
-summary() {
-    echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
-}
 
 # --- Before and after ---
 
@@ -119,16 +74,6 @@ cleanup() {
     give_images_back
     docker rmi loteria-package:latest >/dev/null 2>&1
     [ -z "$scratch" ] || { cd / && rm -rf --one-file-system "$scratch"; }
-}
-
-base_images() {
-    local missing=() image
-    for image in $(sed -n 's/^FROM \([^ ]*\).*/\1/p' "$root"/Dockerfile.* | sort -u) busybox:latest; do
-        docker image inspect "$image" >/dev/null 2>&1 || docker pull -q "$image" || missing+=("$image")
-    done
-    [ ${#missing[@]} -eq 0 ] && return 0
-    say "no registry gave ${missing[*]}"
-    "$helpers/make-base-images.sh"
 }
 
 # The files that people have, as they are now, in a place where tests may change them.
@@ -176,21 +121,7 @@ winners_are_told() {
     done
 }
 
-bets_sold() { awk 'END { print NR }' agencies/*.csv; }
 bets_stored() { docker cp server:/data/bets.csv - | tar -xO; }
-
-# What tells one bet from another and is written one way only, whatever is quoted: the last three fields.
-tail_fields() { tr -d '\r' | awk -F, '{ print $(NF - 2) "," $(NF - 1) "," $NF }'; }
-
-# Every line of every agency's file is in bets.csv, once and in its order, and nothing else is.
-every_line_is_stored_once() {
-    local i stored
-    stored=$(bets_stored) || return 1
-    equal "lines of bets.csv" "$(wc -l <<<"$stored")" "$(bets_sold)" || return 1
-    for i in 1 2 3 4 5; do
-        diff <(grep "^$i," <<<"$stored" | tail_fields) <(tail_fields <"agencies/agency-$i.csv") | head -n 5 || return 1
-    done
-}
 
 # More than nothing and less than everything: what happens now, happens mid-run.
 some_bets_are_stored() { [ "$(logs server | grep -c 'action: apuesta_recibida | result: success')" -ge 40 ]; }
@@ -632,12 +563,7 @@ package() {
 
 # --- From the first to the last ---
 
-if ! docker info >/dev/null 2>&1; then
-    echo "SKIPPED, ALL OF IT: no Docker engine answers here; nothing about Docker was tried"
-    skipped=1
-    summary
-    exit 0
-fi
+docker info >/dev/null 2>&1 || skip_all "no Docker engine answers here" Docker
 for container in "${CONTAINERS[@]}" loteria-package; do
     if docker container inspect "$container" >/dev/null 2>&1; then
         echo "run.sh: a container '$container' is there, which is not these tests' own; remove it first" >&2
@@ -650,7 +576,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 remember_images_before
 copy_project || exit 1
-check "base images" base_images || { summary; exit 1; }
+check "base images" base_images "$(bases "$root"/Dockerfile.*)" busybox:latest || { summary; exit 1; }
 
 if ! docker compose version >/dev/null 2>&1 && [ -x "$helpers/install-compose.sh" ]; then
     "$helpers/install-compose.sh" 2>&1 | sed 's/^/# /'
