@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national bench bench-growth bench-parts storms simulation power-cuts model load fuzz deny
+.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national docker-failover bench bench-growth bench-parts storms simulation power-cuts model load fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -106,3 +106,6 @@ docker-test: ## the tests that need Docker
 
 docker-national: ## three centrals and a national draw on a Spark cluster: some minutes, and a gigabyte of image
 	tests/docker/national.sh
+
+docker-failover: ## a machine that dies, and another that goes on with its files on GlusterFS: eight minutes; needs /dev/fuse
+	tests/docker/failover.sh
