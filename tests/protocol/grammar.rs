@@ -206,12 +206,12 @@ fn lines() -> (Vec<String>, Vec<String>) {
     (messages, replies)
 }
 
-/// The lines, and each of them with one to three characters changed, many times.
-fn changed(lines: &[String]) -> Vec<String> {
+/// The lines, and each of them with one to three characters changed, so many times.
+fn changed(lines: &[String], times: usize) -> Vec<String> {
     let mut random = Random::new(7);
     let mut all = lines.to_vec();
     for line in lines {
-        for _ in 0..60 {
+        for _ in 0..times {
             let mut text: Vec<char> = line.trim_end_matches('\n').chars().collect();
             for _ in 0..=random.below(3) {
                 let place = random.below(text.len() + 1);
@@ -234,7 +234,7 @@ fn the_grammar_of_messages_is_that_of_the_code_but_for_what_it_leaves_to_the_tex
     // Days, numbers of agencies and blank names are rules of the text.
     let of_the_text = ["birthdate: ", "agency: ", "must not be blank"];
     let (mut valid, mut invalid) = (0, 0);
-    for message in changed(&lines().0) {
+    for message in changed(&lines().0, 60) {
         let line = message.trim_end_matches('\n');
         let line = line.strip_suffix('\r').unwrap_or(line);
         let errors = Command::split(line).filter_map(|text| Command::parse(text, agencies).err());
@@ -259,7 +259,7 @@ fn the_grammar_of_replies_is_that_of_the_code() {
         assert!(grammar.matches("reply", reply), "{reply:?} is none of the grammar");
     }
     let (mut valid, mut invalid) = (0, 0);
-    for reply in changed(&replies) {
+    for reply in changed(&replies, 20) {
         let parsed = Reply::parse(reply.trim_end_matches('\n'));
         if grammar.matches("reply", &reply) {
             valid += 1;
