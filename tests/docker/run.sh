@@ -19,7 +19,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=checks.sh
 source "$root/tests/docker/checks.sh"
 # The caller's own settings must not decide what is tried.
-unset COMPOSE_FILE COMPOSE_PROFILES SERVER_ADDRESS CLI_AGENCIES_DIR ECHO_SECONDS
+unset COMPOSE_FILE COMPOSE_PROFILES SERVER_ADDRESS CLI_AGENCIES_DIR ECHO_SECONDS TLS_AUTHORITY TLS_CERTIFICATE TLS_KEY
 export COMPOSE_PROJECT_NAME=loteria-docker-tests
 CONTAINERS=(server client{1..10})
 IMAGES=(server:latest client:latest)
@@ -440,16 +440,24 @@ in_tls() {
     check "TLS: the server knew who was who" logged server "| agencies: 3"
     check "TLS: it becomes healthy" within "$STEP_SECONDS_MAX" healthy
     check "TLS: the health check leaves nothing in its log" equal lines "$(logs server | grep -F 127.0.0.1)" ""
+    check "TLS: the echo script, with a certificate" echo_in_tls tls success
+    check "TLS: the echo script, without one" echo_says fail 1 "came back: ERROR|tls_required|"
     check "TLS: a client with another agency's certificate is refused" refused wrong_agency -e CLI_ID=3
     check "TLS: the log says so" logged server "action: authorize | result: fail | agency: 3 | authorized: 2"
     check "TLS: a client without a certificate is refused" refused tls_required -e TLS_CERTIFICATE= -e TLS_KEY= -e TLS_AUTHORITY=
     check "TLS: certificates of another authority are made" scripts/generar-certificados.sh other 5
     check "TLS: a client that has one is refused" refused "the peer does not believe this side's certificate" \
         -v "$PWD/other/agency-2.pem:/app/tls/agency-2.pem:ro" -v "$PWD/other/agency-2.key:/app/tls/agency-2.key:ro"
+    check "TLS: the echo script, with one of another authority" echo_in_tls other fail
     check "TLS: docker stop of the server" docker stop server
     check "TLS: ends it with exit code 0" exits_with_0 server
     check "TLS: down -v" compose down -v
     reset_project
+}
+
+# echo_in_tls DIRECTORY RESULT: what the script says with a certificate of DIRECTORY, which any agency's is good for.
+echo_in_tls() {
+    TLS_AUTHORITY=$1/authority.pem TLS_CERTIFICATE=$1/agency-4.pem TLS_KEY=$1/agency-4.key echo_says "$2" "$([ "$2" = success ] && echo 0 || echo 1)"
 }
 
 # refused WHY OPTION...: a second client 2 with these options ends with exit code 1 and says why.
