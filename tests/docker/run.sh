@@ -29,6 +29,8 @@ WINNERS=(2 3 3 1 0)
 RUN_SECONDS_MAX=120
 
 scratch=
+tls_build=
+beside=
 compose=()
 images_before=()
 
@@ -68,11 +70,13 @@ give_images_back() {
 }
 
 cleanup() {
+    local job
     trap - EXIT INT TERM
+    for job in $tls_build $beside; do kill "$job" 2>/dev/null; done
     [ ${#compose[@]} -eq 0 ] || compose down -v --remove-orphans >/dev/null 2>&1
     stop_stand_in
     give_images_back
-    docker rmi loteria-package:latest >/dev/null 2>&1
+    docker rmi loteria-package:latest loteria-tls:latest >/dev/null 2>&1
     [ -z "$scratch" ] || { cd / && rm -rf --one-file-system "$scratch"; }
 }
 
@@ -238,6 +242,12 @@ nothing_is_left() {
     equal containers "$(docker ps -aq --filter "$label")" "" \
         && equal networks "$(docker network ls -q --filter "$label")" "" \
         && equal volumes "$(docker volume ls -q --filter "$label")" ""
+}
+
+# compile_tls: in the background, beside tests that mostly wait. in_tls finds it in the cache of the builder.
+compile_tls() {
+    docker build -q --build-arg FEATURES=tls -t loteria-tls:latest -f Dockerfile.server . >/dev/null 2>&1 &
+    tls_build=$!
 }
 
 # changed_config: config.toml is read at each start, and a variable is stronger.
@@ -431,6 +441,7 @@ in_tls() {
     if ! command -v openssl >/dev/null; then skip "TLS: openssl is not installed"; return; fi
     check "TLS: certificates are made" scripts/generar-certificados.sh tls 5
     check "TLS: and a compose file" scripts/generar-compose.sh docker-compose-dev.yaml 5 tls
+    wait "$tls_build"
     check "TLS: images build with it, six containers start" up || return
     check "TLS: the five clients end" clients_end
     check "TLS: with exit code 0" clients_exit_with_0
@@ -540,8 +551,6 @@ purge_keeps_bets() {
 
 # package: installed in a Debian with systemd, a lottery run by the service, removed.
 package() {
-    if ! cargo deb --version >/dev/null 2>&1; then skip "package: cargo deb is not installed"; return; fi
-    check "package: cargo deb makes it" package_is_made || return
     check "package: a Debian with systemd is there" machine_is_there || return
     check "package: it is installed" package_is_installed || return
     check "package: nothing runs before it is told to" equal state "$(property ActiveState)/$(property UnitFileState)" inactive/disabled
@@ -568,6 +577,28 @@ package() {
     check "package: it is purged, and the bets stay" purge_keeps_bets
     docker rm -f loteria-package >/dev/null
     docker rmi loteria-package:latest >/dev/null
+}
+
+# --- Side by side ---
+
+# runs_beside COMMAND...: in the background, until joined shows what it printed and counts its checks.
+runs_beside() {
+    (
+        passed=0 failed=0 skipped=0
+        "$@"
+        echo "$passed $failed $skipped" >"$scratch/beside.counts"
+    ) >"$scratch/beside.log" 2>&1 &
+    beside=$!
+}
+
+joined() {
+    local counts=(0 1 0)
+    [ -n "$beside" ] || return 0
+    wait "$beside"
+    beside=
+    cat "$scratch/beside.log"
+    [ ! -e "$scratch/beside.counts" ] || read -ra counts <"$scratch/beside.counts"
+    passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
 }
 
 # --- From the first to the last ---
@@ -599,6 +630,7 @@ for name in "${generations[@]}"; do
     read -ra compose <<<"$name"
     say "$("${compose[@]}" version | head -n 1)"
     whole_lottery
+    [ -n "$tls_build" ] || compile_tls
     name="$name, configuration"
     changed_config
 done
@@ -611,7 +643,12 @@ server_alone
 unreadable
 ten_agencies
 in_tls
-package
+# Made of the images with TLS, and tried beside the lotteries that are disturbed, which mostly wait.
+if ! cargo deb --version >/dev/null 2>&1; then
+    skip "package: cargo deb is not installed"
+elif check "package: cargo deb makes it" package_is_made; then
+    runs_beside package
+fi
 slowly
 # The fifth agency has few bets: it is stopped while it waits for the draw.
 disturbed "stop of a client" stop_of client1 client5
@@ -621,6 +658,7 @@ disturbed "kill of a client" kill_of client1
 disturbed "a client cut off" cut_of client1 4
 set_key client reply_timeout_ms 2000
 disturbed "a client cut off, and back elsewhere" cut_of client1 4 --ip 172.25.125.77
+joined
 
 summary
 [ "$failed" -eq 0 ]
