@@ -42,8 +42,8 @@ pub(super) struct Progress {
 }
 
 impl Attempts<'_> {
-    /// Connects in its turn and calls `attempt`, which ends the turn, until it succeeds or another attempt would not help. Calls `reconnecting`
-    /// before each attempt but the first.
+    /// Connects in its turn and calls `attempt`, which ends the turn, until it succeeds or another attempt would not
+    /// help. Calls `reconnecting` before each attempt but the first.
     pub(super) fn run(
         &self,
         reconnecting: impl Fn(),
@@ -53,8 +53,10 @@ impl Attempts<'_> {
         let retry = Retry::new(retry_for);
         let mut progress = Progress { retry, confirmed: 0, in_doubt: false };
         loop {
-            let outcome =
-                self.connect(|conversation, turn| attempt(conversation, turn, &mut progress));
+            let start = Instant::now();
+            let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
+            progress.retry.leave_out_since(start);
+            let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
             let reason = match outcome {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.has_come() => return Err(Error::Stopped),
@@ -84,16 +86,14 @@ impl Attempts<'_> {
     /// Calls `attempt` with one connection.
     fn connect(
         &self,
-        attempt: impl FnOnce(&mut Conversation<'_>, Turn<'_>) -> Result<(), Broken>,
+        attempt: impl FnOnce(&mut Conversation<'_>) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         let address = &self.settings.server_address;
         let lost = |error: io::Error| match error.raw_os_error() {
             Some(EMFILE) => Error::NoDescriptor(error).into(),
             _ => Broken::Lost(format!("{address}: {error}")),
         };
-        let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
         let socket = dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?;
-        let attempt = |conversation: &mut Conversation<'_>| attempt(conversation, turn);
         let outcome = converse(&Arc::new(socket), self.sockets, self.settings, attempt);
         info!("action: close_socket | result: success | client_id: {}", self.id);
         outcome
@@ -120,9 +120,15 @@ impl Retry {
         self.failures = 0;
     }
 
-    /// Leaves the time since `start` out of account, because the client only waited for the draw.
-    pub(super) fn waited_since(&mut self, start: Instant) {
+    /// Leaves the time since `start` out of account, because the client only waited for its turn.
+    fn leave_out_since(&mut self, start: Instant) {
         self.last_progress += start.elapsed();
+    }
+
+    /// Leaves the time since `start` out of account, because the client only waited for the draw. The next pause is the
+    /// shortest.
+    pub(super) fn waited_since(&mut self, start: Instant) {
+        self.leave_out_since(start);
         self.failures = 0;
     }
 
@@ -142,4 +148,61 @@ fn random_fraction() -> f64 {
     let random = RandomState::new().hash_one(());
     // The 53 bits that a float holds exactly.
     (random >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Attempts;
+    use crate::bet::AgencyId;
+    use crate::client::Settings;
+    use crate::client::conversation::Broken;
+    use crate::client::dial::{TURNS_MAX, Turns};
+    use crate::connection::OpenSockets;
+    use crate::stop::Stop;
+    use std::iter::from_fn;
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn the_wait_for_a_turn_is_no_time_without_progress() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let retry_for = Duration::from_secs(1);
+        let settings = Settings {
+            server_address: listener.local_addr().expect("it is bound").to_string(),
+            batch_max_amount: 1,
+            batch_period: Duration::ZERO,
+            window: 1,
+            resume: true,
+            reply_timeout: retry_for,
+            retry_for,
+            tls: None,
+        };
+        let (sockets, turns, stop) = (OpenSockets::default(), Turns::new(), Stop::never());
+        let id = AgencyId::new(1).expect("it is an agency");
+        let attempts =
+            Attempts { id, settings: &settings, stop: &stop, sockets: &sockets, turns: &turns };
+        let taken: Vec<_> = from_fn(|| turns.wait(&stop)).take(TURNS_MAX).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // This is longer than an agency retries.
+                thread::sleep(retry_for + retry_for / 4);
+                drop(taken);
+            });
+            let mut tries = 0;
+            let outcome = attempts.run(
+                || {},
+                |_, _turn, _| {
+                    tries += 1;
+                    if tries == 1 {
+                        Err(Broken::Lost("the first one fails".into()))
+                    } else {
+                        Ok(())
+                    }
+                },
+            );
+            assert!(outcome.is_ok(), "{outcome:?}");
+            assert_eq!(tries, 2);
+        });
+    }
 }

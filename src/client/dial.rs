@@ -14,7 +14,7 @@ const CONNECT_TIMES_MS: [u64; 4] = [250, 500, 1000, 2000];
 
 /// The most agencies of a client that connect or send at the same time: fewer than the accept backlog of a listening
 /// socket, because a full one drops SYNs; and few enough that their batches are large, which takes fewer wake-ups.
-const TURNS_MAX: usize = 32;
+pub(super) const TURNS_MAX: usize = 32;
 
 /// A limit on how many agencies connect or send at the same time.
 pub(super) struct Turns {
