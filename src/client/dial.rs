@@ -13,8 +13,9 @@ use std::time::Duration;
 const CONNECT_TIMES_MS: [u64; 4] = [250, 500, 1000, 2000];
 
 /// The most agencies of a client that connect or send at the same time: fewer than the accept backlog of a listening
-/// socket, because a full one drops SYNs; and few enough that their batches are large, which takes fewer wake-ups.
-pub(super) const TURNS_MAX: usize = 32;
+/// socket, because a full one drops SYNs; few, so that both sides need less memory and fewer wake-ups; and enough to
+/// send while others wait for a slow disk.
+pub(super) const TURNS_MAX: usize = 64;
 
 /// A limit on how many agencies connect or send at the same time.
 pub(super) struct Turns {
