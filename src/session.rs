@@ -242,7 +242,7 @@ impl Session<'_, '_, '_> {
             let _unheard = self.office.told.send(answered.agency);
             self.answered = None;
         } else {
-            answered.quiet = self.place.is_quiet();
+            answered.quiet = self.place.is_quiet() && !self.stream.has_unread();
         }
     }
 

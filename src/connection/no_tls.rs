@@ -72,6 +72,10 @@ impl Tls {
         match *self {}
     }
 
+    pub(super) fn has_unread(&mut self) -> bool {
+        match *self {}
+    }
+
     pub(super) fn shrink(&mut self) {
         match *self {}
     }

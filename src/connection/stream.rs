@@ -98,6 +98,11 @@ impl<'s> Stream<'s> {
         self.tls.as_mut().map_or(Ok(()), Tls::verify_again)
     }
 
+    /// Returns whether bytes, or the peer's end, were taken from the socket and not yet returned by a read.
+    pub fn has_unread(&mut self) -> bool {
+        self.tls.as_mut().is_some_and(Tls::has_unread)
+    }
+
     /// Frees the memory in which bytes arrive, before a long wait.
     pub fn shrink(&mut self) {
         if let Some(tls) = &mut self.tls {

@@ -15,7 +15,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::version::TLS13;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, Error,
-    InvalidMessage, ServerConfig, ServerConnection,
+    InvalidMessage, IoState, ServerConfig, ServerConnection,
 };
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -241,6 +241,14 @@ impl Tls {
         let count = self.connection.writer().write(bytes)?;
         self.flush(socket)?;
         Ok(count)
+    }
+
+    /// Returns whether bytes, or the peer's close_notify, were taken from the socket and not yet returned by a read.
+    pub(super) fn has_unread(&mut self) -> bool {
+        let is_unread =
+            |state: IoState| state.plaintext_bytes_to_read() > 0 || state.peer_has_closed();
+        // Without new bytes this only returns the state. A failed connection fails the next read.
+        !self.arrived.is_empty() || self.connection.process_new_packets().is_ok_and(is_unread)
     }
 
     /// Frees the buffer of encrypted bytes, if it is empty.

@@ -112,7 +112,8 @@ impl Session<'_, '_, '_> {
                 self.verify_again()?;
                 let documents = result.winners(agency).iter().map(String::as_str).collect();
                 Reply::Winners { documents }.write(&mut self.answers);
-                self.answered = Some(Answered { agency, quiet: self.place.is_quiet() });
+                let quiet = self.place.is_quiet() && !self.stream.has_unread();
+                self.answered = Some(Answered { agency, quiet });
                 self.send()
             }
             Some(Fate::Cancelled) => Err(stopping("no draw yet: the server stops").into()),

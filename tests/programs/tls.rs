@@ -42,9 +42,13 @@ impl Office {
     }
 
     fn open_with(variables: &[(&str, &str)]) -> Office {
+        Office::open_for(&[], variables)
+    }
+
+    fn open_for(arguments: &[&str], variables: &[(&str, &str)]) -> Office {
         let scratch = Scratch::new();
         let certificates = Certificates::new(&scratch, "tls", 5);
-        let start = scratch.server().shows(&certificates, "server");
+        let start = scratch.server().arguments(arguments).shows(&certificates, "server");
         let server = start.variables(variables).start();
         let address = server.address();
         Office { scratch, certificates, server, address, reloads: Cell::default() }
@@ -541,6 +545,114 @@ fn connections_count_for_the_agencies_of_their_certificates_as_soon_as_they_have
         peer.says("ECO|b");
         peer.hears("ECO|b");
     }
+}
+
+/// A server of two agencies that is to end after the draw. Agency 2 has been told its winners, and agency 1 leaves in
+/// this way. Returns whether it has been told too.
+fn counts_as_told(leaves: impl FnOnce(&Office)) -> bool {
+    let variables = [("AGENCIES", "2"), ("SERVER_MESSAGE_TIMEOUT_MS", "1500")];
+    let office = Office::open_for(&["--exit-after-draw"], &variables);
+    let (connector, address) = (office.connector("agency-2"), &office.address);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let socket = socket(address);
+            let mut other = peer(&socket, &connector);
+            other.asks_until("ESPERA");
+            other.says("GANADORES|2");
+            other.hears("GANADORES|");
+            other.stream_mut().end();
+        });
+        leaves(&office);
+    });
+    let ended = office.server.ends();
+    ended.succeeds();
+    ended.count("told: not every agency") == 0
+}
+
+/// An agency that was answered, and reads no more.
+fn hears_winners<'s>(socket: &'s TcpStream, office: &Office) -> Peer<Stream<'s>> {
+    let mut peer = peer(socket, &office.connector("agency-1"));
+    peer.says("GANADORES|1");
+    peer.hears("GANADORES|");
+    peer
+}
+
+#[test]
+fn an_agency_has_been_told_in_tls_when_it_ends_or_goes_on_after_the_answer() {
+    let ways: [fn(&TcpStream, Peer<Stream<'_>>); 3] = [
+        |_, mut peer| peer.stream_mut().end(),
+        |socket, mut peer| {
+            peer.stream_mut().end();
+            socket.shutdown(Shutdown::Write).expect("it is open");
+            peer.hears_the_end();
+        },
+        |_, mut peer| {
+            peer.says("ECO|a");
+            peer.hears("ECO|a");
+        },
+    ];
+    for leaves in ways {
+        let told = counts_as_told(|office| {
+            let socket = office.socket();
+            leaves(&socket, hears_winners(&socket, office));
+        });
+        assert!(told);
+    }
+}
+
+#[test]
+fn an_agency_has_not_been_told_in_tls_when_its_connection_was_cut_or_it_said_all_before_the_answer()
+{
+    let ways: [fn(&Office); 5] = [
+        // Without TLS's own end, which plain TCP does not have.
+        |office| {
+            let socket = office.socket();
+            drop(hears_winners(&socket, office));
+        },
+        |office| {
+            let socket = office.socket();
+            let _peer = hears_winners(&socket, office);
+            socket.shutdown(Shutdown::Write).expect("it is open");
+            assert_eq!((&socket).read(&mut [0]).expect("the end"), 0);
+        },
+        // A reset, because the answer is not read.
+        |office| {
+            let socket = office.socket();
+            let mut peer = peer(&socket, &office.connector("agency-1"));
+            peer.says("GANADORES|1");
+            socket.peek(&mut [0]).expect("an answer");
+        },
+        // Its end came with its question, or more did than the server reads at once.
+        |office| sends_before_the_answer(office, b"GANADORES|1\n", true),
+        |office| {
+            let more = b"GANADORES|1\n".iter().copied().chain(b"ECO|a\n".repeat(4_000));
+            sends_before_the_answer(office, &more.collect::<Vec<u8>>(), false);
+        },
+    ];
+    for (way, leaves) in ways.into_iter().enumerate() {
+        assert!(!counts_as_told(leaves), "way {way}");
+    }
+}
+
+/// Asks as agency 1 and sends nothing after the answer.
+fn sends_before_the_answer(office: &Office, message: &[u8], ends: bool) {
+    let path = |file: &str| office.certificates.path(file);
+    let certificate = CertificateDer::from_pem_file(path("agency-1.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(path("agency-1.key")).expect("a key");
+    let config = others(&office.certificates).with_client_auth_cert(vec![certificate], key);
+    let mut stream = connect(office, &Arc::new(config.expect("a key that fits")));
+    stream.conn.complete_io(&mut stream.sock).expect("a handshake");
+    stream.conn.writer().write_all(message).expect("it is taken");
+    if ends {
+        stream.conn.send_close_notify();
+    }
+    // All of it arrives together.
+    let mut flight = Vec::new();
+    while stream.conn.wants_write() {
+        stream.conn.write_tls(&mut flight).expect("a vector takes all");
+    }
+    stream.sock.write_all(&flight).expect("it can be sent");
+    stream.sock.read_to_end(&mut Vec::new()).expect("the end");
 }
 
 #[test]
