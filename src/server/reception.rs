@@ -1,7 +1,7 @@
 //! The thread that accepts: gives each connection a place and a thread. That thread performs the TLS handshake, if
 //! there is TLS, and then the conversation.
 
-use super::log_thread_closed;
+use super::{log_thread_closed, number_of};
 use crate::connection::{AcceptError, Acceptor, Stream, is_timeout};
 use crate::ledger::Access;
 use crate::places::{Place, Places};
@@ -18,6 +18,12 @@ use std::time::Duration;
 /// files that the ledger may have to open again.
 const SPARE_DESCRIPTORS: usize = 4;
 
+/// The address space that connections must leave free if it is limited, in KiB.
+const SPARE_ADDRESS_KIB: u64 = 16 << 10;
+/// The stack of the thread of a connection, in bytes. The deepest one, a TLS handshake without optimization, needs less
+/// than 96 KiB.
+const SESSION_STACK_BYTES: usize = 256 << 10;
+
 /// The state of the thread that accepts.
 pub(super) struct Reception<'r> {
     pub(super) listener: &'r TcpListener,
@@ -25,6 +31,9 @@ pub(super) struct Reception<'r> {
     pub(super) office: &'r Office<'r>,
     pub(super) tls: Option<&'r Acceptor>,
     pub(super) places: &'r Places,
+    /// The limit of the address space of the process, in KiB, if there is one: an allocation beyond it would end the
+    /// process.
+    pub(super) address_kib_max: Option<u64>,
     pub(super) stopping: Stop,
 }
 
@@ -48,13 +57,19 @@ impl Reception<'_> {
         }
     }
 
-    /// Returns whether the server could still open files of its own.
-    fn has_spare_descriptors(&self) -> bool {
+    /// Returns what the server would lack for its own work beside one more connection. `None` if it has enough.
+    fn lack(&self) -> Option<&'static str> {
         let mut spare = [const { None }; SPARE_DESCRIPTORS];
-        spare.iter_mut().all(|spare| {
+        let mut is_open = |spare: &mut Option<TcpListener>| {
             *spare = self.listener.try_clone().ok();
             spare.is_some()
-        })
+        };
+        if !spare.iter_mut().all(&mut is_open) {
+            return Some("no file descriptors left");
+        }
+        let is_full =
+            |max| number_of("status", "VmSize:").is_some_and(|kib| kib + SPARE_ADDRESS_KIB > max);
+        self.address_kib_max.is_some_and(is_full).then_some("no address space left")
     }
 
     /// Gives a connection its place and its thread.
@@ -68,11 +83,11 @@ impl Reception<'_> {
     ) {
         let peer = Peer::at(peer);
         info!("action: accept_connections | result: success | {peer}");
-        if !self.has_spare_descriptors() {
+        let lack = self.lack().and_then(|_| {
             self.places.make_room();
-        }
-        if !self.has_spare_descriptors() {
-            let error = "no file descriptors left";
+            self.lack()
+        });
+        if let Some(error) = lack {
             warn!(
                 "action: refuse_connection | result: success | told: nothing | error: {error} | {peer}"
             );
@@ -88,17 +103,20 @@ impl Reception<'_> {
         };
         let running = running.clone();
         let name = format!("session-{number}");
-        let started = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
-            let _running = running;
-            let socket = place.socket();
-            self.attend(&socket, &mut place, peer.clone(), access);
-            // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
-            drop(place);
-            drop(socket);
-            self.places.note_end();
-            info!("action: close_socket | result: success | {peer}");
-            log_thread_closed(&name);
-        });
+        let started = Builder::new()
+            .name(name.clone())
+            .stack_size(SESSION_STACK_BYTES)
+            .spawn_scoped(scope, move || {
+                let _running = running;
+                let socket = place.socket();
+                self.attend(&socket, &mut place, peer.clone(), access);
+                // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
+                drop(place);
+                drop(socket);
+                self.places.note_end();
+                info!("action: close_socket | result: success | {peer}");
+                log_thread_closed(&name);
+            });
         if let Err(error) = started {
             error!("action: start_thread | result: fail | error: {error}");
             self.places.make_room();

@@ -5,9 +5,11 @@
 use crate::fake_server::{FakeServer, Office, locked};
 use crate::sample::{Ends, bets, csv, five_agencies, stored};
 use crate::support::peer::Peer;
-use crate::support::program::{Ended, Program, Scratch, lasting_address};
+use crate::support::program::{Ended, Program, Scratch, Start, lasting_address, show};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -72,25 +74,75 @@ mod of_the_server {
         }
     }
 
+    /// Stops a server whose limits silent peers have reached. The agency that waits hears so.
+    fn stops_within_its_limits(server: Start) {
+        let server = server.start();
+        let address = server.address();
+        let mut waiting = Peer::at(&address);
+        waiting.says("ECO|in;GANADORES|1");
+        waiting.hears("ECO|in");
+        let silent: Vec<Peer> = (0..60).map(|_| Peer::at(&address)).collect();
+        // The last of them is accepted, whatever then becomes of it.
+        server.logs_times(ACCEPTED, 61);
+        let ended = server.stops_on("TERM");
+        ended.says("action: close_thread | result: success | thread: accept");
+        waiting.hears_a_line_of("ERROR|stopping|");
+        drop(silent);
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn it_stops_within_any_limit_that_silent_peers_have_reached_and_tells_the_agency_that_waits() {
-        // Descriptors; the size of files.
-        for limit in ["-n 40", "-f 8400"] {
+        // Descriptors; the size of files; address space, in KiB.
+        for limit in ["-n 40", "-f 8400", "-v 500000"] {
             let scratch = Scratch::new();
-            let server = scratch.server().limited(limit).start();
-            let address = server.address();
-            let mut waiting = Peer::at(&address);
-            waiting.says("ECO|in;GANADORES|1");
-            waiting.hears("ECO|in");
-            let silent: Vec<Peer> = (0..60).map(|_| Peer::at(&address)).collect();
-            // The last of them is accepted, whatever then becomes of it.
-            server.logs_times(ACCEPTED, 61);
-            let ended = server.stops_on("TERM");
-            ended.says("action: close_thread | result: success | thread: accept");
-            waiting.hears_a_line_of("ERROR|stopping|");
-            drop(silent);
+            stops_within_its_limits(scratch.server().limited(limit));
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn it_stops_within_a_limit_on_its_user_s_threads() {
+        // A user of its own, because threads of other programs count, and because root has no limit.
+        const USER: u32 = 54_321;
+        let user = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".into()];
+        let user = ["setpriv", &user[0], &user[1], &user[2]];
+        let scratch = Scratch::new();
+        let server = scratch.server();
+        let mut probe = Command::new(user[0]);
+        probe.args(&user[1..]).args(["test", "-x"]).arg(server.executable());
+        if !probe.output().is_ok_and(|output| output.status.success()) {
+            show("not tried: no other user can run the server here");
+            return;
+        }
+        std::os::unix::fs::chown(scratch.path(""), Some(USER), None).expect("root may");
+        let limited = server.started_by(&user).started_by(&["prlimit", "--nproc=20"]);
+        stops_within_its_limits(limited);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn it_stops_within_a_limit_on_the_threads_of_its_control_group() {
+        let scratch = Scratch::new();
+        let name = format!("loteria-{}", std::process::id());
+        // The first and the second version of control groups.
+        let groups =
+            ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map(|base| Path::new(base).join(&name));
+        let group = groups.iter().find(|group| {
+            let made = std::fs::create_dir(group).is_ok();
+            let limited = made && std::fs::write(group.join("pids.max"), "20").is_ok();
+            if made && !limited {
+                std::fs::remove_dir(group).expect("an empty group");
+            }
+            limited
+        });
+        let Some(group) = group else {
+            show("not tried: no control group can be limited here");
+            return;
+        };
+        let enter = format!("echo $$ >{}/cgroup.procs && exec \"$0\" \"$@\"", group.display());
+        stops_within_its_limits(scratch.server().started_by(&["/bin/sh", "-c", &enter]));
+        std::fs::remove_dir(group).expect("an empty group");
     }
 
     #[test]

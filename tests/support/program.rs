@@ -135,10 +135,19 @@ impl Start {
 
     /// The same within limits, as the shell's `ulimit` sets them.
     pub(crate) fn limited(self, limits: &str) -> Start {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\"")]);
-        command.arg(self.command.get_program()).args(self.command.get_args());
+        self.started_by(&["/bin/sh", "-c", &format!("ulimit {limits} && exec \"$0\" \"$@\"")])
+    }
+
+    /// The same, started by another program, whose last arguments it is.
+    pub(crate) fn started_by(self, words: &[&str]) -> Start {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.command.get_program()).args(self.command.get_args());
         self.replaced_by(command)
+    }
+
+    /// The program itself, before it is started by another.
+    pub(crate) fn executable(&self) -> PathBuf {
+        self.command.get_program().into()
     }
 
     /// The same environment and directory for another program, which starts this one.

@@ -22,10 +22,12 @@ use loteria::server;
 use loteria::stop::Stop;
 use loteria::text::LogValue;
 use process::{Configured, Failure};
+use std::env;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use stderr::Stderr;
 
 const ABOUT: &str = "\
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         switch("progress", "Show how each agency stands, as on a terminal"),
     ];
     let arguments = Arguments::parse(Program::Server, ABOUT, others, EXAMPLES);
+    start_again_with_one_arena();
     process::run(
         Program::Server,
         |stderr| configure(&arguments, stderr),
@@ -69,6 +72,22 @@ fn main() -> ExitCode {
             }
         },
     )
+}
+
+/// Replaces this program by itself with a variable for the allocator, if its address space is limited and the variable is
+/// not set. Otherwise glibc reserves 64 MiB of address space for each of its first threads, and fails for the next
+/// ones. If the program cannot be replaced, it goes on as it is.
+fn start_again_with_one_arena() {
+    const VARIABLE: &str = "MALLOC_ARENA_MAX";
+    if server::address_kib_max().is_some()
+        && env::var_os(VARIABLE).is_none()
+        && let Ok(program) = env::current_exe()
+    {
+        let mut again = Command::new(program);
+        let mut words = env::args_os();
+        again.arg0(words.next().unwrap_or_default()).args(words).env(VARIABLE, "1");
+        let _failed = again.exec();
+    }
 }
 
 /// The server's task.
