@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national docker-failover bench bench-growth bench-parts storms simulation power-cuts model load fuzz deny
+.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national docker-failover bench bench-growth bench-parts storms simulation power-cuts model load flood fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -70,6 +70,9 @@ model: ## the orders in which the agencies' threads can meet, by a model checker
 
 load: ## two thousand agencies in one draw, and a soak of two minutes
 	cargo test --locked --release --test programs -- load:: --ignored --nocapture --test-threads 1
+
+flood: ## lotteries while one address opens connections as fast as it is let; needs openssl
+	cargo test --locked --release --features tls --test programs -- flood:: --ignored --nocapture --test-threads 1
 
 FUZZERS = conversations messages replies bets_csv agency_lines sorteo_toml
 fuzz: ## each fuzzer for a minute, or LOTERIA_FUZZ_SECONDS; needs `cargo install cargo-fuzz`

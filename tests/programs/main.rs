@@ -7,6 +7,8 @@
 mod cable;
 mod client;
 mod fake_server;
+#[cfg(feature = "tls")]
+mod flood;
 mod hostile;
 mod kills;
 mod load;
