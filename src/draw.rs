@@ -48,17 +48,11 @@ pub struct Draw<R> {
 struct Meeting {
     /// The number of agencies that have not come yet.
     missing: usize,
-    visits: PerAgency<Visits>,
+    /// The number of the newest visit of each agency, from 1, or 0 if there was none. Only the newest visit waits. The
+    /// number does not change after every agency has come.
+    newest: PerAgency<u64>,
     /// Dropped when the fate is decided.
     undecided: Option<Stopper>,
-}
-
-/// The visits of an agency.
-#[derive(Debug, Default)]
-struct Visits {
-    /// The number of the newest, from 1, or 0 if there was none. Only the newest visit waits. The number does not
-    /// change after every agency has come.
-    newest: u64,
 }
 
 impl<R: Send + Sync> Draw<R> {
@@ -66,8 +60,8 @@ impl<R: Send + Sync> Draw<R> {
     pub fn pending(agencies: Agencies) -> Draw<R> {
         let count = usize::from(agencies.count());
         let (undecided, decided) = Stopper::new();
-        let visits = PerAgency::new(agencies, |_| Visits::default());
-        let meeting = Meeting { missing: count, visits, undecided: Some(undecided) };
+        let newest = PerAgency::new(agencies, |_| 0);
+        let meeting = Meeting { missing: count, newest, undecided: Some(undecided) };
         Draw {
             meeting: Mutex::new(meeting),
             look_again: PerAgency::new(agencies, |_| Condvar::new()),
@@ -128,12 +122,11 @@ impl<R: Send + Sync> Draw<R> {
         }
         let visit = self.come(agency, &mut meeting);
         let completes = meeting.missing == 0;
-        while meeting.missing > 0 && self.fate().is_none() && meeting.visits[agency].newest == visit
-        {
+        while meeting.missing > 0 && self.fate().is_none() && meeting.newest[agency] == visit {
             let woken = self.look_again[agency].wait(meeting);
             meeting = woken.unwrap_or_else(PoisonError::into_inner);
         }
-        if meeting.visits[agency].newest != visit {
+        if meeting.newest[agency] != visit {
             return None;
         }
         let complete = meeting.missing == 0;
@@ -151,9 +144,8 @@ impl<R: Send + Sync> Draw<R> {
     /// Counts a visit and returns its number. Wakes the visit before it. If no agency is missing now, all threads must be
     /// woken.
     fn come(&self, agency: AgencyId, meeting: &mut Meeting) -> u64 {
-        let visits = &mut meeting.visits[agency];
-        visits.newest += 1;
-        let visit = visits.newest;
+        meeting.newest[agency] += 1;
+        let visit = meeting.newest[agency];
         if visit == 1 {
             meeting.missing -= 1;
             meeting.log_missing();
@@ -202,7 +194,7 @@ impl Meeting {
     /// Logs the agencies that the draw waits for.
     fn log_missing(&self) {
         if self.missing > 0 {
-            let missing = self.visits.iter().filter(|(_, visits)| visits.newest == 0);
+            let missing = self.newest.iter().filter(|(_, newest)| **newest == 0);
             let missing: Vec<_> = missing.map(|(agency, _)| agency).collect();
             let missing = Listed(&missing, MISSING_NAMED_MAX);
             info!("action: wait_for_draw | result: in_progress | missing: {missing}");
@@ -326,7 +318,7 @@ mod tests {
                             superseded.send(visit).expect("it is waited for");
                         }
                     });
-                    while draw.lock().visits[one].newest <= visit {
+                    while draw.lock().newest[one] <= visit {
                         thread::yield_now();
                     }
                 }
