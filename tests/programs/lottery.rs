@@ -363,8 +363,11 @@ fn files_that_are_one_under_two_names_are_refused_at_the_start() {
 fn two_servers_that_have_one_name_for_their_results_hold_one_draw_and_the_other_says_why_not() {
     let scratch = Scratch::new();
     let server = |bets| scratch.server().arguments(&["--agencies", "1", "--bets", bets]).start();
-    let (first, second) = (server("one.csv"), server("two.csv"));
-    let [mut one, mut two] = [&first, &second].map(|server| Peer::at(server.address()));
+    // One after the other, because each tries at its start whether it can write the result.
+    let first = server("one.csv");
+    let mut one = Peer::at(first.address());
+    let second = server("two.csv");
+    let mut two = Peer::at(second.address());
     one.says("GANADORES|1");
     one.hears("GANADORES|");
     let result = scratch.read("sorteo.toml");
