@@ -121,7 +121,7 @@ impl<R: Send + Sync> Draw<R> {
             return Some(self.fate.wait());
         }
         let visit = self.come(agency, &mut meeting);
-        let completes = meeting.missing == 0;
+        let is_last = meeting.missing == 0;
         while meeting.missing > 0 && self.fate().is_none() && meeting.newest[agency] == visit {
             let woken = self.look_again[agency].wait(meeting);
             meeting = woken.unwrap_or_else(PoisonError::into_inner);
@@ -129,20 +129,20 @@ impl<R: Send + Sync> Draw<R> {
         if meeting.newest[agency] != visit {
             return None;
         }
-        let complete = meeting.missing == 0;
+        let have_all_come = meeting.missing == 0;
         drop(meeting);
-        if completes {
+        if is_last {
             self.wake_everybody();
         }
-        if complete && self.barrier.wait().is_leader() {
+        if have_all_come && self.barrier.wait().is_leader() {
             let mut holding = Holding { draw: self, fate: Fate::Failed };
             holding.fate = hold();
         }
         Some(self.fate.wait())
     }
 
-    /// Counts a visit and returns its number. Wakes the visit before it. If no agency is missing now, all threads must be
-    /// woken.
+    /// Counts a visit and returns its number. Wakes the visit before it. If no agency is missing now, the caller must call
+    /// [`Draw::wake_everybody`] without the lock.
     fn come(&self, agency: AgencyId, meeting: &mut Meeting) -> u64 {
         meeting.newest[agency] += 1;
         let visit = meeting.newest[agency];
@@ -168,7 +168,7 @@ impl<R: Send + Sync> Draw<R> {
     }
 
     /// Decides the fate and wakes the threads that have passed the barrier. The caller has the lock, or every agency has
-    /// come: then nobody else decides.
+    /// come, so that nobody else decides. It calls [`Draw::announce`] afterwards, without the lock.
     fn decide(&self, fate: Fate<R>) {
         let first = self.fate.set(fate).is_ok();
         debug_assert!(first, "a fate is decided once");

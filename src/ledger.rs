@@ -11,7 +11,7 @@
 use crate::bet::{Agencies, PerAgency};
 use crate::stop::{Stop, Stopper};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -46,8 +46,10 @@ use request::{Request, Tickets};
 /// The most requests that wait for the writer. Further ones block.
 const REQUESTS_MAX: usize = 256;
 
-/// The extension of the journal's name, which is otherwise that of `bets.csv`.
-const JOURNAL_EXTENSION: &str = "journal";
+/// Returns the path of the journal of `bets`: the same with another extension.
+fn journal_of(bets: &Path) -> PathBuf {
+    bets.with_extension("journal")
+}
 
 /// The settings of a ledger.
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ impl Settings {
     /// Returns the path of the journal. Does not follow a symbolic link at [`Settings::bets`], beside whose target the
     /// journal is.
     pub fn journal(&self) -> PathBuf {
-        self.bets.with_extension(JOURNAL_EXTENSION)
+        journal_of(&self.bets)
     }
 }
 

@@ -11,14 +11,13 @@ use crate::lines::GrowthBudget;
 use crate::places::Places;
 use crate::session::Office;
 use crate::stop::{Stop, Stopper};
+use crate::system;
 use crossbeam_channel::{Receiver, after, bounded, never, select};
 use log::{info, warn};
 use reception::Reception;
-use std::fs;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -72,8 +71,9 @@ pub fn run(
     let (running, ended) = Stopper::new();
     let tls = settings.tls.as_ref();
     let (office, places) = (&office, &places);
-    let address_kib_max = address_kib_max();
-    let reception = Reception { listener, address, office, tls, places, address_kib_max, stopping };
+    let address_space_max = system::address_space_max();
+    let reception =
+        Reception { listener, address, office, tls, places, address_space_max, stopping };
     std::thread::scope(|scope| {
         let accepting = Builder::new().name("accept".into());
         let reception = &reception;
@@ -93,19 +93,6 @@ pub fn run(
         }
         Ok(())
     })
-}
-
-/// Returns the limit of the address space of this process (`ulimit -v`), in KiB. Returns `None` if there is none, or if
-/// the system does not tell.
-pub fn address_kib_max() -> Option<u64> {
-    number_of("limits", "Max address space").map(|bytes| bytes >> 10)
-}
-
-/// Returns the number that follows `name` in a file of `/proc/self`.
-fn number_of(file: &str, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(Path::new("/proc/self").join(file)).ok()?;
-    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// Blocks until there is a reason to stop.

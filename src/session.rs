@@ -194,7 +194,6 @@ impl Session<'_, '_, '_> {
 
     /// Reads the bytes that have arrived, or blocks until some do. Returns `false` if the peer has ended the connection.
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
-        let newcomer_deadline = Some(self.newcomer_deadline).filter(|_| self.place.is_newcomer());
         let deadline = self.limited(deadline);
         let count = lines.fill(self.stream.until(deadline));
         if self.stop.has_come() {
@@ -222,11 +221,12 @@ impl Session<'_, '_, '_> {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
             Err(error) if is_timeout(&error) => {
-                let (limit, missing) = if newcomer_deadline == Some(deadline) {
-                    (self.office.newcomer_timeout, "agency named")
-                } else {
-                    (self.office.message_timeout, "complete message")
-                };
+                let (limit, missing) =
+                    if self.place.is_newcomer() && deadline == self.newcomer_deadline {
+                        (self.office.newcomer_timeout, "agency named")
+                    } else {
+                        (self.office.message_timeout, "complete message")
+                    };
                 let detail = format_args!("no {missing} within {} ms", limit.as_millis());
                 Err(ErrorCode::TimedOut.with(detail).into())
             }
@@ -236,14 +236,18 @@ impl Session<'_, '_, '_> {
 
     /// Notes that the peer has ended cleanly or sent more. If its winners were sent before, its agency has been told.
     fn note_sign_of_life(&mut self) {
-        let Some(answered) = &mut self.answered else { return };
-        if answered.quiet && self.place.is_sound() {
+        let Some(Answered { agency, quiet }) = self.answered.take() else { return };
+        if quiet && self.place.is_sound() {
             // The channel is closed if the server does not stop after the draw, or is stopping.
-            let _unheard = self.office.told.send(answered.agency);
-            self.answered = None;
+            let _unheard = self.office.told.send(agency);
         } else {
-            answered.quiet = self.place.is_quiet() && !self.stream.has_unread();
+            self.answered = Some(Answered { agency, quiet: self.is_quiet() });
         }
+    }
+
+    /// Returns whether all that has arrived from the peer has been read, its end included.
+    fn is_quiet(&mut self) -> bool {
+        self.place.is_quiet() && !self.stream.has_unread()
     }
 
     fn next_message<'l>(&mut self, lines: &'l mut LineBuffer<'_>) -> Result<Option<&'l [u8]>, End> {

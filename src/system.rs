@@ -1,5 +1,5 @@
-//! Errors of the operating system: numbers that the standard library has no kind for, and the user that a file is
-//! denied to.
+//! The operating system: error numbers that the standard library has no kind for, the user that a file is denied to, and
+//! the address space of this process.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,18 +12,36 @@ pub const EMFILE: i32 = 24;
 /// Returns the end of a message for a file that may not be opened: the user that must be able to `access` it. The user
 /// is a number, because a container may have no name for it. Returns an empty text for any other error.
 pub fn if_denied(error: &io::Error, access: &str) -> String {
-    // The owner of `/proc/self` is the user of this process.
-    match std::fs::metadata("/proc/self") {
-        Ok(process) if error.kind() == io::ErrorKind::PermissionDenied => {
-            format!("; user {} must be able to {access}", process.uid())
-        }
-        _ => String::new(),
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return String::new();
     }
+    // The owner of `/proc/self` is the user of this process.
+    std::fs::metadata("/proc/self")
+        .map(|process| format!("; user {} must be able to {access}", process.uid()))
+        .unwrap_or_default()
+}
+
+/// Returns the limit of the address space of this process (`ulimit -v`), in bytes. Returns `None` if there is none, or
+/// if `/proc` does not tell.
+pub fn address_space_max() -> Option<u64> {
+    number_in("/proc/self/limits", "Max address space")
+}
+
+/// Returns the address space that this process has, in bytes. Returns `None` if `/proc` does not tell.
+pub fn address_space() -> Option<u64> {
+    number_in("/proc/self/status", "VmSize:").map(|kib| kib << 10)
+}
+
+/// Returns the number that follows `name` at the beginning of a line.
+fn number_in(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::if_denied;
+    use super::{address_space, if_denied};
     use std::io::{Error, ErrorKind};
 
     #[test]
@@ -32,5 +50,10 @@ mod tests {
         let user = told.strip_prefix("; user ").and_then(|rest| rest.split(' ').next());
         assert!(user.is_some_and(|user| user.parse::<u32>().is_ok()), "{told}");
         assert_eq!(if_denied(&Error::from(ErrorKind::NotFound), "read it"), "");
+    }
+
+    #[test]
+    fn the_address_space_of_this_process_is_known_in_bytes() {
+        assert!(address_space().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

@@ -9,7 +9,7 @@ use super::journal::{Confirmed, Extent, Held};
 use super::pass::{self, Lines, PassFailed};
 use super::result::DrawResult;
 use super::winners::Winners;
-use super::{JOURNAL_EXTENSION, Settings};
+use super::{Settings, journal_of};
 use crate::bet::{Agencies, PerAgency};
 use crate::stop::Stop;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl Paths {
         let follow =
             |path: &Path| disk::follow_links(disk, path).map_err(|error| io_error(path, error));
         let bets = follow(&settings.bets)?;
-        let journal = bets.with_extension(JOURNAL_EXTENSION);
+        let journal = journal_of(&bets);
         let result = follow(&settings.result)?;
         for (one, other) in [(&journal, &bets), (&journal, &result), (&bets, &result)] {
             if names_one_file(one, other) {

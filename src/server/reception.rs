@@ -1,13 +1,14 @@
 //! The thread that accepts: gives each connection a place and a thread. That thread performs the TLS handshake, if
 //! there is TLS, and then the conversation.
 
-use super::{log_thread_closed, number_of};
+use super::log_thread_closed;
 use crate::connection::{AcceptError, Acceptor, Stream, is_timeout};
 use crate::ledger::Access;
 use crate::places::{Place, Places};
 use crate::protocol::ErrorCode;
 use crate::session::{self, Authorization, Office, Peer, REFUSAL_TIME_MAX};
 use crate::stop::{Stop, Stopper};
+use crate::system;
 use crate::text::LogValue;
 use log::{error, info, warn};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,8 +19,8 @@ use std::time::Duration;
 /// files that the ledger may have to open again.
 const SPARE_DESCRIPTORS: usize = 4;
 
-/// The address space that connections must leave free if it is limited, in KiB.
-const SPARE_ADDRESS_KIB: u64 = 16 << 10;
+/// The address space that connections must leave free if it is limited, in bytes.
+const SPARE_ADDRESS_SPACE: u64 = 16 << 20;
 /// The stack of the thread of a connection, in bytes. The deepest one, a TLS handshake without optimization, needs less
 /// than 96 KiB.
 const SESSION_STACK_BYTES: usize = 256 << 10;
@@ -31,9 +32,9 @@ pub(super) struct Reception<'r> {
     pub(super) office: &'r Office<'r>,
     pub(super) tls: Option<&'r Acceptor>,
     pub(super) places: &'r Places,
-    /// The limit of the address space of the process, in KiB, if there is one: an allocation beyond it would end the
+    /// The limit of the address space of the process, in bytes, if there is one: an allocation beyond it would end the
     /// process.
-    pub(super) address_kib_max: Option<u64>,
+    pub(super) address_space_max: Option<u64>,
     pub(super) stopping: Stop,
 }
 
@@ -57,7 +58,8 @@ impl Reception<'_> {
         }
     }
 
-    /// Returns what the server would lack for its own work beside one more connection. `None` if it has enough.
+    /// Returns the resource that the server would lack for its own work beside one more connection. Returns `None` if it
+    /// has enough.
     fn lack(&self) -> Option<&'static str> {
         let mut spare = [const { None }; SPARE_DESCRIPTORS];
         let mut is_open = |spare: &mut Option<TcpListener>| {
@@ -68,8 +70,8 @@ impl Reception<'_> {
             return Some("no file descriptors left");
         }
         let is_full =
-            |max| number_of("status", "VmSize:").is_some_and(|kib| kib + SPARE_ADDRESS_KIB > max);
-        self.address_kib_max.is_some_and(is_full).then_some("no address space left")
+            |max| system::address_space().is_some_and(|bytes| bytes + SPARE_ADDRESS_SPACE > max);
+        self.address_space_max.is_some_and(is_full).then_some("no address space left")
     }
 
     /// Gives a connection its place and its thread.

@@ -112,8 +112,7 @@ impl Session<'_, '_, '_> {
                 self.verify_again()?;
                 let documents = result.winners(agency).iter().map(String::as_str).collect();
                 Reply::Winners { documents }.write(&mut self.answers);
-                let quiet = self.place.is_quiet() && !self.stream.has_unread();
-                self.answered = Some(Answered { agency, quiet });
+                self.answered = Some(Answered { agency, quiet: self.is_quiet() });
                 self.send()
             }
             Some(Fate::Cancelled) => Err(stopping("no draw yet: the server stops").into()),

@@ -66,6 +66,23 @@ fn a_client_with_more_agencies_than_may_send_at_once_has_all_of_them_meet() {
 }
 
 #[test]
+fn an_agency_that_pauses_between_batches_keeps_no_other_one_from_sending() {
+    const AGENCIES: usize = 70;
+    let scratch = Scratch::new();
+    for agency in 1..=AGENCIES {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(&bets(agency, 2), Ends::Lf));
+    }
+    let server = scratch.server().arguments(&["--agencies", &AGENCIES.to_string()]);
+    let server = server.variable("SERVER_MAX_CONNECTIONS", "200").start();
+    let client = scratch.client(&server.address()).variable("CLI_BATCH_MAX_AMOUNT", "1");
+    let client = client.variable("CLI_BATCH_PERIOD_MS", "3600000").start();
+    // The first batch of each, while none sends its second.
+    server.logs_times("action: apuesta_recibida | result: success", AGENCIES);
+    client.stops_on("TERM");
+    server.stops_on("TERM");
+}
+
+#[test]
 fn one_client_sends_all_agencies_and_prints_their_winners_and_nothing_else() {
     let scratch = Scratch::new();
     let (server, agencies) = held(&scratch);

@@ -173,7 +173,7 @@ fn who_goes_on_sending_after_its_end_is_read_up_to_a_bound() {
     let office = Office::start(Lottery::of(5));
     let mut flood = drained(&office);
     let piece = [b'x'; 1 << 16];
-    // What is sent and not read is in the system's buffers.
+    // Sent bytes that are not read stay in the system's buffers.
     let pieces_max = 4 * DRAIN_BYTES_MAX / piece.len();
     let failed = (0..pieces_max).find(|_| flood.write_all(&piece).is_err());
     assert!(failed.is_some(), "more than {pieces_max} pieces were read");

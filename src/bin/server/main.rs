@@ -20,6 +20,7 @@ use loteria::draw::Draw;
 use loteria::ledger::{self, Found, Ledger, OpenError, Repair};
 use loteria::server;
 use loteria::stop::Stop;
+use loteria::system;
 use loteria::text::LogValue;
 use process::{Configured, Failure};
 use std::env;
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
 /// ones. If the program cannot be replaced, it goes on as it is.
 fn start_again_with_one_arena() {
     const VARIABLE: &str = "MALLOC_ARENA_MAX";
-    if server::address_kib_max().is_some()
+    if system::address_space_max().is_some()
         && env::var_os(VARIABLE).is_none()
         && let Ok(program) = env::current_exe()
     {
