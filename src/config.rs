@@ -32,7 +32,6 @@ pub struct Sources<'s> {
     flag: &'s Lookup<'s>,
     variable: &'s Lookup<'s>,
     file: File,
-    file_name: String,
 }
 
 /// The log's filter.
@@ -69,7 +68,7 @@ impl<'s> Sources<'s> {
                 return Err(invalid(file_name, reason));
             }
         };
-        Ok(Sources { program, flag, variable, file, file_name })
+        Ok(Sources { program, flag, variable, file })
     }
 
     /// Returns the settings of the program as a part of a log line: ` | key: value` for each.
@@ -111,7 +110,9 @@ impl<'s> Sources<'s> {
             let filter = filter.map_err(|_| invalid("RUST_LOG", "must be UTF-8"))?;
             return Ok(LogFilter { filter, is_asked_for: true });
         }
-        Ok(LogFilter { filter: self.text(setting)?, is_asked_for: self.given(setting).is_some() })
+        let is_asked_for =
+            self.given_by_hand(setting).is_some() || self.file.get(setting).is_some();
+        Ok(LogFilter { filter: self.text(setting)?, is_asked_for })
     }
 
     /// Returns the address on which the server listens, `HOST:PORT`.
@@ -230,22 +231,15 @@ impl<'s> Sources<'s> {
         flag().or_else(variable)
     }
 
-    /// Returns a setting that a flag, a variable or the file gives, after the name of its place.
-    fn given(&self, setting: &Setting) -> Option<(String, OsString)> {
-        let file =
-            || Some((format!("{}: {}", self.file_name, setting.key), self.file.get(setting)?));
-        self.given_by_hand(setting).or_else(file)
-    }
-
     /// Returns a setting, or its default if that is a value.
     fn value(&self, setting: &Setting) -> Result<Option<OsString>, InvalidConfig> {
-        match (self.given(setting), setting.default) {
-            (Some((place, text)), _) => {
-                setting.kind.normal(text).map(Some).map_err(|reason| invalid(place, reason))
-            }
-            (None, Fallback::Value(text)) => Ok(Some(text.into())),
-            (None, Fallback::Nothing(_)) => Ok(None),
+        if let Some((place, text)) = self.given_by_hand(setting) {
+            return setting.kind.normal(text).map(Some).map_err(|reason| invalid(place, reason));
         }
+        Ok(self.file.get(setting).or(match setting.default {
+            Fallback::Value(text) => Some(text.into()),
+            Fallback::Nothing(_) => None,
+        }))
     }
 
     /// Returns the error of a setting that is missing, or whose kind does not fit its use.

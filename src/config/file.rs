@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The settings of the file, by their keys.
+/// The settings of the file, by their keys. Those of the other program are checked too.
 #[derive(Debug, Default)]
-pub(super) struct File(Vec<(&'static str, String)>);
+pub(super) struct File(Vec<(&'static str, OsString)>);
 
 /// An error in a file: its offset in the text, and the reason.
 type Wrong = (usize, String);
@@ -49,35 +49,31 @@ impl File {
     /// Returns the text of a setting. Returns `None` if the file does not give it.
     pub(super) fn get(&self, setting: &Setting) -> Option<OsString> {
         let given = self.0.iter().find(|(key, _)| *key == setting.key);
-        given.map(|(_, text)| text.into())
+        given.map(|(_, text)| text.clone())
     }
 }
 
-/// Returns a setting of the file with its text, if it has the type of its kind.
+/// Returns a setting of the file with its text in canonical form.
 fn setting(
     name: &str,
     key: &Spanned<toml::de::DeString<'_>>,
     value: &Spanned<DeValue<'_>>,
-) -> Result<(&'static str, String), Wrong> {
+) -> Result<(&'static str, OsString), Wrong> {
     let known = SETTINGS.iter().find(|setting| setting.key == name);
     let Setting { key, kind, .. } =
         known.ok_or_else(|| (key.span().start, format!("unknown key {name}")))?;
     let text = match (kind, value.get_ref()) {
         (Kind::Number(..), DeValue::Integer(number)) => {
             match i128::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) => Some(number.to_string()),
-                Err(_) => Some(number.as_str().to_owned()),
+                Ok(number) => Ok(number.to_string()),
+                Err(_) => Ok(number.as_str().to_owned()),
             }
         }
-        (Kind::Switch, DeValue::Boolean(switch)) => Some(switch.to_string()),
-        (Kind::Path | Kind::Address | Kind::Level, DeValue::String(text)) => Some(text.to_string()),
-        _ => None,
+        (Kind::Switch, DeValue::Boolean(switch)) => Ok(switch.to_string()),
+        (Kind::Path | Kind::Address | Kind::Level, DeValue::String(text)) => Ok(text.to_string()),
+        (_, DeValue::String(text)) => Err(format!("{}, not \"{text}\"", kind.rule())),
+        (_, other) => Err(format!("{}, not a value of the type {}", kind.rule(), other.type_str())),
     };
-    text.map(|text| (*key, text)).ok_or_else(|| {
-        let given = match value.get_ref() {
-            DeValue::String(text) => format!("\"{text}\""),
-            other => format!("a value of the type {}", other.type_str()),
-        };
-        (value.span().start, format!("{key}: {}, not {given}", kind.rule()))
-    })
+    let normal = text.and_then(|text| kind.normal(text.into()));
+    normal.map(|text| (*key, text)).map_err(|why| (value.span().start, format!("{key}: {why}")))
 }

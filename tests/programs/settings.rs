@@ -179,11 +179,13 @@ fn a_value_out_of_range_is_refused_from_everywhere_by_the_name_that_it_was_given
             let in_file = if is_address { format!("\"{value}\"") } else { value.to_owned() };
             if is_address || value.parse::<i64>().is_ok() && setting.kind != Kind::Switch {
                 case.in_file(&scratch, &in_file);
-                refused(
-                    &case.program(&scratch).run(),
-                    &format!("config.toml: {}: must be ", case.key),
-                    value,
-                );
+                for program in [scratch.bare_server(), scratch.bare_client()] {
+                    refused(
+                        &program.run(),
+                        &format!("config.toml:3: {}: must be ", case.key),
+                        value,
+                    );
+                }
             }
         }
     }
@@ -224,6 +226,17 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
         scratch.write("config.toml", format!("{key} = {value}"));
         scratch.server().run().exits(2).says("error: config.toml:1: ");
     }
+}
+
+#[test]
+fn a_flag_or_a_variable_does_not_hide_an_error_of_the_file() {
+    let scratch = Scratch::new();
+    scratch.write("config.toml", "[lottery]\nagencies = 0\n[storage]\nbets = \"\"\n");
+    let hidden = scratch.server().arguments(&["--agencies", "3"]).variable("BETS_FILE", "b.csv");
+    hidden.run().exits(2).says("error: config.toml:2: lottery.agencies: must be a number");
+    scratch.write("config.toml", "[storage]\nbets = \"\"\n");
+    let why = "error: config.toml:2: storage.bets: must name a file";
+    scratch.bare_client().run().exits(2).says(why);
 }
 
 #[test]
@@ -289,8 +302,10 @@ fn a_file_that_was_named_has_to_be_readable_and_is_read_instead_of_the_other() {
         let ended = program.arguments(&["--config", "missing.toml"]).run();
         ended.exits(2).says("error: missing.toml: ");
     }
-    let other = scratch.server().arguments(&["--config", "other.toml"]).run();
-    other.exits(2).says("error: other.toml: lottery.agencies: must be ");
+    for program in [scratch.server(), scratch.bare_client()] {
+        let other = program.arguments(&["--config", "other.toml"]).run();
+        other.exits(2).says("error: other.toml:2: lottery.agencies: must be ");
+    }
     fs::create_dir(scratch.path("directory")).expect("a directory");
     let directory = scratch.server().arguments(&["--config", "directory"]).run();
     directory.exits(2).says("error: directory: ");
@@ -484,7 +499,7 @@ mod levels {
             let by_flag = scratch.bare_client().arguments(&["--log-level", level]).run();
             refused(&by_flag, "--log-level: must be ", level);
             scratch.write("config.toml", format!("[log]\nlevel = \"{level}\"\n"));
-            refused(&scratch.server().run(), "config.toml: log.level: must be ", level);
+            refused(&scratch.server().run(), "config.toml:2: log.level: must be ", level);
         }
     }
 
