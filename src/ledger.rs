@@ -11,8 +11,10 @@
 use crate::bet::{Agencies, PerAgency};
 use crate::stop::{Stop, Stopper};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 mod adopt;
@@ -38,10 +40,11 @@ pub use error::{InvalidLine, OpenError};
 pub use files::Paths;
 pub use request::{Access, AgencyCount, HoldFailed, Refused, Standing};
 pub use result::{AgencyResult, DrawResult};
-pub use verify::{Difference, Verified, verify};
+pub use verify::{Verified, verify};
 pub use writer::WriterFailed;
 
-use request::{Request, Tickets};
+use request::Request;
+use writer::Writer;
 
 /// The most requests that wait for the writer. Further ones block.
 const REQUESTS_MAX: usize = 256;
@@ -110,7 +113,8 @@ pub struct Ledger {
     requests: Sender<Request>,
     writer: JoinHandle<Result<(), WriterFailed>>,
     ended: Stop,
-    tickets: Arc<Tickets>,
+    /// The next ticket.
+    tickets: Arc<AtomicU64>,
 }
 
 impl Ledger {
@@ -127,18 +131,14 @@ impl Ledger {
             result: opened.result.clone(),
             repair: opened.repair,
         };
-        let tickets = Arc::new(Tickets::default());
-        let (number, shared, stop) = (settings.winning_number, Arc::clone(&tickets), stop.clone());
-        let writer =
-            writer::Writer::new(opened, number, shared, stop).map_err(OpenError::Thread)?;
-        let ledger = Ledger::start(writer, tickets).map_err(OpenError::Thread)?;
-        Ok((ledger, found))
+        let tickets = Arc::default();
+        let number = settings.winning_number;
+        let writer = Writer::new(opened, number, Arc::clone(&tickets), stop.clone());
+        let ledger = writer.and_then(|writer| Ledger::start(writer, tickets));
+        Ok((ledger.map_err(OpenError::Thread)?, found))
     }
 
-    fn start(
-        writer: writer::Writer<impl disk::Disk>,
-        tickets: Arc<Tickets>,
-    ) -> std::io::Result<Ledger> {
+    fn start(writer: Writer<impl disk::Disk>, tickets: Arc<AtomicU64>) -> io::Result<Ledger> {
         let (requests, queue) = bounded(REQUESTS_MAX);
         let (alive, ended) = Stopper::new();
         let writer = std::thread::Builder::new().name("ledger".into()).spawn(move || {
@@ -152,7 +152,7 @@ impl Ledger {
 
     /// Returns access for a new connection, with the next ticket.
     pub fn access(&self) -> Access<'_> {
-        Access::new(&self.requests, self.tickets.next())
+        Access::new(&self.requests, self.tickets.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Returns the stop that comes when the thread handles no more requests, after [`Ledger::close`] or a failure.

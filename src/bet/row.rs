@@ -104,6 +104,9 @@ pub fn document_and_number(row: &[u8]) -> Option<(String, String)> {
 /// Its text begins with the field at fault, or with `line`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidRow {
+    /// It is longer than [`ROW_BYTES_MAX`].
+    #[error("line: longer than any bet")]
+    TooLong,
     /// It is not UTF-8.
     #[error("line: must be UTF-8")]
     NotUtf8,

@@ -2,7 +2,7 @@
 //! away.
 
 use super::disk::DiskFile;
-use super::error::{InvalidLine, OpenError, io_error};
+use super::error::{InvalidLine, OpenError, at};
 use super::journal::Extent;
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX, agency_of, write_row};
 use crate::bet::{Agencies, plain_bet};
@@ -38,7 +38,7 @@ pub(super) fn check(
         if stop.has_come() {
             return Err(OpenError::Interrupted);
         }
-        if lines.fill(&mut reader).map_err(|error| io_error(path, error))? == 0 {
+        if at(path, lines.fill(&mut reader))? == 0 {
             break;
         }
     }
@@ -80,10 +80,10 @@ impl Checker {
             lines.take(plain);
 
             let number = self.checked.lines + 1;
-            let line = lines.next_line().map_err(|_| InvalidLine { number, row: None })?;
+            let invalid = |row| InvalidLine { number, row };
+            let line = lines.next_line().map_err(|_| invalid(InvalidRow::TooLong))?;
             let Some(line) = line else { return Ok(()) };
-            check_line(line, self.agencies)
-                .map_err(|row| InvalidLine { number, row: Some(row) })?;
+            check_line(line, self.agencies).map_err(invalid)?;
             self.checked.lines += 1;
             self.checked.extent = self.checked.extent.with(line);
         }

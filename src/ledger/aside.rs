@@ -2,7 +2,7 @@
 
 use super::Settings;
 use super::disk::{Disk, FileSystem, Mode};
-use super::error::{OpenError, io_error};
+use super::error::{OpenError, at};
 use super::files::{Files, Paths};
 use super::journal::Slot;
 use super::open::{self, Opened};
@@ -47,7 +47,7 @@ pub(super) fn set_aside_on<D: Disk>(
     let Opened { disk, paths, bets: _locked, mut journal, .. } = open::open(disk, &settings, stop)?;
     let aside = free_number(&disk, &paths)?;
     let slot = Slot { aside, ..journal.slot() };
-    journal.close(slot).map_err(|error| io_error(&paths.journal, error))?;
+    at(&paths.journal, journal.close(slot))?;
     finish(&disk, &paths, aside)
 }
 
@@ -66,7 +66,7 @@ fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<Paths, OpenErr
             }
             disk.sync_directory_of(to)
         };
-        rename().map_err(|error| io_error(from, error))?;
+        at(from, rename())?;
     }
     Ok(names)
 }
@@ -78,7 +78,7 @@ fn free_number(disk: &impl Disk, paths: &Paths) -> Result<u32, OpenError> {
         let Paths { bets, journal, result } = numbered(paths, number);
         let mut taken = false;
         for path in [bets, journal, result] {
-            taken |= disk.exists(&path).map_err(|error| io_error(&path, error))?;
+            taken |= at(&path, disk.exists(&path))?;
         }
         if !taken {
             return Ok(number);

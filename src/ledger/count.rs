@@ -41,18 +41,6 @@ impl Count {
     pub(super) fn new(agencies: Agencies) -> Count {
         Count { stored: PerAgency::new(agencies, |_| Stored::default()), strangers: 0 }
     }
-
-    /// Adds the count of lines that come after those of this one.
-    pub(super) fn join(mut self, later: Count) -> Count {
-        self.strangers += later.strangers;
-        for ((_, stored), later) in self.stored.iter_mut().zip(later.stored) {
-            stored.bets += later.bets;
-            if !later.last_row.is_empty() {
-                stored.last_row = later.last_row;
-            }
-        }
-        self
-    }
 }
 
 impl Lines for Count {
@@ -72,6 +60,16 @@ impl Lines for Count {
             lines = &lines[run..];
         }
         self.strangers += u64::from(!lines.is_empty());
+    }
+
+    fn join(&mut self, later: Count) {
+        self.strangers += later.strangers;
+        for ((_, stored), later) in self.stored.iter_mut().zip(later.stored) {
+            stored.bets += later.bets;
+            if !later.last_row.is_empty() {
+                stored.last_row = later.last_row;
+            }
+        }
     }
 }
 
@@ -100,7 +98,7 @@ mod tests {
             let (mut count, mut later) = (Count::new(agencies), Count::new(agencies));
             count.add(first.as_bytes());
             later.add(second.as_bytes());
-            let count = count.join(later);
+            count.join(later);
             let found: Vec<(u64, &[u8])> =
                 count.stored.values().map(|stored| (stored.bets, &*stored.last_row)).collect();
             assert_eq!(found[0], (3, ROWS[3].as_bytes()), "cut at {cut}");

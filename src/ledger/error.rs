@@ -5,8 +5,9 @@ use crate::system::if_denied;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(super) fn io_error(path: &Path, error: io::Error) -> OpenError {
-    OpenError::Io { path: path.to_owned(), error }
+/// Returns `outcome` with an error that names the file at `path`.
+pub(super) fn at<T>(path: &Path, outcome: io::Result<T>) -> Result<T, OpenError> {
+    outcome.map_err(|error| OpenError::Io { path: path.to_owned(), error })
 }
 
 fn if_missing(error: &io::Error) -> &'static str {
@@ -47,35 +48,15 @@ pub enum OpenError {
         /// The line and its error.
         line: InvalidLine,
     },
-    /// `bets.csv` or its journal differs from what was confirmed.
-    #[error(
-        "{}: {what}; nothing was changed: restore the file, or move {} away to go on with what is there, and \
-         the agencies send the rest again",
-        path.display(),
-        journal.display()
-    )]
+    /// A file differs from what was confirmed, or from the bets.
+    #[error("{}: {what}; nothing was changed: restore the file, or {way_out}", path.display())]
     NotConfirmed {
         /// The file.
         path: PathBuf,
         /// The error.
         what: String,
-        /// The journal.
-        journal: PathBuf,
-    },
-    /// The draw's result is missing, or does not match the bets.
-    #[error(
-        "{}: {what}; nothing was changed: restore the file, or move it and {} away to hold the draw again over \
-         the bets that are there",
-        path.display(),
-        journal.display()
-    )]
-    BadResult {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        what: String,
-        /// The journal.
-        journal: PathBuf,
+        /// The other way to start.
+        way_out: String,
     },
     /// The bets are of a lottery with another number of agencies.
     #[error(
@@ -112,23 +93,17 @@ pub enum OpenError {
 
 /// A complete line that is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{number}: {}", self.reason())]
+#[error("{number}: {row}")]
 pub struct InvalidLine {
     /// Its number, from 1.
     pub number: u64,
-    /// Its error. `None` means that it is longer than any bet.
-    pub row: Option<InvalidRow>,
-}
-
-impl InvalidLine {
-    fn reason(&self) -> String {
-        self.row.as_ref().map_or("line: longer than any bet".into(), InvalidRow::to_string)
-    }
+    /// Its error.
+    pub row: InvalidRow,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::io_error;
+    use super::at;
     use std::io::{self, ErrorKind};
     use std::path::Path;
 
@@ -138,7 +113,8 @@ mod tests {
             (ErrorKind::PermissionDenied, " must be able to use it and its directory"),
             (ErrorKind::NotFound, "; --bets and DRAW_FILE name others, in directories that exist"),
         ] {
-            let told = io_error(Path::new("bets.csv"), io::Error::from(kind)).to_string();
+            let failed = at::<()>(Path::new("bets.csv"), Err(io::Error::from(kind)));
+            let told = failed.expect_err("it fails").to_string();
             assert!(told.starts_with("bets.csv: ") && told.ends_with(way_out), "{told}");
         }
     }

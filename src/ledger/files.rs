@@ -3,10 +3,10 @@
 use super::adopt::{self, Checked};
 use super::count::{Count, Stored};
 use super::disk::{self, Disk, DiskFile, Mode};
-use super::error::{OpenError, io_error};
+use super::error::{OpenError, at};
 use super::hash;
 use super::journal::{Confirmed, Extent, Held};
-use super::pass::{self, Lines, PassFailed};
+use super::pass::{self, Lines};
 use super::result::DrawResult;
 use super::winners::Winners;
 use super::{Settings, journal_of};
@@ -28,8 +28,7 @@ pub struct Paths {
 impl Paths {
     /// Returns the paths that `settings` name, with symbolic links followed.
     fn of(disk: &impl Disk, settings: &Settings) -> Result<Paths, OpenError> {
-        let follow =
-            |path: &Path| disk::follow_links(disk, path).map_err(|error| io_error(path, error));
+        let follow = |path: &Path| at(path, disk::follow_links(disk, path));
         let bets = follow(&settings.bets)?;
         let journal = journal_of(&bets);
         let result = follow(&settings.result)?;
@@ -71,9 +70,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
         let paths = Paths::of(disk, settings)?;
         let bets = lock(disk, &paths.bets, mode)?;
         let journal = lock(disk, &paths.journal, mode)?;
-        let result = disk.open(&paths.result, Mode::Read);
-        let result = result.and_then(|file| file.map(|file| disk::read_all(&file)).transpose());
-        let result = result.map_err(|error| io_error(&paths.result, error))?;
+        let result = at(&paths.result, disk.open(&paths.result, Mode::Read))?;
+        let result = result.map(|file| at(&paths.result, disk::read_all(&file))).transpose()?;
         Ok(Files { paths, bets, journal, result, agencies: settings.agencies, stop })
     }
 
@@ -83,7 +81,7 @@ impl<'s, F: DiskFile> Files<'s, F> {
             return Ok(Confirmed::adopted(self.check_lines()?.extent, self.agencies));
         };
         let path = &self.paths.journal;
-        let bytes = disk::read_all(journal).map_err(|error| io_error(path, error))?;
+        let bytes = at(path, disk::read_all(journal))?;
         Confirmed::parse(&bytes).map_err(|damage| self.not_confirmed(path, damage.to_string()))
     }
 
@@ -131,12 +129,12 @@ impl<'s, F: DiskFile> Files<'s, F> {
         Ok(count.stored)
     }
 
-    /// Compares the draw's result with `bets` confirmed bets of each agency, and with its record. Returns the result, if
+    /// Compares the draw's result with the `stored` bets of each agency, and with its record. Returns the result, if
     /// it is there and can be parsed, and the differences, the gravest first. Does not compare the hash.
     pub(super) fn compare_result(
         &self,
         confirmed: &Confirmed,
-        bets: &PerAgency<u64>,
+        stored: &PerAgency<Stored>,
     ) -> Result<(Option<DrawResult>, Vec<String>), OpenError> {
         let recorded = confirmed.slot.held;
         let Some(text) = &self.result else {
@@ -150,9 +148,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
             Err(what) => return Ok((None, vec![what])),
         };
         let make = || Winners::new(self.agencies, result.winning_number);
-        let (_, winners) = self.read(confirmed, make)?;
-        let winners = Winners::join(self.agencies, winners);
-        let mut differences = result.differences(text, confirmed.extent(), bets, &winners);
+        let (_, Winners { documents, .. }) = self.read(confirmed, make)?;
+        let mut differences = result.differences(text, confirmed.extent(), stored, &documents);
         if recorded.is_some_and(|recorded| recorded != Held::on(result.winning_number, text)) {
             differences.push("was changed after the draw".into());
         }
@@ -166,15 +163,14 @@ impl<'s, F: DiskFile> Files<'s, F> {
         confirmed: &Confirmed,
     ) -> Result<Option<String>, OpenError> {
         let hash = hash::of(self.bets.as_ref(), confirmed.base.bytes, &confirmed.rows, self.stop);
-        let hash = hash.map_err(|error| io_error(&self.paths.bets, error))?;
-        let differs = hash.ok_or(OpenError::Interrupted)? != result.bets_sha256;
+        let hash = at(&self.paths.bets, hash)?.ok_or(OpenError::Interrupted)?;
+        let differs = hash != result.bets_sha256;
         Ok(differs.then(|| "was held over other bets: their SHA-256 differs".into()))
     }
 
     /// Counts all that is confirmed. Also returns the extent that was read from `bets.csv`.
     pub(super) fn count(&self, confirmed: &Confirmed) -> Result<(Extent, Count), OpenError> {
-        let (found, counts) = self.read(confirmed, || Count::new(self.agencies))?;
-        Ok((found, counts.into_iter().fold(Count::new(self.agencies), Count::join)))
+        self.read(confirmed, || Count::new(self.agencies))
     }
 
     /// Returns whether `bets.csv`, as far as it goes, has the rows of the journal's log in their place.
@@ -183,53 +179,46 @@ impl<'s, F: DiskFile> Files<'s, F> {
         let Some(bets) = &self.bets else { return Ok(true) };
         let there = usize::try_from(self.bets_bytes()?.saturating_sub(base));
         let there = there.map_or(rows.len(), |bytes| bytes.min(rows.len()));
-        let found = disk::read(bets, base, there);
-        Ok(found.map_err(|error| io_error(&self.paths.bets, error))? == rows[..there])
+        Ok(at(&self.paths.bets, disk::read(bets, base, there))? == rows[..there])
     }
 
     /// Returns the length of `bets.csv`, 0 if it is missing.
     pub(super) fn bets_bytes(&self) -> Result<u64, OpenError> {
-        let length = self.bets.as_ref().map_or(Ok(0), DiskFile::length);
-        length.map_err(|error| io_error(&self.paths.bets, error))
+        at(&self.paths.bets, self.bets.as_ref().map_or(Ok(0), DiskFile::length))
     }
 
     /// Reads all that is confirmed, in `bets.csv` and then in the journal. Returns the extent that was read from
-    /// `bets.csv`, and the parts that `make` began and all lines were added to.
+    /// `bets.csv`, and the computation over all lines.
     fn read<L: Lines>(
         &self,
         confirmed: &Confirmed,
         make: impl Fn() -> L + Sync,
-    ) -> Result<(Extent, Vec<L>), OpenError> {
+    ) -> Result<(Extent, L), OpenError> {
         let (extent, mut lines) = match &self.bets {
-            None => (Extent::default(), Vec::new()),
-            Some(bets) => pass::over(bets, confirmed.base.bytes, self.stop, &make)
-                .map_err(|failed| self.pass_failed(failed))?,
+            None => (Extent::default(), make()),
+            Some(bets) => {
+                let read = pass::over(bets, confirmed.base.bytes, self.stop, make);
+                at(&self.paths.bets, read)?.ok_or(OpenError::Interrupted)?
+            }
         };
-        let mut logged = make();
-        logged.add(&confirmed.rows);
-        lines.push(logged);
+        lines.add(&confirmed.rows);
         Ok((extent, lines))
     }
 
     /// Returns the error of a `bets.csv` or a journal that differs from what was confirmed.
     fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
-        let journal = self.paths.journal.clone();
-        OpenError::NotConfirmed { path: path.to_owned(), what, journal }
-    }
-
-    fn pass_failed(&self, failed: PassFailed) -> OpenError {
-        match failed {
-            PassFailed::Io(error) => io_error(&self.paths.bets, error),
-            PassFailed::Interrupted => OpenError::Interrupted,
-        }
+        let way_out = format!(
+            "move {} away to go on with what is there, and the agencies send the rest again",
+            self.paths.journal.display()
+        );
+        OpenError::NotConfirmed { path: path.to_owned(), what, way_out }
     }
 }
 
 fn lock<D: Disk>(disk: &D, path: &Path, mode: Mode) -> Result<Option<D::File>, OpenError> {
-    let failed = |error| io_error(path, error);
-    let Some(file) = disk.open(path, mode).map_err(failed)? else { return Ok(None) };
-    file.length().map_err(failed)?;
-    if file.try_lock(mode).map_err(failed)? && file.is_at(path).map_err(failed)? {
+    let Some(file) = at(path, disk.open(path, mode))? else { return Ok(None) };
+    at(path, file.length())?;
+    if at(path, file.try_lock(mode))? && at(path, file.is_at(path))? {
         Ok(Some(file))
     } else {
         Err(OpenError::Locked(path.to_owned()))

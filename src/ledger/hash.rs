@@ -14,7 +14,7 @@ const PIECE_BYTES: usize = 256 << 10;
 const AHEAD_BYTES_MAX: u64 = 1 << 20;
 
 /// The number of bytes to hash from the beginning of the file, and the reply channel of a caller that waits.
-type Task = (u64, Option<Sender<io::Result<String>>>);
+type Task = (u64, Option<Sender<io::Result<Option<String>>>>);
 
 /// The thread. It ends when this is dropped.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Follower {
             recv(stop.channel()) -> _ => return Ok(None),
         }
         select! {
-            recv(answer) -> digest => digest.map_err(|_| ended())?.map(Some),
+            recv(answer) -> digest => digest.map_err(|_| ended())?,
             recv(stop.channel()) -> _ => Ok(None),
         }
     }
@@ -72,8 +72,7 @@ impl Drop for Follower {
 
 /// Performs tasks until the stop.
 fn run(file: &impl DiskFile, queue: &Receiver<Task>, stop: &Stop) {
-    let (mut hash, mut position) = (Sha256::new(), 0);
-    let mut piece = vec![0; PIECE_BYTES];
+    let mut hash = Hash::new();
     loop {
         let (bytes, reply) = select! {
             recv(queue) -> task => match task {
@@ -82,34 +81,47 @@ fn run(file: &impl DiskFile, queue: &Receiver<Task>, stop: &Stop) {
             },
             recv(stop.channel()) -> _ => return,
         };
-        let outcome = hash_to(file, bytes, &mut position, &mut hash, &mut piece, stop);
+        let outcome = hash.go_on(file, bytes, stop);
         let Some(reply) = reply else { continue };
-        let _gone = reply.send(outcome.map(|()| hexadecimal(&hash.clone().finalize())));
+        let _gone = reply.send(outcome.map(|done| done.then(|| hash.digest())));
     }
 }
 
-/// Hashes the file from `position` to `bytes`. After an error the next call continues at the same position.
-fn hash_to(
-    file: &impl DiskFile,
+/// The hash of the beginning of a file.
+struct Hash {
+    sha256: Sha256,
     bytes: u64,
-    position: &mut u64,
-    hash: &mut Sha256,
-    piece: &mut [u8],
-    stop: &Stop,
-) -> io::Result<()> {
-    while *position < bytes {
-        if stop.has_come() {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        let room = piece.len().min(usize::try_from(bytes - *position).unwrap_or(usize::MAX));
-        let count = file.read_at(&mut piece[..room], *position)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        hash.update(&piece[..count]);
-        *position += count as u64;
+    piece: Vec<u8>,
+}
+
+impl Hash {
+    fn new() -> Hash {
+        Hash { sha256: Sha256::new(), bytes: 0, piece: vec![0; PIECE_BYTES] }
     }
-    Ok(())
+
+    /// Goes on to the first `bytes` bytes of the file. Returns `false` if `stop` comes first. After an error the next
+    /// call continues at the same place.
+    fn go_on(&mut self, file: &impl DiskFile, bytes: u64, stop: &Stop) -> io::Result<bool> {
+        while self.bytes < bytes {
+            if stop.has_come() {
+                return Ok(false);
+            }
+            let left = usize::try_from(bytes - self.bytes).unwrap_or(usize::MAX);
+            let count = file.read_at(&mut self.piece[..left.min(PIECE_BYTES)], self.bytes)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.sha256.update(&self.piece[..count]);
+            self.bytes += count as u64;
+        }
+        Ok(true)
+    }
+
+    /// Returns the hash as `sha256sum` writes it.
+    fn digest(&self) -> String {
+        let bytes = self.sha256.clone().finalize();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// Returns the hash of the first `bytes` bytes of `file`, and of `rows` after them. Returns `None` if `stop` comes
@@ -120,19 +132,12 @@ pub(super) fn of(
     rows: &[u8],
     stop: &Stop,
 ) -> io::Result<Option<String>> {
-    let mut hash = Sha256::new();
-    if let Some(file) = file {
-        let mut piece = vec![0; PIECE_BYTES];
-        match hash_to(file, bytes, &mut 0, &mut hash, &mut piece, stop) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
-            outcome => outcome?,
-        }
+    let mut hash = Hash::new();
+    if let Some(file) = file
+        && !hash.go_on(file, bytes, stop)?
+    {
+        return Ok(None);
     }
-    hash.update(rows);
-    Ok(Some(hexadecimal(&hash.finalize())))
-}
-
-/// Returns bytes as `sha256sum` writes them.
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.sha256.update(rows);
+    Ok(Some(hash.digest()))
 }

@@ -4,7 +4,7 @@
 
 use super::count::Stored;
 use super::disk::{self, Disk, DiskFile, Mode};
-use super::error::{OpenError, io_error};
+use super::error::{OpenError, at};
 use super::files::{Files, Paths};
 use super::journal::{Confirmed, Extent, Held, Journal, Slot};
 use super::result::DrawResult;
@@ -42,7 +42,7 @@ pub(super) fn open<D: Disk>(
     let result = check_result(&files, &confirmed, &stored)?;
     let Files { paths, bets, journal, result: text, .. } = files;
     if result.is_none() {
-        disk::try_replace(&disk, &paths.result).map_err(|error| io_error(&paths.result, error))?;
+        at(&paths.result, disk::try_replace(&disk, &paths.result))?;
     }
 
     // Nothing was changed so far.
@@ -57,8 +57,7 @@ pub(super) fn open<D: Disk>(
         aside: 0,
     };
     let adopted = journal.is_none() && bets.is_some() && extent.bytes > 0;
-    let repaired = repair(&disk, &paths, bets, &confirmed);
-    let (bets, repair) = repaired.map_err(|error| io_error(&paths.bets, error))?;
+    let (bets, repair) = at(&paths.bets, repair(&disk, &paths, bets, &confirmed))?;
     let journal = match journal {
         None => Journal::create(&disk, &paths.journal, slot),
         Some(file) => {
@@ -66,7 +65,7 @@ pub(super) fn open<D: Disk>(
             journal.checkpoint(slot).map(|()| journal)
         }
     };
-    let journal = journal.map_err(|error| io_error(&paths.journal, error))?;
+    let journal = at(&paths.journal, journal)?;
     let (bets, repair) = (Arc::new(bets), Repair { adopted, ..repair });
     Ok(Opened { disk, paths, bets, journal, extent, stored, result, repair })
 }
@@ -77,8 +76,7 @@ fn check_result<F: DiskFile>(
     confirmed: &Confirmed,
     stored: &PerAgency<Stored>,
 ) -> Result<Option<DrawResult>, OpenError> {
-    let bets = stored.clone().map(|_, stored| stored.bets);
-    let (result, mut differences) = files.compare_result(confirmed, &bets)?;
+    let (result, mut differences) = files.compare_result(confirmed, stored)?;
     // After a crash or a copy between the draw and its record, only the hash can show a difference.
     if let Some(result) = &result
         && differences.is_empty()
@@ -89,8 +87,11 @@ fn check_result<F: DiskFile>(
     match differences.into_iter().next() {
         None => Ok(result),
         Some(what) => {
-            let (path, journal) = (files.paths.result.clone(), files.paths.journal.clone());
-            Err(OpenError::BadResult { path, what, journal })
+            let (path, journal) = (files.paths.result.clone(), files.paths.journal.display());
+            let way_out = format!(
+                "move it and {journal} away to hold the draw again over the bets that are there"
+            );
+            Err(OpenError::NotConfirmed { path, what, way_out })
         }
     }
 }

@@ -17,29 +17,18 @@ const PARTS_MAX: u64 = 4;
 pub(super) trait Lines: Send {
     /// Takes the next lines, with their ends. They are complete unless another program wrote the file.
     fn add(&mut self, lines: &[u8]);
+    /// Takes what was computed over the lines after these.
+    fn join(&mut self, later: Self);
 }
 
-/// The reason why a pass was not completed.
-#[derive(Debug)]
-pub(super) enum PassFailed {
-    Io(io::Error),
-    Interrupted,
-}
-
-impl From<io::Error> for PassFailed {
-    fn from(error: io::Error) -> PassFailed {
-        PassFailed::Io(error)
-    }
-}
-
-/// Reads the first `bytes` bytes of `file`. Returns their extent, which is shorter if the file is, and the [`Lines`] of
-/// each part, in the order of the file.
+/// Reads the first `bytes` bytes of `file`. Returns their extent, which is shorter if the file is, and the computation
+/// over their lines. Returns `None` if `stop` comes first.
 pub(super) fn over<F: DiskFile, L: Lines>(
     file: &F,
     bytes: u64,
     stop: &Stop,
     make: impl Fn() -> L + Sync,
-) -> Result<(Extent, Vec<L>), PassFailed> {
+) -> io::Result<Option<(Extent, L)>> {
     let parts = split(file, bytes)?;
     let read = |part: Range<u64>| read_part(file, part, stop, make());
     let read: Vec<_> = if parts.len() == 1 {
@@ -53,15 +42,15 @@ pub(super) fn over<F: DiskFile, L: Lines>(
     };
     let mut crc = crc32fast::Hasher::new();
     let mut extent = Extent::default();
-    let mut lines = Vec::with_capacity(read.len());
+    let mut lines = make();
     for part in read {
-        let (part_crc, part_bytes, part_lines) = part?;
+        let Some((part_crc, part_bytes, part_lines)) = part? else { return Ok(None) };
         crc.combine(&part_crc);
         extent.bytes += part_bytes;
-        lines.push(part_lines);
+        lines.join(part_lines);
     }
     extent.crc = crc.finalize();
-    Ok((extent, lines))
+    Ok(Some((extent, lines)))
 }
 
 /// Splits the first `bytes` bytes of `file` at the beginnings of lines.
@@ -86,13 +75,13 @@ fn read_part<L: Lines>(
     part: Range<u64>,
     stop: &Stop,
     mut lines: L,
-) -> Result<(crc32fast::Hasher, u64, L), PassFailed> {
+) -> io::Result<Option<(crc32fast::Hasher, u64, L)>> {
     let mut crc = crc32fast::Hasher::new();
     let mut piece = vec![0; PIECE_BYTES];
     let (mut at, mut kept) = (part.start, 0);
     while at < part.end {
         if stop.has_come() {
-            return Err(PassFailed::Interrupted);
+            return Ok(None);
         }
         let left = usize::try_from(part.end - at).unwrap_or(usize::MAX);
         let room = left.min(piece.len() - kept);
@@ -111,5 +100,5 @@ fn read_part<L: Lines>(
         kept = arrived - whole;
     }
     lines.add(&piece[..kept]);
-    Ok((crc, at - part.start, lines))
+    Ok(Some((crc, at - part.start, lines)))
 }

@@ -3,7 +3,6 @@
 use super::result::DrawResult;
 use crate::bet::{AgencyId, PerAgency};
 use crossbeam_channel::Sender;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// A connection's access to the ledger.
@@ -80,16 +79,6 @@ impl<'l> Access<'l> {
         // Both fail for the same reason: the thread has ended.
         self.requests.send(request(reply)).map_err(|_| Refused::Ended)?;
         answer.recv().map_err(|_| Refused::Ended)
-    }
-}
-
-/// The tickets of connections: later ones are higher.
-#[derive(Debug, Default)]
-pub(super) struct Tickets(AtomicU64);
-
-impl Tickets {
-    pub(super) fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The result of the draw, as a value and as `sorteo.toml`.
 
+use super::count::Stored;
 use super::journal::Extent;
 use super::winners::Documents;
 use crate::bet::{AgencyId, NUMBER_MAX, PerAgency, is_document};
@@ -102,7 +103,7 @@ impl DrawResult {
         &self,
         text: &[u8],
         extent: Extent,
-        bets: &PerAgency<u64>,
+        stored: &PerAgency<Stored>,
         winners: &Documents,
     ) -> Vec<String> {
         let mut differences = Vec::new();
@@ -111,16 +112,16 @@ impl DrawResult {
             differences
                 .push(format!("was held over {held} bytes of bets, and {stored} are stored"));
         }
-        let (told, agencies) = (self.agencies.len(), bets.agencies().count());
+        let (told, agencies) = (self.agencies.len(), stored.agencies().count());
         if told != usize::from(agencies) {
             differences.push(format!("has {told} agencies, and the lottery has {agencies}"));
         }
-        for ((told, (_, bets)), (_, winners)) in
-            self.agencies.iter().zip(bets.iter()).zip(winners.iter())
+        for ((told, stored), winners) in
+            self.agencies.iter().zip(stored.values()).zip(winners.values())
         {
             let id = told.id;
-            if told.bets != *bets {
-                let told = told.bets;
+            if told.bets != stored.bets {
+                let (told, bets) = (told.bets, stored.bets);
                 differences
                     .push(format!("counts {told} bets of agency {id}, and {bets} are stored"));
             }

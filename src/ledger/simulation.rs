@@ -14,7 +14,7 @@ mod edits;
 use self::disk::{Random, SimulatedDisk};
 use super::aside::set_aside_on;
 use super::open::open;
-use super::request::{Refused, Request, StoreAnswer, StoreRequest, Tickets};
+use super::request::{Refused, Request, StoreAnswer, StoreRequest};
 use super::verify::verify_on;
 use super::writer::Writer;
 use super::{DrawResult, HoldFailed, OpenError, Settings, WriterFailed};
@@ -23,6 +23,7 @@ use crate::stop::Stop;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 const AGENCIES: u16 = 3;
@@ -64,9 +65,8 @@ fn start(disk: &SimulatedDisk) -> Option<(Writer<SimulatedDisk>, Option<DrawResu
         Err(error) => panic!("the server does not start: {error}"),
     };
     let result = opened.result.clone();
-    let tickets = Arc::new(Tickets::default());
     // Connections have tickets 0 and 1.
-    let _others = (tickets.next(), tickets.next());
+    let tickets = Arc::new(AtomicU64::new(2));
     let writer = Writer::new(opened, WINNING_NUMBER, tickets, Stop::never());
     Some((writer.expect("a thread"), result))
 }
@@ -242,7 +242,7 @@ impl Storm {
             if done {
                 let verified = verify_on(&self.disk, &settings(), &Stop::never());
                 let verified = verified.expect("the files can be read");
-                assert_eq!(verified.differences, [], "seed {}", self.seed);
+                assert_eq!(verified.differences, [""; 0], "seed {}", self.seed);
                 assert_eq!(verified.result, self.told, "seed {}", self.seed);
                 return life;
             }
@@ -439,7 +439,7 @@ fn play(disk: &SimulatedDisk) -> Option<Played> {
     let rows = rows_of(agency(1));
     let mut played = None;
     let Ok(opened) = open(disk.clone(), &settings(), &Stop::never()) else { return played };
-    let tickets = Arc::new(Tickets::default());
+    let tickets = Arc::default();
     let mut writer = Writer::new(opened, WINNING_NUMBER, tickets, Stop::never()).expect("a thread");
     for batch in [&rows[..2], &rows[2..]] {
         if store(&mut writer, 1, batch) != Some(Ok(())) {
@@ -475,7 +475,7 @@ fn finish_aside(disk: &SimulatedDisk, aside: usize, seed: u64, calls: u64) {
     let settings =
         Settings { bets: "bets.1.csv".into(), result: "sorteo.1.toml".into(), ..settings() };
     let verified = verify_on(disk, &settings, &Stop::never()).expect("a good disk");
-    assert_eq!(verified.differences, []);
+    assert_eq!(verified.differences, [""; 0]);
     assert_eq!(verified.bets, BETS_EACH as u64);
     start(disk).expect("a new lottery begins");
 }

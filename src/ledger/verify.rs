@@ -2,14 +2,13 @@
 
 use super::Settings;
 use super::disk::{Disk, DiskFile, FileSystem, Mode};
-use super::error::{OpenError, io_error};
+use super::error::{OpenError, at};
 use super::files::Files;
 use super::journal::Confirmed;
 use super::result::DrawResult;
 use crate::stop::Stop;
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The content of the files, and their errors.
 #[derive(Debug)]
@@ -18,23 +17,8 @@ pub struct Verified {
     pub bets: u64,
     /// The result of the draw, if it was held.
     pub result: Option<DrawResult>,
-    /// The errors. If there are none, the files are what was confirmed.
-    pub differences: Vec<Difference>,
-}
-
-/// An error in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// The file.
-    pub path: PathBuf,
-    /// The error, in words.
-    pub what: String,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.path.display(), self.what)
-    }
+    /// The errors, each in words after the path of its file. If there are none, the files are what was confirmed.
+    pub differences: Vec<String>,
 }
 
 /// Reads the files and compares them with each other. Takes the winning number from the result, not from `settings`.
@@ -53,7 +37,7 @@ pub(super) fn verify_on(
 ) -> Result<Verified, OpenError> {
     let files = Files::lock(disk, settings, Mode::Read, stop)?;
     if files.bets.is_none() && files.journal.is_none() {
-        return Err(io_error(&files.paths.bets, io::ErrorKind::NotFound.into()));
+        return at(&files.paths.bets, Err(io::ErrorKind::NotFound.into()));
     }
     let mut verification = Verification { files: &files, differences: Vec::new() };
     let (bets, result) = verification.run()?;
@@ -62,7 +46,7 @@ pub(super) fn verify_on(
 
 struct Verification<'v, F> {
     files: &'v Files<'v, F>,
-    differences: Vec<Difference>,
+    differences: Vec<String>,
 }
 
 impl<F: DiskFile> Verification<'_, F> {
@@ -134,8 +118,7 @@ impl<F: DiskFile> Verification<'_, F> {
     fn result(&mut self, confirmed: &Confirmed) -> Result<Option<DrawResult>, OpenError> {
         let files = self.files;
         let (_, count) = files.count(confirmed)?;
-        let bets = count.stored.map(|_, stored| stored.bets);
-        let (result, mut differences) = files.compare_result(confirmed, &bets)?;
+        let (result, mut differences) = files.compare_result(confirmed, &count.stored)?;
         if let Some(result) = &result {
             differences.extend(files.hash_difference(result, confirmed)?);
         }
@@ -163,6 +146,6 @@ impl<F: DiskFile> Verification<'_, F> {
     }
 
     fn differ(&mut self, path: &Path, what: String) {
-        self.differences.push(Difference { path: path.to_owned(), what });
+        self.differences.push(format!("{}: {what}", path.display()));
     }
 }

@@ -14,7 +14,7 @@ pub(super) type Documents = PerAgency<Vec<String>>;
 pub(super) struct Winners {
     winning_number: u16,
     finder: Finder<'static>,
-    documents: Documents,
+    pub(super) documents: Documents,
 }
 
 impl Winners {
@@ -23,17 +23,6 @@ impl Winners {
         let finder = Finder::new(&format!("{winning_number}\n")).into_owned();
         let documents = PerAgency::new(agencies, |_| Vec::new());
         Winners { winning_number, finder, documents }
-    }
-
-    /// Joins the winners of all parts, in the order of the file.
-    pub(super) fn join(agencies: Agencies, parts: Vec<Winners>) -> Documents {
-        let mut documents = PerAgency::new(agencies, |_| Vec::new());
-        for part in parts {
-            for ((_, documents), more) in documents.iter_mut().zip(part.documents) {
-                documents.extend(more);
-            }
-        }
-        documents
     }
 
     /// Returns the agency and the document of a winning line. Returns `None` for another line.
@@ -56,6 +45,12 @@ impl Lines for Winners {
             }
         }
     }
+
+    fn join(&mut self, later: Winners) {
+        for ((_, documents), more) in self.documents.iter_mut().zip(later.documents) {
+            documents.extend(more);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -71,12 +66,13 @@ mod tests {
     fn winners(bets: &str, winning_number: u16, lines: usize) -> Vec<Vec<String>> {
         let agencies = Agencies::new(3).expect("3 is a number of agencies");
         let all: Vec<&str> = bets.split_inclusive('\n').collect();
-        let find = |part: &[&str]| {
-            let mut winners = Winners::new(agencies, winning_number);
-            winners.add(part.concat().as_bytes());
-            winners
-        };
-        Winners::join(agencies, all.chunks(lines).map(find).collect()).into_iter().collect()
+        let mut winners = Winners::new(agencies, winning_number);
+        for part in all.chunks(lines) {
+            let mut later = Winners::new(agencies, winning_number);
+            later.add(part.concat().as_bytes());
+            winners.join(later);
+        }
+        winners.documents.into_iter().collect()
     }
 
     const BETS: &str = "1,A,B,1000001,2000-01-01,75\n\

@@ -6,17 +6,18 @@ use super::files::Paths;
 use super::hash::Follower;
 use super::journal::{Extent, Held, Journal, Slot};
 use super::open::Opened;
-use super::pass::{self, PassFailed};
-use super::request::{AgencyCount, HoldFailed, Refused, Request, Standing, StoreRequest, Tickets};
+use super::pass;
+use super::request::{AgencyCount, HoldFailed, Refused, Request, StoreRequest};
 use super::result::DrawResult;
 use super::winners::Winners;
-use crate::bet::{AgencyId, PerAgency};
+use crate::bet::PerAgency;
 use crate::stop::Stop;
 use crate::system::if_denied;
 use crossbeam_channel::Receiver;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
 /// The size at which a group is written, in bytes. Its last request may exceed it.
@@ -46,37 +47,31 @@ pub(super) struct Writer<D: Disk> {
     accounts: PerAgency<Account>,
     winning_number: u16,
     draw_held: bool,
-    tickets: Arc<Tickets>,
+    tickets: Arc<AtomicU64>,
     stop: Stop,
     follower: Follower,
     group: Group,
 }
 
-/// The batches that are stored with one sync, and the questions that are answered after it.
-#[derive(Debug, Default)]
+/// Sends the answer to a request that stores nothing.
+type Answer = Box<dyn FnOnce(&PerAgency<Account>) + Send>;
+
+/// The batches that are stored with one sync, and the answers to other requests that are sent after it.
+#[derive(Default)]
 struct Group {
     requests: Vec<StoreRequest>,
     /// The size of their rows.
     bytes: usize,
     /// The rows of a small group, in one piece.
     rows: Vec<u8>,
-    /// Answered after the group is stored, so that a question does not end the group early.
-    questions: Vec<Question>,
-}
-
-/// A request that stores nothing.
-#[derive(Debug)]
-enum Question {
-    Resume { agency: AgencyId, ticket: u64, reply: SyncSender<(u64, Standing)> },
-    Finish { outcome: Result<(), Refused>, reply: SyncSender<Result<(), Refused>> },
-    Count { reply: SyncSender<PerAgency<AgencyCount>> },
+    answers: Vec<Answer>,
 }
 
 impl<D: Disk> Writer<D> {
     pub(super) fn new(
         opened: Opened<D>,
         winning_number: u16,
-        tickets: Arc<Tickets>,
+        tickets: Arc<AtomicU64>,
         stop: Stop,
     ) -> io::Result<Writer<D>> {
         let account = |_, stored| Account { stored, fence: 0, finished: false };
@@ -116,18 +111,29 @@ impl<D: Disk> Writer<D> {
         match request {
             Request::Store(store) => self.gather(store),
             Request::Resume { agency, reply } => {
-                let ticket = self.tickets.next();
+                let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
                 self.accounts[agency].fence = ticket;
-                self.group.questions.push(Question::Resume { agency, ticket, reply });
+                self.answer_later(reply, move |accounts| {
+                    (ticket, accounts[agency].stored.standing())
+                });
             }
             Request::Finish { ticket, agency, reply } => {
                 let account = &mut self.accounts[agency];
                 let taken_over = ticket < account.fence && !account.finished && !self.draw_held;
                 account.finished |= !taken_over;
                 let outcome = if taken_over { Err(Refused::TakenOver) } else { Ok(()) };
-                self.group.questions.push(Question::Finish { outcome, reply });
+                self.answer_later(reply, |_| outcome);
             }
-            Request::Count { reply } => self.group.questions.push(Question::Count { reply }),
+            Request::Count { reply } => {
+                let draw_held = self.draw_held;
+                let count = move |account: &Account| AgencyCount {
+                    bets: account.stored.bets,
+                    finished: account.finished || draw_held,
+                };
+                self.answer_later(reply, move |accounts| {
+                    PerAgency::new(accounts.agencies(), |agency| count(&accounts[agency]))
+                });
+            }
             Request::Hold { reply } => {
                 self.commit()?;
                 let held = self.hold_draw();
@@ -147,49 +153,36 @@ impl<D: Disk> Writer<D> {
     fn gather(&mut self, store: StoreRequest) {
         let account = &self.accounts[store.agency];
         let refused = if self.draw_held {
-            Some(Refused::DrawHeld)
+            Refused::DrawHeld
         } else if account.finished {
-            Some(Refused::Finished)
+            Refused::Finished
         } else if store.ticket < account.fence {
-            Some(Refused::TakenOver)
+            Refused::TakenOver
         } else {
-            None
+            self.group.bytes += store.rows.len();
+            self.group.requests.push(store);
+            return;
         };
-        match refused {
-            Some(refused) => store.answer(Err(refused)),
-            None => {
-                self.group.bytes += store.rows.len();
-                self.group.requests.push(store);
-            }
-        }
+        store.answer(Err(refused));
+    }
+
+    /// Replies after the group is stored, so that a request that stores nothing does not end the group early.
+    fn answer_later<T: Send + 'static>(
+        &mut self,
+        reply: SyncSender<T>,
+        answer: impl FnOnce(&PerAgency<Account>) -> T + Send + 'static,
+    ) {
+        self.group.answers.push(Box::new(move |accounts| {
+            // A closed reply channel means that the session has ended.
+            let _gone = reply.send(answer(accounts));
+        }));
     }
 
     /// Stores the group, and then replies to everything in it.
     pub(super) fn commit(&mut self) -> Result<(), WriterFailed> {
         self.store_group()?;
-        for question in std::mem::take(&mut self.group.questions) {
-            self.answer(question);
-        }
+        self.group.answers.drain(..).for_each(|answer| answer(&self.accounts));
         Ok(())
-    }
-
-    fn answer(&self, question: Question) {
-        // A closed reply channel means that the session has ended.
-        match question {
-            Question::Resume { agency, ticket, reply } => {
-                let _gone = reply.send((ticket, self.accounts[agency].stored.standing()));
-            }
-            Question::Finish { outcome, reply } => {
-                let _gone = reply.send(outcome);
-            }
-            Question::Count { reply } => {
-                let count = |agency| {
-                    let Account { stored, finished, .. } = &self.accounts[agency];
-                    AgencyCount { bets: stored.bets, finished: *finished || self.draw_held }
-                };
-                let _gone = reply.send(PerAgency::new(self.accounts.agencies(), count));
-            }
-        }
     }
 
     /// Stores the batches of the group durably, all of them or none, and then replies to each.
@@ -263,11 +256,8 @@ impl<D: Disk> Writer<D> {
         self.check_bets()?;
         let agencies = self.accounts.agencies();
         let make = || Winners::new(agencies, self.winning_number);
-        let (found, winners) = match pass::over(&*self.bets, self.extent.bytes, &self.stop, make) {
-            Ok(read) => read,
-            Err(PassFailed::Interrupted) => return Ok(None),
-            Err(PassFailed::Io(error)) => return Err(WriterFailed::Scan(error)),
-        };
+        let read = pass::over(&*self.bets, self.extent.bytes, &self.stop, make);
+        let Some((found, winners)) = read.map_err(WriterFailed::Scan)? else { return Ok(None) };
         if found != self.extent {
             let bytes = self.extent.bytes;
             return Err(self.bets_changed(format!(
@@ -277,12 +267,16 @@ impl<D: Disk> Writer<D> {
         let sha256 = self.follower.digest(self.extent.bytes, &self.stop);
         let Some(sha256) = sha256.map_err(WriterFailed::Scan)? else { return Ok(None) };
         let bets = PerAgency::new(agencies, |agency| self.accounts[agency].stored.bets);
-        let winners = Winners::join(agencies, winners);
+        let winners = winners.documents;
         let result = DrawResult::new(self.winning_number, self.extent, sha256, &bets, winners);
         let text = result.to_toml();
         let path = &self.paths.result;
         let failed = |error| WriterFailed::SaveResult { path: path.clone(), error };
-        self.check_no_result().map_err(failed)?;
+        if self.disk.exists(path).map_err(failed)? {
+            // Only another program can have written it since the start.
+            let what = "it exists, and this server did not write it: name another with DRAW_FILE";
+            return Err(failed(io::Error::other(what)));
+        }
         disk::replace(&self.disk, path, |file| file.write_at(text.as_bytes(), 0))
             .map_err(failed)?;
         let held = Held::on(self.winning_number, text.as_bytes());
@@ -291,15 +285,6 @@ impl<D: Disk> Writer<D> {
         self.journal.checkpoint(slot).map_err(WriterFailed::Sync)?;
         self.draw_held = true;
         Ok(Some(result))
-    }
-
-    /// Fails if there is a result, which only another program can have written since the start.
-    fn check_no_result(&self) -> io::Result<()> {
-        if self.disk.exists(&self.paths.result)? {
-            let what = "it exists, and this server did not write it: name another with DRAW_FILE";
-            return Err(io::Error::other(what));
-        }
-        Ok(())
     }
 
     /// Syncs the files, and leaves a journal whose log is empty.

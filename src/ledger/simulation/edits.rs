@@ -6,7 +6,7 @@ use crate::bet::Agencies;
 use crate::ledger::aside::set_aside_on;
 use crate::ledger::journal::Confirmed;
 use crate::ledger::open::open;
-use crate::ledger::request::{Request, StoreRequest, Tickets};
+use crate::ledger::request::{Request, StoreRequest};
 use crate::ledger::verify::verify_on;
 use crate::ledger::writer::{GROUP_BYTES_MAX, Writer, WriterFailed};
 use crate::ledger::{Ledger, OpenError, Settings};
@@ -62,8 +62,7 @@ fn refuses(disk: &SimulatedDisk, what: &str) {
 }
 
 fn verified(disk: &SimulatedDisk) -> Vec<String> {
-    let verified = verify_on(disk, &settings(), &Stop::never()).expect("the files can be read");
-    verified.differences.iter().map(ToString::to_string).collect()
+    verify_on(disk, &settings(), &Stop::never()).expect("the files can be read").differences
 }
 
 #[test]
@@ -246,7 +245,7 @@ fn bets_that_are_edited_while_the_server_runs_end_it_before_the_next_confirmatio
 #[test]
 fn a_request_behind_the_one_that_ends_the_ledger_is_refused() {
     let (disk, writer) = stored();
-    let ledger = Ledger::start(writer, Arc::new(Tickets::default())).expect("a thread");
+    let ledger = Ledger::start(writer, Arc::default()).expect("a thread");
     let send = |rows| {
         let (reply, answer) = sync_channel(1);
         let store = StoreRequest { ticket: 1, agency: agency(3), bets: 1, rows, reply };
