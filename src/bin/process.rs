@@ -1,21 +1,20 @@
 //! The logger, the signals and the exit code of both programs.
 
-use crate::stderr::{Stderr, StderrThread};
+use crate::stderr::Stderr;
 use log::{Level, error, info, log_enabled, warn};
 use loteria::config::{self, InvalidConfig, Program, Sources};
 use loteria::connection::TlsFiles;
 use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::iterator::Signals;
+pub(crate) use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
-use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 
 /// The usage or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;
@@ -78,16 +77,11 @@ fn exit(outcome: Result<(), Failure>, stderr: &Stderr) -> ExitCode {
             error!("action: config | result: fail | error: {}", LogValue(&error));
             if !log_enabled!(Level::Error) {
                 // Logging may be off, perhaps because of this very error.
-                stderr.say(format!("error: {error}\n").as_bytes());
+                stderr.say(&format!("error: {error}"));
             }
             ExitCode::from(EXIT_USAGE)
         }
     }
-}
-
-/// Returns a variable of the environment.
-pub(crate) fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
 }
 
 /// Starts the logger with the filter of the settings, or with `other_filter` if there is one. Starts it even if the
@@ -162,103 +156,66 @@ fn is_repeated(record: &str, accepts: &Once) -> bool {
     !is_first && REPEATED.iter().any(|begin| record.starts_with(begin))
 }
 
-/// A program's task, and its action at SIGHUP.
-pub(crate) struct Configured<C> {
-    pub(crate) task: C,
-    pub(crate) at_hangup: Box<dyn Fn() + Send>,
-}
-
-impl<C> Configured<C> {
-    /// Returns a program that does nothing at SIGHUP.
-    pub(crate) fn new(task: C) -> Configured<C> {
-        Configured { task, at_hangup: Box::new(|| {}) }
-    }
-}
-
-/// Starts the thread of stderr. Calls `configure`, which starts the logger, and then `work` with a stop that comes with
-/// SIGTERM or SIGINT.
-///
-/// The server handles SIGHUP too. A client leaves SIGHUP at its default, so that it ends with its terminal. A signal
+/// Starts the thread of stderr and calls `main`, which starts the logger and calls [`until_signal`] for its work. A signal
 /// that comes before the logger has started is kept until it can be logged.
-pub(crate) fn run<C>(
+pub(crate) fn run(
     program: Program,
-    configure: impl FnOnce(&Stderr) -> Result<Configured<C>, Failure>,
-    work: impl FnOnce(C, Stderr, &Stop) -> Result<(), Failure>,
+    main: impl FnOnce(&Stderr, Signals) -> Result<(), Failure>,
 ) -> ExitCode {
-    let thread = match StderrThread::start() {
-        Ok(thread) => thread,
+    let (stderr, thread) = match Stderr::start() {
+        Ok(started) => started,
         Err(error) => {
             // A closed stderr leaves no place to report to.
             let _closed = writeln!(io::stderr(), "error: no thread: {error}");
             return ExitCode::from(EXIT_FAILURE);
         }
     };
-    let stderr = thread.handle();
-    let code = exit(run_watched(&stderr, program, configure, work), &stderr);
-    thread.close();
+    let outcome = signals_of(program).map_err(Failure::failed);
+    let code = exit(outcome.and_then(|signals| main(&stderr, signals)), &stderr);
+    stderr.close(thread);
     code
 }
 
-fn run_watched<C>(
-    stderr: &Stderr,
-    program: Program,
-    configure: impl FnOnce(&Stderr) -> Result<Configured<C>, Failure>,
-    work: impl FnOnce(C, Stderr, &Stop) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+/// Returns the signals that a program handles. A client leaves SIGHUP at its default, so that it ends with its terminal.
+fn signals_of(program: Program) -> io::Result<Signals> {
     // A write beyond the limit of a file's size then fails with an error, as on a full disk, instead of a signal.
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(Failure::failed)?;
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let hangup = (program == Program::Server).then_some(SIGHUP);
-    let signals = [SIGTERM, SIGINT].into_iter().chain(hangup);
-    let signals = Signals::new(signals).map_err(Failure::failed)?;
-    let Configured { task, at_hangup } = configure(stderr)?;
-    let (watch, stop) =
-        SignalWatch::start(signals, stderr.clone(), at_hangup).map_err(Failure::failed)?;
-    let outcome = work(task, stderr.clone(), &stop);
-    watch.close();
-    outcome
+    Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))
 }
 
-/// The thread that waits for signals.
-struct SignalWatch {
-    handle: signal_hook::iterator::Handle,
-    thread: JoinHandle<()>,
-}
-
-impl SignalWatch {
-    /// Starts to watch. The stop comes with the first signal but SIGHUP.
-    fn start(
-        mut signals: Signals,
-        stderr: Stderr,
-        at_hangup: Box<dyn Fn() + Send>,
-    ) -> io::Result<(SignalWatch, Stop)> {
-        let handle = signals.handle();
-        let (stopper, stop) = Stopper::new();
-        let thread = Builder::new().name("signals".into()).spawn(move || {
-            let mut stopper = Some(stopper);
-            for signal in signals.forever() {
-                if signal != SIGHUP {
-                    stderr.stop_waiting();
-                }
-                let name = signal_name(signal).unwrap_or("unknown");
-                info!("action: receive_signal | result: success | signal: {name}");
-                if signal == SIGHUP {
-                    at_hangup();
-                } else {
-                    stopper = None;
-                }
+/// Calls `work` with a stop that comes with SIGTERM or SIGINT. Calls `at_hangup` at each SIGHUP meanwhile.
+pub(crate) fn until_signal(
+    mut signals: Signals,
+    stderr: &Stderr,
+    at_hangup: impl Fn() + Send + 'static,
+    work: impl FnOnce(&Stop) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (handle, stderr) = (signals.handle(), stderr.clone());
+    let (stopper, stop) = Stopper::new();
+    let mut stopper = Some(stopper);
+    let watch = move || {
+        for signal in signals.forever() {
+            if signal != SIGHUP {
+                stderr.stop_waiting();
             }
-            drop(stopper);
-        })?;
-        Ok((SignalWatch { handle, thread }, stop))
-    }
-
-    /// Ends the watch and waits for its thread.
-    fn close(self) {
-        self.handle.close();
-        if self.thread.join().is_err() {
-            error!("action: close_thread | result: fail | thread: signals");
-        } else {
-            info!("action: close_thread | result: success | thread: signals");
+            let name = signal_name(signal).unwrap_or("unknown");
+            info!("action: receive_signal | result: success | signal: {name}");
+            if signal == SIGHUP {
+                at_hangup();
+            } else {
+                stopper = None;
+            }
         }
+        drop(stopper);
+    };
+    let thread = Builder::new().name("signals".into()).spawn(watch).map_err(Failure::failed)?;
+    let outcome = work(&stop);
+    handle.close();
+    if thread.join().is_err() {
+        error!("action: close_thread | result: fail | thread: signals");
+    } else {
+        info!("action: close_thread | result: success | thread: signals");
     }
+    outcome
 }

@@ -26,36 +26,29 @@ const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
 /// The assumed size of a terminal whose size is unknown.
 const SIZE: (usize, usize) = (24, 80);
 
-/// The thread that writes stderr.
-pub(crate) struct StderrThread {
-    stderr: Stderr,
-    thread: JoinHandle<()>,
-}
+/// A handle that writes to stderr through its thread.
+#[derive(Clone)]
+pub(crate) struct Stderr(Arc<Shared>);
 
-impl StderrThread {
+impl Stderr {
     /// Starts the thread.
     ///
     /// # Errors
     ///
     /// The thread cannot be started.
-    pub(crate) fn start() -> io::Result<StderrThread> {
+    pub(crate) fn start() -> io::Result<(Stderr, JoinHandle<()>)> {
         let shared = Shared { is_terminal: io::stderr().is_terminal(), ..Shared::default() };
         let stderr = Stderr(Arc::new(shared));
         let shared = Arc::clone(&stderr.0);
         let thread = Builder::new().name("stderr".into()).spawn(move || shared.write_all())?;
-        Ok(StderrThread { stderr, thread })
-    }
-
-    /// Returns a handle to write with.
-    pub(crate) fn handle(&self) -> Stderr {
-        self.stderr.clone()
+        Ok((stderr, thread))
     }
 
     /// Removes the lines that stay, writes what is left and ends the thread. Gives up if the reader takes
     /// nothing for [`FLUSH_TIME_MAX`], or takes longer than that after a signal. A thread that is not within a write
     /// waits for a processor and not for the reader, so that a busy machine loses no line.
-    pub(crate) fn close(self) {
-        let shared = &self.stderr.0;
+    pub(crate) fn close(&self, thread: JoinHandle<()>) {
+        let shared = &self.0;
         let mut state = shared.lock();
         state.is_closing = true;
         state.lines.clear();
@@ -77,28 +70,17 @@ impl StderrThread {
         }
         drop(state);
         // A panic of the thread has already been printed.
-        let _panicked = self.thread.join();
+        let _panicked = thread.join();
     }
-}
 
-/// A handle that writes to stderr through its thread.
-#[derive(Clone)]
-pub(crate) struct Stderr(Arc<Shared>);
-
-impl Stderr {
     /// Returns whether stderr is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.0.is_terminal
     }
 
-    /// Returns the rows and columns of the terminal.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        size_of_terminal()
-    }
-
-    /// Puts whole lines in the queue. Blocks while it is full and its reader reads.
-    pub(crate) fn say(&self, text: &[u8]) {
-        self.0.push(text);
+    /// Writes a line that is not part of the log.
+    pub(crate) fn say(&self, line: &str) {
+        self.0.push(format!("{line}\n").as_bytes());
     }
 
     /// Replaces the lines that stay below all others on a terminal.
@@ -124,7 +106,7 @@ impl Stderr {
         }
         let mut drawn = self.0.drawn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut output = Vec::new();
-        erase(&mut output, &mut drawn, self.size().1);
+        erase(&mut output, &mut drawn, size_of_terminal().1);
         // A terminal that is gone shows no lines.
         let _gone = io::stderr().write_all(&output);
         let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -144,7 +126,7 @@ impl Stderr {
 /// For the logger, which writes whole lines.
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.say(bytes);
+        self.0.push(bytes);
         Ok(bytes.len())
     }
 
@@ -220,7 +202,7 @@ impl State {
 }
 
 /// Returns the rows and columns of the terminal.
-fn size_of_terminal() -> (usize, usize) {
+pub(crate) fn size_of_terminal() -> (usize, usize) {
     let size = terminal_size::terminal_size_of(io::stderr());
     size.map_or(SIZE, |(width, height)| (height.0.into(), width.0.into()))
 }
@@ -234,6 +216,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts whole lines in the queue. Blocks while it is full and its reader reads.
     fn push(&self, text: &[u8]) {
         if text.is_empty() {
             return;
@@ -372,7 +355,7 @@ fn erase(output: &mut Vec<u8>, drawn: &mut Vec<usize>, width: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{FLUSH_TIME_MAX, Shared, Stderr, StderrThread};
+    use super::{FLUSH_TIME_MAX, Shared, Stderr};
     use std::sync::Arc;
     use std::thread;
 
@@ -384,8 +367,8 @@ mod tests {
             thread::sleep(FLUSH_TIME_MAX + FLUSH_TIME_MAX / 2);
             shared.write_all();
         });
-        stderr.say(b"\n");
-        StderrThread { stderr: stderr.clone(), thread }.close();
+        stderr.say("");
+        stderr.close(thread);
         assert!(stderr.0.lock().is_closed, "it gave up");
     }
 }

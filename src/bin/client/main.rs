@@ -14,11 +14,11 @@ mod work;
 
 use arguments::{Arguments, file, switch};
 use log::info;
-use loteria::client;
 use loteria::config::{Program, Sources};
 use loteria::text::LogValue;
-use process::{Configured, Failure};
+use process::{Failure, Signals};
 use progress::Progress;
+use std::env;
 use std::process::ExitCode;
 use stderr::Stderr;
 use work::{Form, Work};
@@ -55,37 +55,35 @@ fn main() -> ExitCode {
         switch("quiet", "No progress, and of the log only errors unless --log-level says more"),
     ];
     let arguments = Arguments::parse(Program::Client, ABOUT, others, EXAMPLES);
-    let is_quiet = arguments.is_set("quiet") || arguments.is_set("status");
-    process::run(
-        Program::Client,
-        |stderr| configure(&arguments, is_quiet, stderr),
-        |(settings, work), stderr, stop| {
-            work::run(&settings, work, &Progress::new(stderr, is_quiet), stop)
-        },
-    )
+    process::run(Program::Client, |stderr, signals| run(&arguments, stderr, signals))
 }
 
-fn configure(
-    arguments: &Arguments,
-    is_quiet: bool,
-    stderr: &Stderr,
-) -> Result<Configured<(client::Settings, Work)>, Failure> {
-    let flag = |name: &str| arguments.flag(name);
-    let read = Sources::read(Program::Client, arguments.config(), &flag, &process::variable);
+/// Reads the settings and does what the arguments say until a signal comes.
+fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
+    let (flag, variable) = (|name: &str| arguments.flag(name), |name: &str| env::var_os(name));
+    let read = Sources::read(Program::Client, arguments.config(), &flag, &variable);
+    let is_quiet = arguments.is_set("quiet") || arguments.is_set("status");
     let quiet_filter = (is_quiet && flag("log-level").is_none()).then_some("error");
     let sources = process::start_logger(read, quiet_filter, stderr)?;
     process::warn_of_misspelled(Program::Client);
     process::warn_of_exposed_key(&sources)?;
     let parts = sources.log_parts()?;
     let settings = sources.client()?;
-    if arguments.is_set("status") {
+    let work = if arguments.is_set("status") {
         // The state is printed to stdout; a log line of the settings before it would only distract.
-        let form = if arguments.is_set("json") { Form::Json } else { Form::Table };
-        return Ok(Configured::new((settings, Work::Status(form))));
-    }
-    let file = arguments.file("file");
-    let work = work::bets(sources.agency()?, sources.agencies_dir()?, file)?;
-    let file = file.map_or(String::new(), |file| format!(" | file: {}", LogValue(file.display())));
-    info!("action: config | result: success{parts}{file}");
-    Ok(Configured::new((settings, work)))
+        Work::Status(if arguments.is_set("json") { Form::Json } else { Form::Table })
+    } else {
+        let file = arguments.file("file");
+        let work = work::bets(sources.agency()?, sources.agencies_dir()?, file)?;
+        let file = file.map(|file| format!(" | file: {}", LogValue(file.display())));
+        info!("action: config | result: success{parts}{}", file.unwrap_or_default());
+        work
+    };
+    let progress = Progress::new(stderr.clone(), is_quiet);
+    process::until_signal(
+        signals,
+        stderr,
+        || {},
+        |stop| work::run(&settings, work, &progress, stop),
+    )
 }

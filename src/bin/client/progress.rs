@@ -1,7 +1,7 @@
 //! Shows the client's agencies while they work: bars on a terminal, log lines every few seconds without one, nothing
 //! with `--quiet`.
 
-use crate::stderr::{Stderr, fit};
+use crate::stderr::{Stderr, fit, size_of_terminal};
 use crate::words;
 use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressDrawTarget};
 use log::info;
@@ -25,7 +25,7 @@ const SUMMARY_LINES_MAX: usize = 20;
 /// The progress of all agencies, and the way in which it is shown.
 pub(crate) struct Progress {
     shown: Shown,
-    stderr: Stderr,
+    pub(crate) stderr: Stderr,
     start: Instant,
     state: Mutex<State>,
 }
@@ -91,28 +91,9 @@ impl Progress {
 
     /// Draws the bars.
     pub(crate) fn draw(&self) {
-        let (rows, width) = self.stderr.size();
+        let (rows, width) = size_of_terminal();
         let lines = self.lock().lines(rows, width);
         self.stderr.show(lines);
-    }
-
-    /// Removes the bars.
-    pub(crate) fn clear(&self) {
-        self.stderr.show(Vec::new());
-    }
-
-    /// Prints to stdout, and removes the bars meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// Those of stdout.
-    pub(crate) fn print(&self, text: &str) -> io::Result<()> {
-        self.stderr.print(text)
-    }
-
-    /// Prints a line to stderr that is not part of the log.
-    pub(crate) fn say(&self, line: &str) {
-        self.stderr.say(format!("{line}\n").as_bytes());
     }
 
     /// Returns the number of stored bets and the number of all bets, of the agencies that have begun to send.
@@ -152,7 +133,7 @@ impl Progress {
 /// Prints winners to stdout, and nothing else there; shows the rest on stderr.
 impl Observer for Progress {
     fn invalid_line(&self, report: &str) {
-        self.say(report);
+        self.stderr.say(report);
     }
 
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64) {
@@ -182,7 +163,7 @@ impl Observer for Progress {
     fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
         let lines: String =
             documents.iter().map(|document| format!("{agency},{document}\n")).collect();
-        self.print(&lines)?;
+        self.stderr.print(&lines)?;
         self.lock().note(agency, Doing::Done { winners: documents.len() as u64 });
         Ok(())
     }

@@ -8,6 +8,7 @@ use loteria::bet::{AGENCIES_MAX, AgencyId, Bet};
 use loteria::client::{self, Error, SingleBet};
 use loteria::stop::{self, Stop};
 use loteria::text::LogValue;
+use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,7 +68,7 @@ fn single_bet(agency: Option<AgencyId>) -> Result<Option<(AgencyId, [String; 5])
     let mut fields: [String; 5] = Default::default();
     let mut missing = Vec::new();
     for (field, name) in fields.iter_mut().zip(BET_VARIABLES) {
-        match process::variable(name).filter(|value| !value.is_empty()) {
+        match env::var_os(name).filter(|value| !value.is_empty()) {
             None => missing.push(name),
             Some(value) => {
                 let text = value.into_string();
@@ -143,7 +144,7 @@ pub(crate) fn run(
     match work_until(settings, work, progress, stop) {
         Ok(()) => {
             if sends_files && process::is_log_short() {
-                progress.say(&progress.summary());
+                progress.stderr.say(&progress.summary());
             }
             Ok(())
         }
@@ -183,7 +184,7 @@ fn work_until(
                     report::json(&summary).map_err(|error| Error::Output(error.into()))?
                 }
             };
-            progress.print(&text).map_err(Error::Output)
+            progress.stderr.print(&text).map_err(Error::Output)
         }
         Work::Agencies(agencies) if progress.shows_bars() => {
             run_with_bars(agencies, settings, progress, stop)
@@ -208,7 +209,7 @@ fn run_with_bars(
         while !done.wait_for(DRAW_PERIOD) {
             progress.draw();
         }
-        progress.clear();
+        progress.stderr.show(Vec::new());
     };
     let ask = |done: &Stop| ask_while_waiting(settings, progress, done);
     let run = || client::run(agencies, settings, progress, stop);

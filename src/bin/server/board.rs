@@ -1,7 +1,7 @@
 //! Shows the state of each agency: on a terminal in lines below the log, and with `--progress` without a terminal in
 //! the log.
 
-use crate::stderr::{Stderr, fit};
+use crate::stderr::{Stderr, fit, size_of_terminal};
 use crate::words;
 use indicatif::HumanCount;
 use log::info;
@@ -11,6 +11,7 @@ use loteria::session;
 use loteria::stop::{self, Stop};
 use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
 use loteria::text::LogLines;
+use std::fmt::Display;
 use std::io;
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ impl Board {
         while let Ok(summary) = session::summary(access, draw) {
             match self {
                 Board::Lines(stderr) => {
-                    let (rows, width) = stderr.size();
+                    let (rows, width) = size_of_terminal();
                     stderr.show(lines(&summary, rows, width));
                 }
                 _ => {
@@ -97,7 +98,8 @@ fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
     };
     let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
     if listed < agencies.len() {
-        lines.push(format!("{} more; all {}", agencies.len() - listed, total(summary, true)));
+        let total = total(summary, HumanCount(summary.bets()));
+        lines.push(format!("{} more; all {total}", agencies.len() - listed));
     }
     lines.push(describe_draw(summary, width));
     lines.into_iter().map(|line| fit(line, width)).collect()
@@ -109,7 +111,7 @@ fn log_texts(summary: &Summary) -> Vec<String> {
         format!("agency {agency:>3}, {bets:>12} bets, {}", words::state(*state))
     };
     let mut texts = if summary.agencies.len() > LOG_LINES_MAX {
-        vec![total(summary, false)]
+        vec![total(summary, summary.bets())]
     } else {
         (1..).zip(&summary.agencies).map(describe).collect()
     };
@@ -117,12 +119,11 @@ fn log_texts(summary: &Summary) -> Vec<String> {
     texts
 }
 
-/// Returns a line for all agencies: their bets, and the number of agencies in each state.
-fn total(summary: &Summary, for_people: bool) -> String {
+/// Returns a line for all agencies: their bets, as written already, and the number of agencies in each state.
+fn total(summary: &Summary, bets: impl Display) -> String {
     let count = |state| summary.agencies.iter().filter(|agency| agency.state == state).count();
     let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
-    let (agencies, bets) = (summary.agencies.len(), summary.bets());
-    let bets = if for_people { HumanCount(bets).to_string() } else { bets.to_string() };
+    let agencies = summary.agencies.len();
     format!("{agencies} agencies, {bets} bets: {open} open, {waiting} waiting for the draw")
 }
 

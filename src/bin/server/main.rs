@@ -22,7 +22,7 @@ use loteria::server;
 use loteria::stop::Stop;
 use loteria::system;
 use loteria::text::LogValue;
-use process::{Configured, Failure};
+use process::{Failure, Signals};
 use std::env;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -62,17 +62,7 @@ fn main() -> ExitCode {
     ];
     let arguments = Arguments::parse(Program::Server, ABOUT, others, EXAMPLES);
     start_again_with_one_arena();
-    process::run(
-        Program::Server,
-        |stderr| configure(&arguments, stderr),
-        |task, stderr, stop| match task {
-            Task::Verify(settings) => verify::verify(&settings, &stderr, stop),
-            Task::SetAside(settings) => set_aside(&settings, stop),
-            Task::Serve(service) => {
-                serve(*service, &Board::new(stderr, arguments.is_set("progress")), stop)
-            }
-        },
-    )
+    process::run(Program::Server, |stderr, signals| run(&arguments, stderr, signals))
 }
 
 /// Replaces this program by itself with a variable for the allocator, if its address space is limited and the variable is
@@ -91,22 +81,10 @@ fn start_again_with_one_arena() {
     }
 }
 
-/// The server's task.
-enum Task {
-    Verify(ledger::Settings),
-    SetAside(ledger::Settings),
-    Serve(Box<Service>),
-}
-
-struct Service {
-    address: String,
-    ledger: ledger::Settings,
-    server: server::Settings,
-}
-
-fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>, Failure> {
-    let flag = |name: &str| arguments.flag(name);
-    let read = Sources::read(Program::Server, arguments.config(), &flag, &process::variable);
+/// Reads the settings and does what the arguments say until a signal comes.
+fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
+    let (flag, variable) = (|name: &str| arguments.flag(name), |name: &str| env::var_os(name));
+    let read = Sources::read(Program::Server, arguments.config(), &flag, &variable);
     let sources = process::start_logger(read, None, stderr)?;
     process::warn_of_misspelled(Program::Server);
     process::warn_of_exposed_key(&sources)?;
@@ -115,11 +93,12 @@ fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>,
     let log_settings = || info!("action: config | result: success{parts}");
     if arguments.is_set("verify") {
         log_settings();
-        return Ok(Configured::new(Task::Verify(ledger)));
+        let verify = |stop: &Stop| verify::verify(&ledger, stderr, stop);
+        return process::until_signal(signals, stderr, || {}, verify);
     }
     if arguments.is_set("new-draw") {
         log_settings();
-        return Ok(Configured::new(Task::SetAside(ledger)));
+        return process::until_signal(signals, stderr, || {}, |stop| set_aside(&ledger, stop));
     }
     let server = sources.server()?;
     log_settings();
@@ -131,9 +110,12 @@ fn configure(arguments: &Arguments, stderr: &Stderr) -> Result<Configured<Task>,
         );
     }
     let tls = server.tls.clone();
-    let at_hangup = Box::new(move || tls.iter().for_each(read_again));
-    let service = Service { address: sources.address()?, ledger, server };
-    Ok(Configured { task: Task::Serve(Box::new(service)), at_hangup })
+    let at_hangup = move || tls.iter().for_each(read_again);
+    let address = sources.address()?;
+    let board = Board::new(stderr.clone(), arguments.is_set("progress"));
+    process::until_signal(signals, stderr, at_hangup, |stop| {
+        serve(&address, ledger, &server, &board, stop)
+    })
 }
 
 /// Reads the TLS files again.
@@ -147,10 +129,15 @@ fn read_again(acceptor: &Acceptor) {
     }
 }
 
-fn serve(service: Service, board: &Board, stop: &Stop) -> Result<(), Failure> {
-    let Service { address, ledger: settings, server } = service;
+fn serve(
+    address: &str,
+    settings: ledger::Settings,
+    server: &server::Settings,
+    board: &Board,
+    stop: &Stop,
+) -> Result<(), Failure> {
     // The port is bound first, so that no file is touched if another server has it.
-    let listener = TcpListener::bind(&address).map_err(|error| cannot_listen(&address, &error))?;
+    let listener = TcpListener::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     let (bets, journal) = (settings.bets.clone(), settings.journal());
     let (agencies, winning_number) = (settings.agencies, settings.winning_number);
@@ -170,7 +157,7 @@ fn serve(service: Service, board: &Board, stop: &Stop) -> Result<(), Failure> {
         None => Draw::pending(agencies),
     };
     let served =
-        board.beside(&ledger, &draw, || server::run(&listener, &ledger, &draw, &server, stop));
+        board.beside(&ledger, &draw, || server::run(&listener, &ledger, &draw, server, stop));
     close_listener(listener, address);
     let closed = ledger.close();
     for thread in ["hash", "ledger"] {
