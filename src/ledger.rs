@@ -36,9 +36,10 @@ mod winners;
 mod writer;
 
 pub use aside::set_aside;
+pub use count::Standing;
 pub use error::{InvalidLine, OpenError};
 pub use files::Paths;
-pub use request::{Access, AgencyCount, HoldFailed, Refused, Standing};
+pub use request::{Access, AgencyCount, HoldFailed, Refused};
 pub use result::{AgencyResult, DrawResult};
 pub use verify::{Verified, verify};
 pub use writer::WriterFailed;

@@ -1,7 +1,6 @@
 //! Counts the bets of each agency in the lines that a ledger wrote.
 
 use super::pass::Lines;
-use super::request::Standing;
 use crate::bet::row::{agency_of, document_and_number};
 use crate::bet::{Agencies, PerAgency};
 
@@ -27,6 +26,15 @@ impl Stored {
     pub(super) fn standing(&self) -> Standing {
         Standing { bets: self.bets, last: document_and_number(&self.last_row) }
     }
+}
+
+/// The point from which an agency resumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The number of its bets that are stored.
+    pub bets: u64,
+    /// Document and number of the last one, if there is one.
+    pub last: Option<(String, String)>,
 }
 
 /// Counts lines by their agency. Reads no other field, because the checksum shows that a ledger wrote the lines.

@@ -1,5 +1,6 @@
 //! The requests that the ledger's thread handles, and a connection's access to them.
 
+use super::count::Standing;
 use super::result::DrawResult;
 use crate::bet::{AgencyId, PerAgency};
 use crossbeam_channel::Sender;
@@ -89,15 +90,6 @@ pub struct AgencyCount {
     pub bets: u64,
     /// Whether no more of its bets are stored, because it is closed or the draw was held.
     pub finished: bool,
-}
-
-/// The point from which an agency resumes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The number of its bets that are stored.
-    pub bets: u64,
-    /// Document and number of the last one, if there is one.
-    pub last: Option<(String, String)>,
 }
 
 /// The buffer that was lent, and the reason if its rows are not stored.
