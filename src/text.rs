@@ -5,13 +5,13 @@ use std::fmt::{self, Write};
 /// The most characters of a refused value that an error repeats.
 const EXCERPT_CHARS_MAX: usize = 40;
 
-/// Returns the beginning of `text` on one line: control characters become `\u{…}`, and what is too long
-/// ends in `…`.
+/// Returns the beginning of `text` on one line: control characters and line separators become `\u{…}`, and what is too
+/// long ends in `…`.
 pub fn excerpt(text: &str) -> String {
     let mut characters = text.chars();
     let mut excerpt = String::new();
     for c in characters.by_ref().take(EXCERPT_CHARS_MAX) {
-        if c.is_control() {
+        if breaks_lines(c) {
             excerpt.extend(c.escape_unicode());
         } else {
             excerpt.push(c);
@@ -23,6 +23,11 @@ pub fn excerpt(text: &str) -> String {
     excerpt
 }
 
+/// Returns whether `c` is a control character, or one that some readers take for the end of a line.
+fn breaks_lines(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// A value in a log line: on one line, and without the bar that ends a value.
 #[derive(Clone, Copy, Debug)]
 pub struct LogValue<T>(pub T);
@@ -30,6 +35,15 @@ pub struct LogValue<T>(pub T);
 impl<T: fmt::Display> fmt::Display for LogValue<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(Cleaning(formatter), "{}", self.0)
+    }
+}
+
+/// Returns `noun` in the number that fits `count`: `1 agency`, `2 agencies`.
+pub fn noun_for(count: u64, noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        _ if count == 1 => noun.to_owned(),
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{noun}s"),
     }
 }
 
@@ -69,7 +83,7 @@ impl fmt::Write for Cleaning<'_, '_> {
         text.chars().try_for_each(|c| {
             self.0.write_char(match c {
                 '|' => '¦',
-                c if c.is_control() => ' ',
+                c if breaks_lines(c) => ' ',
                 c => c,
             })
         })
@@ -78,12 +92,18 @@ impl fmt::Write for Cleaning<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Listed, LogValue, excerpt};
+    use super::{Listed, LogValue, excerpt, noun_for};
 
     #[test]
     fn an_excerpt_is_one_short_line() {
-        assert_eq!(excerpt("a|b;\n\u{85}ñ"), "a|b;\\u{a}\\u{85}ñ");
+        assert_eq!(excerpt("a|b;\n\u{85}\u{2028}ñ"), "a|b;\\u{a}\\u{85}\\u{2028}ñ");
         assert_eq!(excerpt(&"x".repeat(41)), format!("{}…", "x".repeat(40)));
+    }
+
+    #[test]
+    fn one_thing_has_a_noun_in_the_singular() {
+        assert_eq!([0, 1, 2].map(|count| noun_for(count, "bet")), ["bets", "bet", "bets"]);
+        assert_eq!([1, 5].map(|count| noun_for(count, "agency")), ["agency", "agencies"]);
     }
 
     #[test]
@@ -94,6 +114,6 @@ mod tests {
 
     #[test]
     fn a_log_value_is_one_line_without_a_bar() {
-        assert_eq!(LogValue("a|b\nc\u{85}d").to_string(), "a¦b c d");
+        assert_eq!(LogValue("a|b\nc\u{85}d\u{2029}e").to_string(), "a¦b c d e");
     }
 }

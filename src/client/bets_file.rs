@@ -6,7 +6,7 @@ use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
 use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
 use crate::system::if_denied;
-use crate::text::LogValue;
+use crate::text::{LogValue, noun_for};
 use log::info;
 use std::fs::File;
 use std::io::{self, Read};
@@ -295,7 +295,7 @@ pub enum FileError {
         error: io::Error,
     },
     /// Some of its lines are no valid bets.
-    #[error("{}: {lines} invalid {}; nothing was sent", .path.display(), line_or_lines(*.lines))]
+    #[error("{}: {lines} invalid {}; nothing was sent", .path.display(), noun_for(*.lines, "line"))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -314,8 +314,4 @@ pub enum FileError {
 
 fn if_missing(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::NotFound { "; --file CSV names another" } else { "" }
-}
-
-fn line_or_lines(count: u64) -> &'static str {
-    if count == 1 { "line" } else { "lines" }
 }

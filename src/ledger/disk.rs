@@ -160,7 +160,7 @@ fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// Returns the directory that holds `path`.
-fn directory_of(path: &Path) -> &Path {
+pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::bet::row::InvalidRow;
 use crate::system::if_denied;
+use crate::text::noun_for;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -60,9 +61,10 @@ pub enum OpenError {
     },
     /// The bets are of a lottery with another number of agencies.
     #[error(
-        "the bets are of a lottery of {stored} agencies, and this one has {asked}: go on with AGENCIES={stored}; or \
+        "the bets are of a lottery of {stored} {}, and this one has {asked}: go on with AGENCIES={stored}; or \
          begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
-         down -v)"
+         down -v)",
+        noun_for((*stored).into(), "agency")
     )]
     OtherAgencies {
         /// The number of agencies of the stored bets.

@@ -41,11 +41,13 @@ impl Paths {
     }
 }
 
-/// Returns whether two paths are the same in spite of `./` or a missing directory. Does not know that two directories
-/// are one.
+/// Returns whether two paths are one name in one directory.
 fn names_one_file(one: &Path, other: &Path) -> bool {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    absolute(one) == absolute(other)
+    let directory = |path| {
+        let path = disk::directory_of(path);
+        path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    };
+    one.file_name() == other.file_name() && directory(one) == directory(other)
 }
 
 /// The files that exist, locked.

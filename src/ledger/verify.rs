@@ -37,7 +37,8 @@ pub(super) fn verify_on(
 ) -> Result<Verified, OpenError> {
     let files = Files::lock(disk, settings, Mode::Read, stop)?;
     if files.bets.is_none() && files.journal.is_none() {
-        return at(&files.paths.bets, Err(io::ErrorKind::NotFound.into()));
+        let why = "no such file, and no journal beside it";
+        return at(&files.paths.bets, Err(io::Error::new(io::ErrorKind::NotFound, why)));
     }
     let mut verification = Verification { files: &files, differences: Vec::new() };
     let (bets, result) = verification.run()?;

@@ -367,12 +367,43 @@ fn a_log_line_of_a_new_draw_is_one_line_whatever_the_names_of_the_files_are() {
 }
 
 #[test]
+fn a_check_counts_what_there_is_and_says_so_if_there_is_nothing() {
+    let scratch = Scratch::new();
+    let server = || scratch.server().arguments(&["--agencies", "1"]);
+    let check = || server().arguments(&["--verify"]).run();
+    let why =
+        "error: bets.csv: no such file, and no journal beside it; --bets and DRAW_FILE name others";
+    check().exits(1).says(why);
+    let held = server().start();
+    let mut agency = Peer::at(held.address());
+    agency.says("APUESTA|1|Ana|Paz|30904461|1999-03-17|7574;FINAPUESTA;GANADORES|1");
+    agency.hears("CONFIRMARAPUESTA|1");
+    agency.hears("GANADORES|30904461");
+    held.stops_on("TERM");
+    let checked = check();
+    checked.exits(0);
+    assert!(checked.stdout.contains(" on 7574, 1 winner\n"), "{checked}");
+    assert!(checked.stdout.ends_with("bets.csv: 1 bet, all valid\n"), "{checked}");
+    let other = scratch.server().arguments(&["--agencies", "2"]).refuses_to_start();
+    other.says(
+        "error: the bets are of a lottery of 1 agency, and this one has 2: go on with AGENCIES=1",
+    );
+}
+
+#[test]
 fn files_that_are_one_under_two_names_are_refused_at_the_start() {
-    for (bets, draw) in [("./all.csv", "all.csv"), ("all.csv", "./all.journal")] {
+    for (bets, draw) in [
+        ("./all.csv", "all.csv"),
+        ("all.csv", "./all.journal"),
+        ("there/../all.csv", "all.csv"),
+        ("all.csv", "here/all.csv"),
+    ] {
         let scratch = Scratch::new();
+        fs::create_dir(scratch.path("there")).expect("a directory");
+        std::os::unix::fs::symlink(".", scratch.path("here")).expect("a symbolic link");
         let names = [("BETS_FILE", bets), ("DRAW_FILE", draw)];
         scratch.server().variables(&names).refuses_to_start().says("is the path of two files");
-        assert_eq!(scratch.names(), [""; 0]);
+        assert_eq!(scratch.names(), ["here", "there"]);
     }
 }
 

@@ -8,6 +8,7 @@ use log::info;
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
 use loteria::summary::{DrawState, Summary};
+use loteria::text::noun_for;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -116,10 +117,7 @@ impl Progress {
             }
         }
         let bets = count_of(state.stored().0, "bet");
-        let agencies = match state.agencies.len() {
-            1 => "1 agency".into(),
-            count => format!("{count} agencies"),
-        };
+        let agencies = count_of(state.agencies.len() as u64, "agency");
         let (time, winners) = (self.start.elapsed().as_secs_f64(), count_of(all, "winner"));
         text.push_str(&format!("{bets} of {agencies} stored, {winners}, in {time:.1} s"));
         text
@@ -277,7 +275,7 @@ fn bar(part: u64, whole: u64, width: usize) -> String {
 
 /// Returns a number with its noun.
 fn count_of(count: u64, noun: &str) -> String {
-    format!("{} {noun}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+    format!("{} {}", HumanCount(count), noun_for(count, noun))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The state of the lottery as `--status` prints it: a table for people, or one line of JSON.
 
-use crate::words::{self, AGENCIES_NAMED_MAX, agency_or_agencies};
+use crate::words::{self, AGENCIES_NAMED_MAX};
 use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
-use loteria::text::Listed;
+use loteria::text::{Listed, noun_for};
 use serde::Serialize;
 
 /// Returns a table of the agencies, and the draw.
@@ -14,11 +14,11 @@ pub(crate) fn table(summary: &Summary) -> String {
     let (bets, missing) = (summary.bets(), summary.missing());
     text.push_str(&match summary.draw {
         DrawState::Held { winners } => {
-            format!("draw: held over {bets} bets, {winners} of them won\n")
+            format!("draw: held over {bets} {}, {winners} of them won\n", noun_for(bets, "bet"))
         }
         DrawState::Pending if missing.is_empty() => "draw: pending, every agency is done\n".into(),
         DrawState::Pending => {
-            let agencies = agency_or_agencies(missing.len());
+            let agencies = noun_for(missing.len() as u64, "agency");
             let missing = Listed(&missing, AGENCIES_NAMED_MAX);
             format!("draw: pending, it waits for {agencies} {missing}\n")
         }

@@ -10,7 +10,7 @@ use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::session;
 use loteria::stop::{self, Stop};
 use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
-use loteria::text::LogLines;
+use loteria::text::{LogLines, noun_for};
 use std::fmt::Display;
 use std::io;
 use std::time::Duration;
@@ -131,9 +131,8 @@ fn total(summary: &Summary, bets: impl Display) -> String {
 fn describe_draw(summary: &Summary, width: usize) -> String {
     let missing = summary.missing();
     match summary.draw {
-        DrawState::Held { winners: 1 } => "the draw was held, 1 winner".into(),
         DrawState::Held { winners } => {
-            format!("the draw was held, {} winners", HumanCount(winners))
+            format!("the draw was held, {} {}", HumanCount(winners), noun_for(winners, "winner"))
         }
         DrawState::Pending if missing.is_empty() => "every agency is done".into(),
         DrawState::Pending => words::missing(&missing, width),

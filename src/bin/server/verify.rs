@@ -4,6 +4,7 @@ use crate::process::Failure;
 use crate::stderr::Stderr;
 use loteria::ledger::{self, OpenError};
 use loteria::stop::Stop;
+use loteria::text::noun_for;
 
 /// Prints to stdout whether the files agree.
 pub(crate) fn verify(
@@ -19,9 +20,10 @@ pub(crate) fn verify(
     let (bets, result) = (settings.bets.display(), settings.result.display());
     let mut report = match &verified.result {
         Some(draw) => {
-            let winners: usize = draw.agencies.iter().map(|agency| agency.winners.len()).sum();
-            let (held_at, number) = (draw.held_at, draw.winning_number);
-            format!("{result}: held at {held_at} on {number}, {winners} winners\n")
+            let winners = draw.agencies.iter().map(|agency| agency.winners.len() as u64).sum();
+            let (held_at, number, noun) =
+                (draw.held_at, draw.winning_number, noun_for(winners, "winner"));
+            format!("{result}: held at {held_at} on {number}, {winners} {noun}\n")
         }
         None => format!("{result}: not there, the draw was not held\n"),
     };
@@ -29,12 +31,12 @@ pub(crate) fn verify(
         report.push_str(&format!("{difference}\n"));
     }
     if verified.differences.is_empty() {
-        report.push_str(&format!("{bets}: {} bets, all valid\n", verified.bets));
+        let (count, noun) = (verified.bets, noun_for(verified.bets, "bet"));
+        report.push_str(&format!("{bets}: {count} {noun}, all valid\n"));
     }
     stderr.print(&report).map_err(Failure::failed)?;
-    match verified.differences.len() {
+    match verified.differences.len() as u64 {
         0 => Ok(()),
-        1 => Err(Failure::Failed("1 difference".into())),
-        count => Err(Failure::Failed(format!("{count} differences"))),
+        count => Err(Failure::Failed(format!("{count} {}", noun_for(count, "difference")))),
     }
 }
