@@ -13,7 +13,7 @@ mod timed;
 mod tls;
 
 pub use open_sockets::{OpenSocket, OpenSockets};
-pub use stream::{AcceptError, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Stream};
+pub use stream::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Stream};
 pub use tls::{Acceptor, Connector};
 
 /// Returns whether `error` is a timeout, which systems report in two ways.

@@ -1,8 +1,8 @@
 //! A buffer that reads bytes and returns them in lines of a bounded length.
 
-use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use thiserror::Error;
 
 /// The initial size of a growing buffer, in bytes: twice the longest line.
 const CAPACITY_MIN: usize = 16 << 10;
@@ -158,16 +158,9 @@ pub fn without_end(line: &[u8]) -> &[u8] {
 }
 
 /// The error of a line without an end within the limit, which it holds in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("no line end within {0} bytes")]
 pub struct LineTooLong(usize);
-
-impl fmt::Display for LineTooLong {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "no line end within {} bytes", self.0)
-    }
-}
-
-impl std::error::Error for LineTooLong {}
 
 #[cfg(test)]
 mod tests {

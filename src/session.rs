@@ -30,6 +30,7 @@ use log::info;
 use refusal::{log_bets, log_refused, log_stored, stopping};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
+use thiserror::Error;
 
 /// The size at which gathered answers are sent, in bytes. A byte of a message can cause fifty of an answer.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
@@ -79,12 +80,13 @@ pub fn converse(
         answered: None,
     };
     let outcome = session.run();
-    let peer = &session.peer;
+    if let Err(end) = &outcome {
+        info!("action: conversation | result: fail | error: {end} | {}", session.peer);
+    }
     match outcome {
         // A half-closed peer may still be reading, and must be able to tell this from a lost connection.
         Ok(()) => session.stream.end(),
         Err(End::Refused(refusal)) => {
-            info!("action: conversation | result: fail | error: {refusal} | {peer}");
             refusal.reply().write(&mut session.answers);
             // A server that stops does not drain, so a reset wakes a peer that goes on writing.
             match session.send() {
@@ -93,11 +95,8 @@ pub fn converse(
                 Err(_gone_or_not_reading) => {}
             }
         }
-        Err(End::Io(error)) => {
-            info!("action: conversation | result: fail | error: connection lost: {error} | {peer}");
-        }
+        Err(End::Io(_)) => {}
         Err(End::Ledger) => {
-            info!("action: conversation | result: fail | error: the ledger has ended | {peer}");
             // Replies to batches that are stored must still be sent.
             let _gone = session.send();
         }
@@ -114,26 +113,17 @@ pub fn refuse(stream: &mut Stream<'_>, refusal: &Refusal) {
 }
 
 /// The reason why a conversation ends before the peer ends it.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 enum End {
     /// An error, which is sent to the peer.
-    Refused(Refusal),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The connection broke, or the peer does not take its answers.
-    Io(io::Error),
+    #[error("connection lost: {0}")]
+    Io(#[from] io::Error),
     /// The ledger has ended. No error is sent, because the last batches may or may not be stored.
+    #[error("the ledger has ended")]
     Ledger,
-}
-
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> End {
-        End::Io(error)
-    }
-}
-
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> End {
-        End::Refused(refusal)
-    }
 }
 
 struct Session<'s, 'c, 'p> {
@@ -280,7 +270,7 @@ impl Session<'_, '_, '_> {
     /// Stores the closed batches and answers each. If they are refused, the last one is answered by the error that is
     /// returned.
     fn store(&mut self) -> Result<(), End> {
-        let Some(agency) = self.peer.agency().filter(|_| !self.batches.closed.is_empty()) else {
+        let Some(agency) = self.peer.agency.filter(|_| !self.batches.closed.is_empty()) else {
             return Ok(());
         };
         let bets = self.batches.closed.iter().copied().map(u64::from).sum();

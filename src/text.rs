@@ -1,6 +1,6 @@
 //! Sanitizes untrusted text for use in error replies and log lines.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// The most characters of a refused value that an error repeats.
 const EXCERPT_CHARS_MAX: usize = 40;
@@ -34,7 +34,8 @@ pub struct LogValue<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for LogValue<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Cleaning(formatter), "{}", self.0)
+        let text = self.0.to_string();
+        formatter.write_str(&text.replace('|', "¦").replace(breaks_lines, " "))
     }
 }
 
@@ -72,21 +73,6 @@ pub struct LogLines<'i, I, L>(pub &'i [I], pub L);
 impl<I, L: Fn(&I) -> String> fmt::Display for LogLines<'_, I, L> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|item| writeln!(formatter, "{}", self.1(item)))
-    }
-}
-
-/// Replaces the characters that a log value must not hold.
-struct Cleaning<'w, 'f>(&'w mut fmt::Formatter<'f>);
-
-impl fmt::Write for Cleaning<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|c| {
-            self.0.write_char(match c {
-                '|' => '¦',
-                c if breaks_lines(c) => ' ',
-                c => c,
-            })
-        })
     }
 }
 

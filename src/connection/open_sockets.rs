@@ -1,7 +1,8 @@
 //! The client's open sockets, in a list that shuts them all when the program stops.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The list of open sockets, until it is closed.
@@ -11,8 +12,7 @@ pub struct OpenSockets(Mutex<List>);
 #[derive(Debug, Default)]
 struct List {
     closed: bool,
-    next: u64,
-    sockets: BTreeMap<u64, Arc<TcpStream>>,
+    sockets: HashMap<RawFd, Arc<TcpStream>>,
 }
 
 impl OpenSockets {
@@ -22,10 +22,9 @@ impl OpenSockets {
         if list.closed {
             return None;
         }
-        let number = list.next;
-        list.next += 1;
-        list.sockets.insert(number, socket);
-        Some(OpenSocket { list: self, number })
+        let descriptor = socket.as_raw_fd();
+        list.sockets.insert(descriptor, socket);
+        Some(OpenSocket { list: self, descriptor })
     }
 
     /// Closes the list and shuts its sockets for reading, writing or both. Threads that are blocked on one wake up.
@@ -53,11 +52,11 @@ impl OpenSockets {
 #[derive(Debug)]
 pub struct OpenSocket<'l> {
     list: &'l OpenSockets,
-    number: u64,
+    descriptor: RawFd,
 }
 
 impl Drop for OpenSocket<'_> {
     fn drop(&mut self) {
-        self.list.lock().sockets.remove(&self.number);
+        self.list.lock().sockets.remove(&self.descriptor);
     }
 }

@@ -32,25 +32,26 @@ impl<'s> Stream<'s> {
         Stream { socket: TimedSocket::new(socket), tls: None }
     }
 
-    /// Performs the server's side of a TLS handshake, which may take `time`.
+    /// Performs the server's side of a TLS handshake, which may take `time`. Returns `None` if the peer does not speak
+    /// TLS.
     ///
     /// # Errors
     ///
-    /// The peer does not speak TLS; its certificate is rejected, and a TLS alert was sent; or the socket fails.
+    /// The peer's certificate is rejected, and a TLS alert was sent; or the socket fails.
     pub fn accept(
         socket: &'s TcpStream,
         acceptor: &Acceptor,
         time: Duration,
-    ) -> Result<Stream<'s>, AcceptError> {
+    ) -> io::Result<Option<Stream<'s>>> {
         let mut socket = TimedSocket::new(socket);
         if !matches!(socket.within(time).peek()?, None | Some(TLS_FIRST_BYTE)) {
-            return Err(AcceptError::NotTls);
+            return Ok(None);
         }
         match acceptor.accept(&mut socket) {
-            Ok(tls) => Ok(Stream { socket, tls: Some(tls) }),
+            Ok(tls) => Ok(Some(Stream { socket, tls: Some(tls) })),
             Err(error) => {
                 socket.within(DRAIN_TIME_MAX).drain(DRAIN_BYTES_MAX);
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -145,20 +146,5 @@ impl Write for Stream<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// The error of a handshake on the server's side.
-#[derive(Debug)]
-pub enum AcceptError {
-    /// It does not speak TLS.
-    NotTls,
-    /// Its certificate was rejected, or the connection broke.
-    Failed(io::Error),
-}
-
-impl From<io::Error> for AcceptError {
-    fn from(error: io::Error) -> AcceptError {
-        AcceptError::Failed(error)
     }
 }

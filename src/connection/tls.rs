@@ -29,12 +29,9 @@ const VERIFIED_FOR: Duration = Duration::from_secs(1);
 
 /// The server's side of TLS. Clones share the files that [`Acceptor::reload`] reads.
 #[derive(Clone, Debug)]
-pub struct Acceptor(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
+pub struct Acceptor {
     files: TlsFiles,
-    identity: RwLock<Arc<Identity>>,
+    identity: Arc<RwLock<Arc<Identity>>>,
 }
 
 /// The content of the files.
@@ -51,8 +48,8 @@ impl Acceptor {
     ///
     /// Returns the file that is invalid, and why.
     pub fn open(files: &TlsFiles) -> Result<Acceptor, InvalidTls> {
-        let identity = RwLock::new(Arc::new(Identity::read(files)?));
-        Ok(Acceptor(Arc::new(Shared { files: files.clone(), identity })))
+        let identity = Arc::new(Identity::read(files)?);
+        Ok(Acceptor { files: files.clone(), identity: Arc::new(RwLock::new(identity)) })
     }
 
     /// Reads the same files again. Connections that are open keep their keys, and their peers' certificates
@@ -62,24 +59,26 @@ impl Acceptor {
     ///
     /// Those of [`Acceptor::open`]. Nothing has changed then.
     pub fn reload(&self) -> Result<(), InvalidTls> {
-        let read = Arc::new(Identity::read(&self.0.files)?);
-        *self.0.identity.write().unwrap_or_else(PoisonError::into_inner) = read;
+        let read = Arc::new(Identity::read(&self.files)?);
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = read;
         Ok(())
     }
 
     /// Performs the handshake of one connection.
     pub(super) fn accept(&self, socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
-        let identity = self.identity();
+        let identity = newest(&self.identity);
         let connection = ServerConnection::new(Arc::clone(&identity.config)).map_err(fault)?;
         let mut tls = Tls::shake_hands(connection.into(), socket)?;
         let at = Instant::now();
-        tls.verified = Some(Verified { acceptor: self.clone(), identity, at });
+        let newest = Arc::clone(&self.identity);
+        tls.verified = Some(Verified { newest, identity, at });
         Ok(tls)
     }
+}
 
-    fn identity(&self) -> Arc<Identity> {
-        Arc::clone(&self.0.identity.read().unwrap_or_else(PoisonError::into_inner))
-    }
+/// Returns the files that were read last.
+fn newest(identity: &RwLock<Arc<Identity>>) -> Arc<Identity> {
+    Arc::clone(&identity.read().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl Identity {
@@ -103,7 +102,7 @@ impl Identity {
 /// The last verification of a client's certificate: its time and its files.
 #[derive(Debug)]
 struct Verified {
-    acceptor: Acceptor,
+    newest: Arc<RwLock<Arc<Identity>>>,
     identity: Arc<Identity>,
     at: Instant,
 }
@@ -176,7 +175,7 @@ impl Tls {
     /// [`VERIFIED_FOR`].
     pub(super) fn verify_again(&mut self) -> Result<(), RejectedCertificate> {
         let Some(verified) = &mut self.verified else { return Ok(()) };
-        let identity = verified.acceptor.identity();
+        let identity = newest(&verified.newest);
         let is_recent = verified.at.elapsed() < VERIFIED_FOR;
         if is_recent && Arc::ptr_eq(&identity, &verified.identity) {
             return Ok(());

@@ -5,6 +5,7 @@ use super::{COMMAND_SEPARATOR, FIELD_SEPARATOR, word, write_fields};
 use crate::bet::{Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet};
 use crate::text::excerpt;
 use std::fmt;
+use std::str::Split;
 use thiserror::Error;
 
 /// A command.
@@ -113,21 +114,13 @@ impl fmt::Display for Command<'_> {
 /// Returns the fields that are left, if there are exactly `N`.
 fn exactly<'a, const N: usize>(
     word: &'static str,
-    fields: impl Iterator<Item = &'a str>,
+    mut fields: Split<'a, char>,
 ) -> Result<[&'a str; N], InvalidCommand> {
-    let mut found = 0;
-    let mut taken = [""; N];
-    for field in fields {
-        if let Some(place) = taken.get_mut(found) {
-            *place = field;
-        }
-        found += 1;
+    let found = fields.clone().count();
+    if found != N {
+        return Err(InvalidCommand::FieldCount { word, expected: N, found });
     }
-    if found == N {
-        Ok(taken)
-    } else {
-        Err(InvalidCommand::FieldCount { word, expected: N, found })
-    }
+    Ok(std::array::from_fn(|_| fields.next().unwrap_or_default()))
 }
 
 /// The error of a text that is no command.

@@ -119,9 +119,7 @@ impl fmt::Display for Reply<'_> {
                 write_fields(formatter, &[&word::RESUME, bets, document, number])
             }
             Reply::Echo(text) => write_fields(formatter, &[&word::ECHO, text]),
-            Reply::Status(summary) => {
-                write_fields(formatter, &[&word::STATUS, &status::Fields(summary)])
-            }
+            Reply::Status(summary) => status::write(summary, formatter),
             Reply::Error { code, detail } => write_fields(formatter, &[&word::ERROR, code, detail]),
         }
     }

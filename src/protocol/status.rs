@@ -38,22 +38,16 @@ pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Sum
     Some(Summary { draw, agencies })
 }
 
-/// The fields after the word of the reply.
-pub(super) struct Fields<'s>(pub(super) &'s Summary);
-
-impl fmt::Display for Fields<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.draw {
-            DrawState::Pending => formatter.write_str(word::PENDING)?,
-            DrawState::Held { winners } => {
-                write!(formatter, "{}{SEPARATOR}{winners}", word::HELD)?;
-            }
-        }
-        for (agency, AgencySummary { bets, state }) in (1..).zip(&self.0.agencies) {
-            let agency: u32 = agency;
-            let word = STATES.iter().find(|(known, _)| known == state).map_or("", |(_, word)| word);
-            write!(formatter, "{FIELD_SEPARATOR}{agency}{SEPARATOR}{bets}{SEPARATOR}{word}")?;
-        }
-        Ok(())
+/// Writes the reply.
+pub(super) fn write(summary: &Summary, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(formatter, "{}{FIELD_SEPARATOR}", word::STATUS)?;
+    match summary.draw {
+        DrawState::Pending => formatter.write_str(word::PENDING)?,
+        DrawState::Held { winners } => write!(formatter, "{}{SEPARATOR}{winners}", word::HELD)?,
     }
+    for (agency, AgencySummary { bets, state }) in (1_u32..).zip(&summary.agencies) {
+        let word = STATES.iter().find(|(known, _)| known == state).map_or("", |(_, word)| word);
+        write!(formatter, "{FIELD_SEPARATOR}{agency}{SEPARATOR}{bets}{SEPARATOR}{word}")?;
+    }
+    Ok(())
 }

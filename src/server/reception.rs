@@ -2,7 +2,7 @@
 //! there is TLS, and then the conversation.
 
 use super::log_thread_closed;
-use crate::connection::{AcceptError, Acceptor, Stream, is_timeout};
+use crate::connection::{Acceptor, Stream, is_timeout};
 use crate::ledger::Access;
 use crate::places::{Place, Places};
 use crate::protocol::ErrorCode;
@@ -148,12 +148,12 @@ impl Reception<'_> {
             return Some((Stream::plain(socket), Authorization::Any));
         };
         match Stream::accept(socket, acceptor, time) {
-            Ok(stream) => {
+            Ok(Some(stream)) => {
                 let authorization = Authorization::of_certificate(&stream.peer_names());
                 info!("action: handshake | result: success | {peer} | agencies: {authorization}");
                 Some((stream, authorization))
             }
-            Err(AcceptError::NotTls) => {
+            Ok(None) => {
                 let error = "the peer does not speak TLS";
                 info!("action: handshake | result: fail | {peer} | error: {error}");
                 let refusal =
@@ -161,7 +161,7 @@ impl Reception<'_> {
                 session::refuse(&mut Stream::plain(socket), &refusal);
                 None
             }
-            Err(AcceptError::Failed(error)) => {
+            Err(error) => {
                 let why = if is_timeout(&error) {
                     format!("not over within {} ms", time.as_millis())
                 } else {

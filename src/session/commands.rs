@@ -2,7 +2,7 @@
 
 use super::batches::{BATCH_BYTES_MAX, Open};
 use super::refusal::{log_refused, log_stored, stopping};
-use super::{ANSWERS_BYTES_MAX, Answered, End, Session, summary};
+use super::{ANSWERS_BYTES_MAX, Answered, End, Peer, Session, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::{DrawResult, HoldFailed, Standing};
@@ -154,12 +154,8 @@ impl Session<'_, '_, '_> {
     }
 
     fn echo(&mut self, text: &str) {
-        let (peer, message) = (&self.peer, LogValue(text));
-        info!(
-            "action: receive_message | result: success | ip: {} | msg: {message} | {}",
-            peer.ip(),
-            peer.rest()
-        );
+        let (Peer { ip, rest, .. }, message) = (&self.peer, LogValue(text));
+        info!("action: receive_message | result: success | ip: {ip} | msg: {message} | {rest}");
         Reply::Echo(text).write(&mut self.answers);
     }
 
@@ -183,17 +179,15 @@ impl Session<'_, '_, '_> {
     /// for.
     fn speak_for(&mut self, agency: AgencyId) -> Result<(), Refusal> {
         if !self.authorization.covers(agency) {
-            let authorized = &self.authorization;
+            let (Peer { ip, port, .. }, authorized) = (&self.peer, &self.authorization);
             warn!(
                 "action: authorize | result: fail | agency: {agency} | authorized: {authorized} | \
-                 ip: {} | port: {}",
-                self.peer.ip(),
-                self.peer.port()
+                 ip: {ip} | port: {port}"
             );
             let detail = format!("agency: this connection may not speak for agency {agency}");
             return Err(ErrorCode::WrongAgency.with(detail));
         }
-        match self.peer.agency() {
+        match self.peer.agency {
             None => {
                 self.place.belongs_to(&[agency])?;
                 self.peer.speaks_for(agency);

@@ -7,11 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 /// The address of a peer, and the agency that it speaks for.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    ip: IpAddr,
-    port: u16,
-    agency: Option<AgencyId>,
-    /// The text that log lines have after the IP address.
-    rest: String,
+    pub(super) ip: IpAddr,
+    pub(super) port: u16,
+    /// The agency that it speaks for. `None` if it has named none.
+    pub(super) agency: Option<AgencyId>,
+    /// The text that log lines have after the IP address: the port, and the agency as soon as it is known.
+    pub(super) rest: String,
 }
 
 impl Peer {
@@ -19,26 +20,6 @@ impl Peer {
     pub fn at(address: SocketAddr) -> Peer {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         Peer { ip, port, agency: None, rest: format!("port: {port}") }
-    }
-
-    /// Returns its address without the port.
-    pub(super) fn ip(&self) -> IpAddr {
-        self.ip
-    }
-
-    /// Returns its port.
-    pub(super) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Returns the text that log lines have after the IP address: the port, and the agency as soon as it is known.
-    pub(super) fn rest(&self) -> &str {
-        &self.rest
-    }
-
-    /// Returns the agency that it speaks for. `None` if it has named none.
-    pub(super) fn agency(&self) -> Option<AgencyId> {
-        self.agency
     }
 
     /// Notes that it speaks for `agency`.

@@ -451,6 +451,7 @@ fn a_client_tries_again_where_only_this_connection_is_broken() {
     for damage in [[0; 40].as_slice(), &[]] {
         let mut socket = next();
         let stream = Stream::accept(&socket, &acceptor, WITHIN).expect("a handshake");
+        let stream = stream.expect("the client speaks TLS");
         let mut message = String::new();
         let heard = BufReader::new(stream).read_line(&mut message);
         heard.expect("the client's first message");
