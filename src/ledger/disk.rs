@@ -3,14 +3,17 @@
 
 use crate::system::{EMFILE, ENFILE};
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The number of attempts to open a file if file descriptors run out, and the pause between them.
 const OPEN_TRIES_MAX: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
+/// The age from which a directory's time of change is different after another change. Kernels count time in steps of up
+/// to 10 ms.
+const CHANGE_AGE_MIN: Duration = Duration::from_millis(100);
 /// The most symbolic links that are followed, as on Linux.
 const LINKS_MAX: u32 = 40;
 
@@ -19,7 +22,7 @@ pub(super) trait Disk: Clone + Send + 'static {
     /// A file that is open.
     type File: DiskFile;
 
-    /// Opens a file. Returns `None` if there is none.
+    /// Opens a regular file. Returns `None` if there is none.
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Option<Self::File>>;
     /// Opens a file for reading and writing. Creates an empty one if there is none.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
@@ -31,9 +34,15 @@ pub(super) trait Disk: Clone + Send + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Returns the version of the names in the directory of `path`: another one as soon as any of them is another
+    /// file's. Returns `None` if the next change may have the same version.
+    fn names_version(&self, path: &Path) -> io::Result<Option<NamesVersion>>;
     /// Blocks until the names in the directory of `path` are durable.
     fn sync_directory_of(&self, path: &Path) -> io::Result<()>;
 }
+
+/// The device and the number of a directory, and the time of its last change.
+pub(super) type NamesVersion = (u64, u64, Duration);
 
 /// The mode in which a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +56,7 @@ pub(super) enum Mode {
 pub(super) trait DiskFile: Send + Sync + 'static {
     /// Locks the file. Returns whether no other process holds a lock: several may hold one for reading.
     fn try_lock(&self, mode: Mode) -> io::Result<bool>;
-    /// Returns its length in bytes. Fails if it is no regular file.
+    /// Returns its length in bytes.
     fn length(&self) -> io::Result<u64>;
     /// Returns whether it is the file that `path` names.
     fn is_at(&self, path: &Path) -> io::Result<bool>;
@@ -70,13 +79,15 @@ impl Disk for FileSystem {
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Option<File>> {
         let write = mode == Mode::Write;
-        if_there(patiently(|| OpenOptions::new().read(true).write(write).open(path)))
+        if_there(
+            patiently(|| OpenOptions::new().read(true).write(write).open(path)).and_then(regular),
+        )
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        patiently(|| options.open(path))
+        patiently(|| options.open(path)).and_then(regular)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -94,6 +105,15 @@ impl Disk for FileSystem {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn names_version(&self, path: &Path) -> io::Result<Option<NamesVersion>> {
+        let Some(found) = if_there(std::fs::metadata(directory_of(path)))? else { return Ok(None) };
+        let nanoseconds = u32::try_from(found.ctime_nsec()).unwrap_or(0);
+        let changed = Duration::new(found.ctime().unsigned_abs(), nanoseconds);
+        let is_old = UNIX_EPOCH.elapsed().is_ok_and(|now| now > changed + CHANGE_AGE_MIN);
+        // Without a fraction the file system may count in seconds, or not at all.
+        Ok((is_old && nanoseconds > 0).then_some((found.dev(), found.ino(), changed)))
     }
 
     fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
@@ -115,12 +135,10 @@ impl DiskFile for File {
     }
 
     fn length(&self) -> io::Result<u64> {
-        let metadata = self.metadata()?;
-        if metadata.is_file() {
-            Ok(metadata.len())
-        } else {
-            Err(io::Error::other("not a regular file"))
-        }
+        // Not from the metadata: a kernel that was asked for a file's times records the next change to a fraction of a
+        // tick, which some file systems write with each sync.
+        let mut file = self;
+        file.seek(SeekFrom::End(0))
     }
 
     fn is_at(&self, path: &Path) -> io::Result<bool> {
@@ -149,6 +167,11 @@ impl DiskFile for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
+}
+
+/// Fails if `file` is no regular file.
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
 }
 
 /// Returns `None` for the error of a file that does not exist.
@@ -248,4 +271,51 @@ fn patiently(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
         }
     }
     open()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Disk, FileSystem, NamesVersion};
+    use std::fs;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    /// Returns the version as soon as there is one.
+    fn version(path: &Path) -> NamesVersion {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(version) = FileSystem.names_version(path).expect("a directory") {
+                return version;
+            }
+            assert!(Instant::now() < deadline, "the file system does not tell a version");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn names_have_another_version_as_soon_as_one_is_another_files() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let directory = scratch.path().join("files");
+        fs::create_dir(&directory).expect("a directory");
+        let [bets, other, aside, last] =
+            ["bets.csv", "other", "aside", "last"].map(|name| directory.join(name));
+        fs::write(&bets, "bets").expect("a file");
+        fs::write(&last, "").expect("a file");
+        let changes: [(&str, &dyn Fn() -> std::io::Result<()>); 6] = [
+            ("another is created", &|| fs::write(&other, "other")),
+            ("it is replaced", &|| fs::rename(&other, &bets)),
+            ("it is renamed", &|| fs::rename(&bets, &aside)),
+            ("it is named again", &|| fs::hard_link(&aside, &bets)),
+            ("it is removed", &|| fs::remove_file(&bets)),
+            ("its directory is renamed", &|| fs::rename(&directory, scratch.path().join("aside"))),
+        ];
+        for (what, change) in changes {
+            let before = version(&bets);
+            fs::write(&last, what).expect("a file");
+            assert_eq!(version(&bets), before, "only a file was written");
+            change().unwrap_or_else(|error| panic!("{what}: {error}"));
+            let after = FileSystem.names_version(&bets).expect("no error");
+            assert_ne!(after, Some(before), "{what}");
+        }
+    }
 }

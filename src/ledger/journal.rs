@@ -358,6 +358,16 @@ impl<F: DiskFile> Journal<F> {
         Journal { file, slot, log_end: LOG_BYTES, log_used, record: Vec::new() }
     }
 
+    /// Returns whether it is the file at `path`.
+    pub(super) fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.file.is_at(path)
+    }
+
+    /// Returns whether the file has its length.
+    pub(super) fn is_whole(&self) -> io::Result<bool> {
+        Ok(self.file.length()? == JOURNAL_BYTES as u64)
+    }
+
     /// Returns the newest slot.
     pub(super) fn slot(&self) -> Slot {
         self.slot

@@ -339,11 +339,11 @@ fn a_question_between_batches_does_not_end_their_group_and_is_answered_after_it(
 fn a_full_disk_refuses_the_batch_and_keeps_nothing_of_it() {
     let rows = rows_of(agency(1));
     let (mut refused, mut failed) = (0, 0);
-    for seed in 0..200 {
+    for seed in 0..400 {
         let disk = SimulatedDisk::new(seed);
         let (mut writer, _) = start(&disk).expect("a good disk");
         assert_eq!(store(&mut writer, 1, &rows[..1]), Some(Ok(())));
-        disk.misbehave(3, None);
+        disk.misbehave(5, None);
         let outcome = store(&mut writer, 1, &rows[1..2]);
         disk.misbehave(0, None);
         let stored = match outcome {

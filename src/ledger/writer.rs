@@ -1,7 +1,7 @@
 //! The thread: a loop that takes requests, stores batches in groups, and replies after the sync.
 
 use super::count::Stored;
-use super::disk::{self, Disk, DiskFile};
+use super::disk::{self, Disk, DiskFile, NamesVersion};
 use super::files::Paths;
 use super::hash::Follower;
 use super::journal::{Extent, Held, Journal, Slot};
@@ -42,6 +42,8 @@ pub(super) struct Writer<D: Disk> {
     paths: Paths,
     bets: Arc<D::File>,
     journal: Journal<D::File>,
+    /// The version of the names beside `bets.csv` with which they were those of the open files.
+    names: Option<NamesVersion>,
     /// The durable bytes of `bets.csv`.
     extent: Extent,
     accounts: PerAgency<Account>,
@@ -81,6 +83,7 @@ impl<D: Disk> Writer<D> {
             paths: opened.paths,
             bets: opened.bets,
             journal: opened.journal,
+            names: None,
             extent: opened.extent,
             accounts: opened.stored.map(account),
             winning_number,
@@ -190,7 +193,7 @@ impl<D: Disk> Writer<D> {
         if self.group.requests.is_empty() {
             return Ok(());
         }
-        self.check_bets()?;
+        self.check_files()?;
         let pieces = self.group.pieces();
         let mut extent = self.extent;
         let written = pieces.iter().try_for_each(|rows| {
@@ -226,18 +229,29 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    /// Fails if `bets.csv` was replaced, or does not have the length that this thread left.
-    fn check_bets(&mut self) -> Result<(), WriterFailed> {
-        let path = &self.paths.bets;
-        let what = if !self.bets.is_at(path).map_err(WriterFailed::Check)? {
-            "was removed or replaced".to_owned()
-        } else {
-            match (self.bets.length().map_err(WriterFailed::Check)?, self.extent.bytes) {
-                (length, bytes) if length == bytes => return Ok(()),
-                (length, bytes) => format!("has {length} bytes, and {bytes} were confirmed"),
+    /// Fails if `bets.csv` or the journal was replaced, or does not have the length that this thread left. Looks for the
+    /// files by their names only if the directory was changed, because to do so makes the next syncs slower.
+    fn check_files(&mut self) -> Result<(), WriterFailed> {
+        let Paths { bets, journal, .. } = &self.paths;
+        let names = self.disk.names_version(bets).map_err(WriterFailed::Check)?;
+        if names.is_none() || names != self.names {
+            if !self.bets.is_at(bets).map_err(WriterFailed::Check)? {
+                return Err(self.bets_changed("was removed or replaced".to_owned()));
             }
-        };
-        Err(self.bets_changed(what))
+            if !self.journal.is_at(journal).map_err(WriterFailed::Check)? {
+                return Err(self.journal_changed("was removed or replaced"));
+            }
+            self.names = names;
+        }
+        let (length, bytes) = (self.bets.length().map_err(WriterFailed::Check)?, self.extent.bytes);
+        if length != bytes {
+            let what = format!("has {length} bytes, and {bytes} were confirmed");
+            return Err(self.bets_changed(what));
+        }
+        if !self.journal.is_whole().map_err(WriterFailed::Check)? {
+            return Err(self.journal_changed("was cut or extended"));
+        }
+        Ok(())
     }
 
     /// Seals the journal, so that the next start does not mistake foreign bytes in `bets.csv` for the trace of a
@@ -251,9 +265,17 @@ impl<D: Disk> Writer<D> {
         }
     }
 
+    /// Makes all that was confirmed durable in `bets.csv`, with which the next start goes on.
+    fn journal_changed(&self, what: &'static str) -> WriterFailed {
+        match self.bets.sync() {
+            Ok(()) => WriterFailed::JournalChanged { path: self.paths.journal.clone(), what },
+            Err(error) => WriterFailed::Sync(error),
+        }
+    }
+
     /// Holds the draw. Returns `None` if the program is stopping.
     fn hold_draw(&mut self) -> Result<Option<DrawResult>, WriterFailed> {
-        self.check_bets()?;
+        self.check_files()?;
         let agencies = self.accounts.agencies();
         let make = || Winners::new(agencies, self.winning_number);
         let read = pass::over(&*self.bets, self.extent.bytes, &self.stop, make);
@@ -289,7 +311,7 @@ impl<D: Disk> Writer<D> {
 
     /// Syncs the files, and leaves a journal whose log is empty.
     pub(super) fn close(&mut self) -> Result<(), WriterFailed> {
-        self.check_bets()?;
+        self.check_files()?;
         self.bets.sync().map_err(WriterFailed::Sync)?;
         let slot = Slot { extent: self.extent, ..self.journal.slot() };
         self.journal.close(slot).map_err(WriterFailed::Sync)
@@ -335,8 +357,20 @@ pub enum WriterFailed {
         /// The journal.
         journal: PathBuf,
     },
-    /// `bets.csv` could not be checked for such a change.
-    #[error("the file of the bets cannot be looked at: {0}")]
+    /// Another program changed the journal.
+    #[error(
+        "{}: {what}; nothing more is confirmed: move it away, if it is there, and start the server again, which goes on \
+         with all confirmed bets",
+        path.display()
+    )]
+    JournalChanged {
+        /// The journal.
+        path: PathBuf,
+        /// The error.
+        what: &'static str,
+    },
+    /// The files could not be checked for such a change.
+    #[error("the files of the bets cannot be looked at: {0}")]
     Check(io::Error),
     /// A sync failed, so that it is unknown whether the bets are durable.
     #[error("bets could not be synced: {0}")]

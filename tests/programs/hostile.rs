@@ -436,6 +436,45 @@ fn where_bets_csv_is_removed_or_replaced_nothing_more_is_confirmed() {
 }
 
 #[test]
+fn where_the_journal_is_removed_replaced_or_cut_nothing_more_is_confirmed_and_no_bet_is_lost() {
+    let remove = |path: &Path| std::fs::remove_file(path);
+    let replace = |path: &Path| {
+        std::fs::copy(path, path.with_extension("copy"))?;
+        std::fs::rename(path.with_extension("copy"), path)
+    };
+    let cut = |path: &Path| std::fs::File::options().write(true).open(path)?.set_len(100);
+    type Change<'c> = &'c dyn Fn(&Path) -> std::io::Result<()>;
+    let changes: [(Change<'_>, &str); 3] = [
+        (&remove, "bets.journal: was removed or replaced"),
+        (&replace, "bets.journal: was removed or replaced"),
+        (&cut, "bets.journal: was cut or extended"),
+    ];
+    for (change, what) in changes {
+        let scratch = Scratch::new();
+        let start = || scratch.server().arguments(&["--agencies", "1"]).start();
+        let server = start();
+        let mut agency = Peer::at(server.address());
+        agency.says(&format!("{};FINAPUESTA", bet(1, 1)));
+        agency.hears("CONFIRMARAPUESTA|1");
+
+        let journal = scratch.path("bets.journal");
+        change(&journal).expect("a file");
+        agency.says(&format!("{};FINAPUESTA", bet(1, 2)));
+        let answer = agency.rest();
+        assert_eq!(String::from_utf8_lossy(&answer), "", "{what}: it was told that it is stored");
+        server.ends().exits(1).says(what);
+
+        let _moved = std::fs::rename(&journal, scratch.path("moved"));
+        let server = start();
+        let mut agency = Peer::at(server.address());
+        agency.says(&format!("{};FINAPUESTA;REANUDAR|1", bet(1, 2)));
+        agency.hears("CONFIRMARAPUESTA|1");
+        assert!(line(&mut agency).starts_with("REANUDAR|2|"));
+        server.stops_on("TERM");
+    }
+}
+
+#[test]
 fn a_client_with_too_few_file_descriptors_for_its_agencies_says_so_at_once() {
     const AGENCIES: usize = 50;
     let scratch = Scratch::new();

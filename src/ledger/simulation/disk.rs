@@ -4,12 +4,13 @@
 //! any length that it had since; and of the names any beginning of the operations since the directory was synced.
 //! A sync that fails may have lost what it should have made durable, though reading still shows it, as on Linux.
 
-use crate::ledger::disk::{Disk, DiskFile, Mode};
+use crate::ledger::disk::{Disk, DiskFile, Mode, NamesVersion};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 const SECTOR: usize = 512;
 
@@ -41,6 +42,8 @@ struct World {
     names: BTreeMap<PathBuf, Name>,
     durable_names: BTreeMap<PathBuf, Name>,
     name_changes: Vec<NameChange>,
+    /// The number of changes to the names.
+    names_version: u64,
     random: Random,
     /// The average number of calls to one that fails. 0 means that none fails.
     one_fails_in: u64,
@@ -160,6 +163,7 @@ impl SimulatedDisk {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             name_changes: Vec::new(),
+            names_version: 0,
             random: Random(seed),
             one_fails_in: 0,
             calls_left: None,
@@ -173,6 +177,7 @@ impl SimulatedDisk {
         let mut world = self.world();
         let inode = Inode { cached: bytes.to_vec(), durable: bytes.to_vec(), ..Inode::default() };
         world.inodes.push(inode);
+        world.names_version += 1;
         let name_of = Name::File(world.inodes.len() - 1);
         world.names.insert(name.into(), name_of.clone());
         world.durable_names.insert(name.into(), name_of);
@@ -186,6 +191,7 @@ impl SimulatedDisk {
     /// Removes a name, if it is there.
     pub(super) fn take(&self, name: &str) -> Option<Vec<u8>> {
         let mut world = self.world();
+        world.names_version += 1;
         world.durable_names.remove(Path::new(name));
         match world.names.remove(Path::new(name))? {
             Name::File(inode) => Some(std::mem::take(&mut world.inodes[inode].cached)),
@@ -300,6 +306,7 @@ impl World {
     }
 
     fn change_names(&mut self, change: NameChange) {
+        self.names_version += 1;
         change.apply(&mut self.names);
         self.name_changes.push(change);
     }
@@ -351,6 +358,12 @@ impl Disk for SimulatedDisk {
         }
         world.change_names(NameChange::Remove(path.to_owned()));
         Ok(())
+    }
+
+    fn names_version(&self, _: &Path) -> io::Result<Option<NamesVersion>> {
+        let mut world = self.call()?;
+        let version = (0, world.names_version, Duration::ZERO);
+        Ok((world.random.below(2) == 0).then_some(version))
     }
 
     fn sync_directory_of(&self, _: &Path) -> io::Result<()> {

@@ -243,6 +243,36 @@ fn bets_that_are_edited_while_the_server_runs_end_it_before_the_next_confirmatio
 }
 
 #[test]
+fn a_journal_that_is_changed_while_the_server_runs_ends_it_before_the_next_confirmation() {
+    let rows = rows_of(agency(3));
+    let edits: [(EditDisk<'_>, &str); 5] = [
+        (&|disk| drop(disk.take("bets.journal")), "bets.journal: was removed or replaced"),
+        (&|disk| disk.put("bets.journal", b""), "bets.journal: was removed or replaced"),
+        (&|disk| disk.edit("bets.journal", Vec::clear), "bets.journal: was cut or extended"),
+        (&|disk| disk.edit("bets.journal", |bytes| bytes.push(0)), "was cut or extended"),
+        (&|disk| disk.edit("bets.journal", |bytes| bytes.truncate(4096)), "was cut or extended"),
+    ];
+    for (edit, what) in edits {
+        for stops in [false, true] {
+            let (disk, mut writer) = stored();
+            let confirmed = disk.bytes("bets.csv");
+            edit(&disk);
+            if !stops {
+                assert_eq!(store(&mut writer, 3, &rows[..1]), None, "{what}");
+            }
+            let error = writer.close().expect_err("it was changed").to_string();
+            assert!(error.contains(what), "{error}");
+            drop(writer);
+            disk.cut_power();
+            // The advice is to move it away and to start again.
+            disk.take("bets.journal");
+            start(&disk).expect("a good disk");
+            assert_eq!(disk.bytes("bets.csv"), confirmed, "{what}");
+        }
+    }
+}
+
+#[test]
 fn a_request_behind_the_one_that_ends_the_ledger_is_refused() {
     let (disk, writer) = stored();
     let ledger = Ledger::start(writer, Arc::default()).expect("a thread");
