@@ -12,8 +12,8 @@ use signal_hook::low_level::signal_name;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
 use std::thread::Builder;
 
 /// The usage or the configuration is wrong.
@@ -21,10 +21,9 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_FAILURE: u8 = 1;
 /// The log's filter if the settings are invalid.
 const DEFAULT_FILTER: &str = "info";
-/// The beginnings of repeated records, which a short log leaves out. [`BEGINS_TO_ACCEPT`] is logged once.
+/// The beginnings of repeated records, which a short log leaves out.
 const REPEATED: &[&str] = &[
     "action: accept_connections | result: success",
-    "action: accept_connections | result: in_progress",
     "action: handshake | result: success",
     "action: apuesta_recibida | result: success",
     "action: apuesta_enviada | result: success | cantidad",
@@ -35,7 +34,9 @@ const REPEATED: &[&str] = &[
     "action: conversation | result: fail | error: stopping",
     "action: exit | result: success",
 ];
-const BEGINS_TO_ACCEPT: &str = "action: accept_connections | result: in_progress";
+/// The beginnings of records of which a short log has only the first.
+const LOGGED_ONCE: [&str; 2] =
+    ["action: accept_connections | result: in_progress", "action: connect | result: in_progress"];
 
 /// Whether the log leaves out repeated records.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
@@ -130,7 +131,7 @@ pub(crate) fn warn_of_exposed_key(sources: &Sources<'_>) -> Result<(), InvalidCo
 }
 
 fn log_to(stderr: Stderr, filter: &str) {
-    let accepts = Once::new();
+    let logged = <[AtomicBool; LOGGED_ONCE.len()]>::default();
     env_logger::Builder::new()
         .parse_filters(filter)
         .target(env_logger::Target::Pipe(Box::new(stderr)))
@@ -139,7 +140,7 @@ fn log_to(stderr: Stderr, filter: &str) {
             let begin = format!("{} {level} ", out.timestamp_millis());
             // A record may have several lines, which are written with one write.
             let lines = record.args().to_string();
-            if level >= Level::Info && is_log_short() && is_repeated(&lines, &accepts) {
+            if level >= Level::Warn && is_log_short() && is_repeated(&lines, &logged) {
                 return Ok(());
             }
             lines.lines().try_for_each(|line| writeln!(out, "{begin}{line}"))
@@ -148,12 +149,12 @@ fn log_to(stderr: Stderr, filter: &str) {
 }
 
 /// Returns whether a short log leaves the record out.
-fn is_repeated(record: &str, accepts: &Once) -> bool {
-    let mut is_first = false;
-    if record.starts_with(BEGINS_TO_ACCEPT) {
-        accepts.call_once(|| is_first = true);
+fn is_repeated(record: &str, logged: &[AtomicBool]) -> bool {
+    let begins = |begin: &&str| record.starts_with(begin);
+    match LOGGED_ONCE.iter().position(begins) {
+        Some(place) => logged[place].swap(true, Ordering::Relaxed),
+        None => REPEATED.iter().any(begins),
     }
-    !is_first && REPEATED.iter().any(|begin| record.starts_with(begin))
 }
 
 /// Starts the thread of stderr and calls `main`, which starts the logger and calls [`until_signal`] for its work. A signal

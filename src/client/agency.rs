@@ -31,7 +31,7 @@ impl Agency<'_> {
     pub(super) fn run(&self) -> Result<(), Error> {
         let Attempts { id, settings, .. } = self.attempts;
         self.attempts.run(
-            || self.observer.reconnecting(id),
+            || self.observer.reconnecting(id, self.file.bets()),
             |conversation, turn, progress| {
                 // An agency that pauses between batches does not keep the others from theirs.
                 let turn = Some(turn).filter(|_| settings.batch_period.is_zero());

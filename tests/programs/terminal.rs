@@ -70,7 +70,8 @@ fn a_run_on_a_terminal_ends_with_the_winners_and_a_summary() {
         "{screen:#?}"
     );
     assert!(summary[5].contains(" bets of 5 agencies stored, 23 winners, in "), "{screen:#?}");
-    assert!(staying(&client).any(|line| line.contains(" bets/s, ")), "{client}");
+    let sends = |line: &str| line.starts_with("agency   1 ") && line.ends_with(" left");
+    assert!(staying(&client).any(sends), "{client}");
     assert!(staying(&client).all(|line| line.chars().count() < 40), "{client}");
     server.stops_on("TERM");
 }
@@ -121,7 +122,7 @@ fn an_interrupted_client_says_what_is_stored_and_how_to_go_on() {
     let server = scratch.server().start();
     let slowly = [("CLI_BATCH_PERIOD_MS", "100"), ("CLI_BATCH_MAX_AMOUNT", "1")];
     let client = on_terminal(scratch.client(&server.address()).variables(&slowly)).start();
-    client.prints("bets/s");
+    client.prints(" left");
     client.types("\x03");
     let ended = client.ends();
     ended.exits(0);
@@ -131,6 +132,41 @@ fn an_interrupted_client_says_what_is_stored_and_how_to_go_on() {
     assert!(last.contains("run the client again, it goes on after the bets"), "{screen:#?}");
     assert!(screen.iter().all(|line| !line.starts_with("agency ")), "{screen:#?}");
     server.stops_on("TERM");
+}
+
+#[test]
+fn agencies_without_a_server_share_one_line_of_a_short_log() {
+    let scratch = Scratch::new();
+    five_agencies(&scratch);
+    let client = || {
+        let client = scratch.client(&crate::support::program::lasting_address());
+        client.variable("CLI_RETRY_FOR_MS", "200")
+    };
+    let retries = |text: &str| text.matches("action: connect | result: in_progress").count();
+    let short = on_terminal(client()).run();
+    short.exits(1);
+    assert_eq!(retries(&short.stdout), 1, "{short}");
+    let whole = client().run();
+    whole.exits(1);
+    assert!(retries(&whole.stderr.join("\n")) >= 5, "{whole}");
+}
+
+#[test]
+fn an_interrupted_client_without_a_server_does_not_say_what_is_stored() {
+    let scratch = Scratch::new();
+    five_agencies(&scratch);
+    let address = crate::support::program::lasting_address();
+    let client = on_terminal(scratch.client(&address)).start();
+    client.prints(" bets connecting");
+    client.types("\x03");
+    let ended = client.ends();
+    ended.exits(0);
+    let screen = screen(&ended);
+    let last = screen.iter().rfind(|line| !line.is_empty()).expect("a line");
+    let stored =
+        format!("stored: unknown, no answer from {address} yet | next: run the client again");
+    assert!(last.contains(&stored), "{screen:#?}");
+    assert!(screen.iter().all(|line| !line.starts_with("agency ")), "{screen:#?}");
 }
 
 #[test]

@@ -55,10 +55,14 @@ struct Agency {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Doing {
+    /// The server has not told yet how many bets it has.
+    Connecting,
     Sending,
     Reconnecting,
     Waiting,
-    Done { winners: u64 },
+    Done {
+        winners: u64,
+    },
 }
 
 impl Progress {
@@ -97,9 +101,12 @@ impl Progress {
         self.stderr.show(lines);
     }
 
-    /// Returns the number of stored bets and the number of all bets, of the agencies that have begun to send.
-    pub(crate) fn stored(&self) -> (u64, u64) {
-        self.lock().stored()
+    /// Returns the number of stored bets and the number of all bets, of the agencies that have begun to connect. Returns
+    /// `None` if the server has told none of them how many it has.
+    pub(crate) fn stored(&self) -> Option<(u64, u64)> {
+        let state = self.lock();
+        let is_told = state.agencies.values().any(|agency| agency.doing != Doing::Connecting);
+        is_told.then(|| state.stored())
     }
 
     /// Returns the summary of a run that succeeded: the winners of each agency, and a total.
@@ -136,9 +143,13 @@ impl Observer for Progress {
 
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64) {
         let mut state = self.lock();
-        let shown = state.agency(agency, bets, of);
-        shown.doing = Doing::Sending;
+        let shown = state.agency(agency, of);
         shown.bar.set_position(bets);
+        if shown.doing != Doing::Sending {
+            // Bets that were stored before do not count for the rate.
+            shown.bar.reset_eta();
+        }
+        shown.doing = Doing::Sending;
         if self.shown == Shown::Lines && shown.last_line.elapsed() >= LINE_PERIOD {
             shown.last_line = Instant::now();
             info!(
@@ -147,13 +158,17 @@ impl Observer for Progress {
         }
     }
 
-    fn reconnecting(&self, agency: AgencyId) {
-        self.lock().note(agency, Doing::Reconnecting);
+    fn reconnecting(&self, agency: AgencyId, of: u64) {
+        let mut state = self.lock();
+        let shown = state.agency(agency, of);
+        if shown.doing != Doing::Connecting {
+            shown.doing = Doing::Reconnecting;
+        }
     }
 
     fn waiting(&self, agency: AgencyId, bets: u64) {
         let mut state = self.lock();
-        let shown = state.agency(agency, bets, bets);
+        let shown = state.agency(agency, bets);
         shown.bar.set_position(bets);
         shown.doing = Doing::Waiting;
     }
@@ -168,7 +183,7 @@ impl Observer for Progress {
 }
 
 impl State {
-    /// Notes what an agency that has begun to send does.
+    /// Notes what an agency that has begun to connect does.
     fn note(&mut self, id: AgencyId, doing: Doing) {
         if let Some(agency) = self.agencies.get_mut(&id) {
             agency.doing = doing;
@@ -176,13 +191,10 @@ impl State {
     }
 
     /// Returns an agency. Adds it if it is new.
-    fn agency(&mut self, id: AgencyId, bets: u64, of: u64) -> &mut Agency {
+    fn agency(&mut self, id: AgencyId, of: u64) -> &mut Agency {
         self.agencies.entry(id).or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(of), ProgressDrawTarget::hidden());
-            bar.set_position(bets);
-            // Bets that were stored before do not count for the rate.
-            bar.reset_eta();
-            Agency { bar, doing: Doing::Sending, last_line: Instant::now() }
+            Agency { bar, doing: Doing::Connecting, last_line: Instant::now() }
         })
     }
 
@@ -229,29 +241,37 @@ impl State {
 }
 
 impl Agency {
+    /// Returns the most that fits: a bar, the number of bets and not their percentage, the rate.
     fn line(&self, name: &str, width: usize) -> String {
         let (bets, of) = (self.bar.position(), self.bar.length().unwrap_or_default());
-        let counts = if bets == of {
-            HumanCount(bets).to_string()
-        } else {
-            format!("{}/{}", HumanCount(bets), HumanCount(of))
+        let (counts, percentage) = match self.doing {
+            Doing::Connecting => (count_of(of, "bet"), String::new()),
+            _ if bets == of => (HumanCount(bets).to_string(), "100%".into()),
+            _ => (
+                format!("{}/{}", HumanCount(bets), HumanCount(of)),
+                format!("{}%", bets.saturating_mul(100).checked_div(of).unwrap_or(100)),
+            ),
         };
+        let left = format!("{} left", FormattedDuration(self.bar.eta()));
         let state = match self.doing {
+            Doing::Connecting => "connecting".into(),
             Doing::Reconnecting => "reconnecting".into(),
             Doing::Waiting => "waiting for the draw".into(),
             Doing::Done { winners } => count_of(winners, "winner"),
-            Doing::Sending => {
-                let rate = HumanCount(rounded(self.bar.per_sec()));
-                format!("{rate} bets/s, {} left", FormattedDuration(self.bar.eta()))
-            }
+            Doing::Sending => format!("{} bets/s, {left}", HumanCount(rounded(self.bar.per_sec()))),
         };
+        let short = if self.doing == Doing::Sending { &left } else { &state };
+        let texts = [(&counts, &state), (&counts, short), (&percentage, short)];
+        let texts = texts.map(|(counts, state)| format!("{counts} {state}"));
         // The last column stays empty, because a terminal may wrap there.
-        let room = width.saturating_sub(name.len() + counts.len() + state.len() + 6);
-        let bar = match room.min(BAR_WIDTH) {
+        let room = |text: &String| width.checked_sub(name.len() + text.len() + 2);
+        let text = texts.iter().find(|text| room(text).is_some()).unwrap_or(&texts[2]);
+        let bar = match room(text).unwrap_or_default().saturating_sub(3).min(BAR_WIDTH) {
+            _ if self.doing == Doing::Connecting => String::new(),
             ..BAR_WIDTH_MIN => String::new(),
             room => format!("[{}] ", bar(bets, of, room)),
         };
-        fit(format!("{name} {bar}{counts} {state}"), width)
+        fit(format!("{name} {bar}{text}"), width)
     }
 }
 
@@ -286,7 +306,10 @@ mod tests {
     fn lottery(agencies: u16) -> State {
         let mut state = State::default();
         for id in (1..=agencies).filter_map(AgencyId::new) {
-            state.agency(id, 1_000_000, 2_000_000);
+            let agency = state.agency(id, 2_000_000);
+            agency.bar.set_position(1_000_000);
+            agency.bar.reset_eta();
+            agency.doing = Doing::Sending;
         }
         state
     }
@@ -296,6 +319,7 @@ mod tests {
         for agencies in [1, 5, 30] {
             let mut state = lottery(agencies);
             let states = [
+                Doing::Connecting,
                 Doing::Sending,
                 Doing::Reconnecting,
                 Doing::Waiting,
@@ -320,7 +344,7 @@ mod tests {
     #[test]
     fn a_wide_terminal_has_bars_and_a_narrow_one_says_the_state() {
         let mut state = lottery(2);
-        state.agency(AgencyId::new(2).expect("an agency"), 0, 0).doing = Doing::Waiting;
+        state.agency(AgencyId::new(2).expect("an agency"), 0).doing = Doing::Waiting;
         state.missing = vec![3, 4];
         let half = format!("[{}>{}]", "=".repeat(15), " ".repeat(14));
         let wide = state.lines(24, 100);
@@ -328,7 +352,8 @@ mod tests {
         assert_eq!(wide[2], "missing agencies: 3, 4");
         let narrow = state.lines(24, 40);
         assert_eq!(narrow[2], "missing agencies: 3, 4");
-        assert!(narrow[1].starts_with("agency   2 1,000,000/2,000,000 waiting"), "{narrow:?}");
+        assert_eq!(narrow[0], "agency   1 [====>   ] 50% 00:00:00 left");
+        assert_eq!(narrow[1], "agency   2 50% waiting for the draw");
     }
 
     #[test]

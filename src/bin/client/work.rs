@@ -160,13 +160,25 @@ pub(crate) fn run(
 
 /// Logs the progress of a run that a signal ended, and the next step.
 fn log_interrupted(settings: &client::Settings, progress: &Progress) {
-    let (stored, of) = progress.stored();
-    let next = match (settings.resume, stored < of || of == 0) {
-        (false, _) => return,
-        (true, true) => "run the client again, it goes on after the bets that are stored",
-        (true, false) => "run the client again, it asks for the winners",
+    if !settings.resume {
+        return;
+    }
+    let (stored, next) = match progress.stored() {
+        None => {
+            let server = LogValue(&settings.server_address);
+            (
+                format!("unknown, no answer from {server} yet"),
+                "goes on after the bets that are stored",
+            )
+        }
+        Some((stored, of)) if stored < of => {
+            (format!("{stored} | of: {of}"), "goes on after the bets that are stored")
+        }
+        Some((stored, of)) => (format!("{stored} | of: {of}"), "asks for the winners"),
     };
-    info!("action: interrupt | result: success | stored: {stored} | of: {of} | next: {next}");
+    info!(
+        "action: interrupt | result: success | stored: {stored} | next: run the client again, it {next}"
+    );
 }
 
 fn work_until(
