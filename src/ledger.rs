@@ -8,7 +8,7 @@
 //!
 //! Read `request` first, then `writer`, `journal`, `files` and `open`.
 
-use crate::bet::{Agencies, PerAgency};
+use crate::bet::Agencies;
 use crate::stop::{Stop, Stopper};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
@@ -39,7 +39,7 @@ pub use aside::set_aside;
 pub use count::Standing;
 pub use error::{InvalidLine, OpenError};
 pub use files::Paths;
-pub use request::{Access, AgencyCount, HoldFailed, Refused};
+pub use request::{Access, AgencyCount, Refused};
 pub use result::{AgencyResult, DrawResult};
 pub use verify::{Verified, verify};
 pub use writer::WriterFailed;
@@ -79,8 +79,8 @@ impl Settings {
 /// The state of a ledger when it was opened.
 #[derive(Debug)]
 pub struct Found {
-    /// The number of stored bets of each agency.
-    pub bets: PerAgency<u64>,
+    /// The number of stored bets.
+    pub bets: u64,
     /// The result of the draw, if it was held.
     pub result: Option<DrawResult>,
     /// The changes to the files.
@@ -128,7 +128,7 @@ impl Ledger {
     pub fn open(settings: Settings, stop: &Stop) -> Result<(Ledger, Found), OpenError> {
         let opened = open::open(disk::FileSystem, &settings, stop)?;
         let found = Found {
-            bets: opened.stored.clone().map(|_, stored| stored.bets),
+            bets: opened.stored.values().map(|stored| stored.bets).sum(),
             result: opened.result.clone(),
             repair: opened.repair,
         };

@@ -33,24 +33,15 @@ pub struct Places {
     left: Condvar,
 }
 
-/// The reason why a connection has to leave.
+/// The reason why a connection has to leave, with the limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// The limit of newcomers is reached, and this one was silent longest.
-    Newcomers {
-        /// The limit.
-        max: usize,
-    },
-    /// The limit of connections is reached, and others need the place more.
-    Connections {
-        /// The limit.
-        max: usize,
-    },
-    /// The limit of connections of its agency is reached, and this one was idle longest.
-    Agency {
-        /// The limit.
-        max: usize,
-    },
+    /// That of newcomers, and this one was silent longest.
+    Newcomers(usize),
+    /// That of connections, and others need the place more.
+    Connections(usize),
+    /// That of connections of its agency, and this one was idle longest.
+    Agency(usize),
 }
 
 #[derive(Debug, Default)]
@@ -98,9 +89,9 @@ impl Places {
         let mut table = self.table_with_few_leaving()?;
         let newcomers_max = NEWCOMERS_MIN.max(self.connections_max / 4);
         if table.newcomers.len() >= newcomers_max {
-            table.evict_newcomer(Eviction::Newcomers { max: newcomers_max });
+            table.evict_newcomer(Eviction::Newcomers(newcomers_max));
         } else if table.newcomers.len() + table.held >= self.connections_max {
-            let why = Eviction::Connections { max: self.connections_max };
+            let why = Eviction::Connections(self.connections_max);
             if !table.evict_surplus(why) && !table.evict_newcomer(why) {
                 table.refuse(Arc::clone(&guest), why);
                 return Some(Place { places: self, guest, holder: None });
@@ -115,7 +106,7 @@ impl Places {
     pub fn make_room(&self) {
         let mut table = self.lock();
         let max = table.newcomers.len() + table.held;
-        table.evict_newcomer(Eviction::Connections { max });
+        table.evict_newcomer(Eviction::Connections(max));
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
     }
 
@@ -281,7 +272,7 @@ impl Place<'_> {
         let mut idle = None;
         if guests.len() >= max {
             let Some(place) = idle_longest(guests) else {
-                let why = Eviction::Agency { max };
+                let why = Eviction::Agency(max);
                 table.refuse(Arc::clone(&self.guest), why);
                 return Err(why);
             };
@@ -290,7 +281,7 @@ impl Place<'_> {
         }
         table.holders.entry(holder.to_vec()).or_default().push(Arc::clone(&self.guest));
         table.held += 1;
-        idle.into_iter().for_each(|idle| table.evict(idle, Eviction::Agency { max }));
+        idle.into_iter().for_each(|idle| table.evict(idle, Eviction::Agency(max)));
         self.holder = Some(holder.to_vec());
         Ok(())
     }

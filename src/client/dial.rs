@@ -78,21 +78,15 @@ pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> 
 fn connect(address: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
-        match connect_to(&address) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// Connects to one address, in several attempts if there is no answer at all.
-fn connect_to(address: &SocketAddr) -> io::Result<TcpStream> {
-    let mut last = io::ErrorKind::TimedOut.into();
-    for time in CONNECT_TIMES_MS.map(Duration::from_millis) {
-        match once(address, time) {
-            Err(error) if is_timeout(&error) => last = error,
-            outcome => return outcome,
+        for time in CONNECT_TIMES_MS {
+            match once(&address, Duration::from_millis(time)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+            // Only an address that does not answer at all is tried again.
+            if !is_timeout(&last) {
+                break;
+            }
         }
     }
     Err(last)

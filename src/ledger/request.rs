@@ -55,13 +55,13 @@ impl<'l> Access<'l> {
     }
 
     /// Holds the draw over all that is stored. When this returns its result is durable, and no bet is
-    /// stored any more. Must be called at most once.
+    /// stored any more. Returns `None` if the program is stopping. Must be called at most once.
     ///
     /// # Errors
     ///
-    /// [`HoldFailed`]; after [`HoldFailed::Storage`] the ledger has ended.
-    pub fn hold_draw(&self) -> Result<DrawResult, HoldFailed> {
-        self.ask(|reply| Request::Hold { reply }).unwrap_or(Err(HoldFailed::Storage))
+    /// [`Refused::Ended`], also if the disk failed.
+    pub fn hold_draw(&self) -> Result<Option<DrawResult>, Refused> {
+        self.ask(|reply| Request::Hold { reply })
     }
 
     /// Returns the number of stored bets of each agency, and whether it is finished.
@@ -119,7 +119,7 @@ pub(super) enum Request {
     Resume { agency: AgencyId, reply: SyncSender<(u64, Standing)> },
     Finish { ticket: u64, agency: AgencyId, reply: SyncSender<Result<(), Refused>> },
     Count { reply: SyncSender<PerAgency<AgencyCount>> },
-    Hold { reply: SyncSender<Result<DrawResult, HoldFailed>> },
+    Hold { reply: SyncSender<Option<DrawResult>> },
 }
 
 /// The reason why the ledger refused a request.
@@ -135,13 +135,4 @@ pub enum Refused {
     WriteFailed(String),
     /// The ledger has ended. The batches of the last request may or may not be stored.
     Ended,
-}
-
-/// The reason why the draw was not held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldFailed {
-    /// The program is stopping.
-    Interrupted,
-    /// The disk failed; the ledger has ended.
-    Storage,
 }

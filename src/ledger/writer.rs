@@ -7,7 +7,7 @@ use super::hash::Follower;
 use super::journal::{Extent, Held, Journal, Slot};
 use super::open::Opened;
 use super::pass;
-use super::request::{AgencyCount, HoldFailed, Refused, Request, StoreRequest};
+use super::request::{AgencyCount, Refused, Request, StoreRequest};
 use super::result::DrawResult;
 use super::winners::Winners;
 use crate::bet::PerAgency;
@@ -139,14 +139,8 @@ impl<D: Disk> Writer<D> {
             }
             Request::Hold { reply } => {
                 self.commit()?;
-                let held = self.hold_draw();
                 // A closed reply channel means that the session has ended.
-                let _gone = reply.send(match &held {
-                    Ok(Some(result)) => Ok(result.clone()),
-                    Ok(None) => Err(HoldFailed::Interrupted),
-                    Err(_) => Err(HoldFailed::Storage),
-                });
-                held?;
+                let _gone = reply.send(self.hold_draw()?);
             }
         }
         Ok(())

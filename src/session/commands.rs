@@ -5,7 +5,7 @@ use super::refusal::{log_refused, log_stored, stopping};
 use super::{ANSWERS_BYTES_MAX, Answered, End, Peer, Session, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
-use crate::ledger::{DrawResult, HoldFailed, Standing};
+use crate::ledger::{DrawResult, Standing};
 use crate::lines::{LineBuffer, without_end};
 use crate::protocol::{BatchReader, Command, ErrorCode, LastBet, Refusal, Reply};
 use crate::text::LogValue;
@@ -129,12 +129,12 @@ impl Session<'_, '_, '_> {
     /// Holds the draw, for all agencies.
     fn hold_draw(&self) -> Fate<DrawResult> {
         match self.access.hold_draw() {
-            Ok(result) => {
+            Ok(Some(result)) => {
                 info!("action: sorteo | result: success");
                 Fate::Held(result)
             }
-            Err(HoldFailed::Interrupted) => Fate::Cancelled,
-            Err(HoldFailed::Storage) => {
+            Ok(None) => Fate::Cancelled,
+            Err(_) => {
                 error!("action: sorteo | result: fail | error: the ledger has ended");
                 Fate::Failed
             }

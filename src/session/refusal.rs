@@ -34,11 +34,11 @@ impl From<Refused> for End {
 impl From<Eviction> for Refusal {
     fn from(eviction: Eviction) -> Refusal {
         match eviction {
-            Eviction::Newcomers { max } => ErrorCode::TooManyConnections
+            Eviction::Newcomers(max) => ErrorCode::TooManyConnections
                 .with(format_args!("limit of {max} connections without an agency reached")),
-            Eviction::Connections { max } => ErrorCode::TooManyConnections
+            Eviction::Connections(max) => ErrorCode::TooManyConnections
                 .with(format_args!("limit of {max} connections reached")),
-            Eviction::Agency { max } => ErrorCode::Superseded
+            Eviction::Agency(max) => ErrorCode::Superseded
                 .with(format_args!("newer connections of the agency, which may have {max}")),
         }
     }

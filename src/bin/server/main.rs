@@ -180,7 +180,7 @@ fn close_listener(listener: TcpListener, address: SocketAddr) {
 
 /// Logs the state of the files, and the changes that the start made to them.
 fn log_found(bets: &Path, found: &Found) {
-    let (file, total) = (LogValue(bets.display()), found.bets.values().sum::<u64>());
+    let (file, total) = (LogValue(bets.display()), found.bets);
     let Repair { adopted, cut_bytes, written_bytes } = found.repair;
     if adopted {
         info!("action: adopt | result: success | file: {file} | bets: {total}");
