@@ -72,8 +72,7 @@ impl<F: DiskFile> Verification<'_, F> {
             return Ok((checked.lines, self.result(&there)?));
         };
         let Some(stored) = self.noted(files.check_bets(&confirmed))? else {
-            self.result(&Confirmed { slot: confirmed.slot, ..there })?;
-            return Ok((checked.lines, None));
+            return Ok((checked.lines, self.result(&Confirmed { slot: confirmed.slot, ..there })?));
         };
         let (length, end) = (files.bets_bytes()?, confirmed.extent().bytes);
         if !files.has_logged_rows(&confirmed)? {

@@ -384,6 +384,16 @@ fn a_check_counts_what_there_is_and_says_so_if_there_is_nothing() {
     checked.exits(0);
     assert!(checked.stdout.contains(" on 7574, 1 winner\n"), "{checked}");
     assert!(checked.stdout.ends_with("bets.csv: 1 bet, all valid\n"), "{checked}");
+    let (bets, result) = (scratch.read("bets.csv"), scratch.read("sorteo.toml"));
+    scratch.write("bets.csv", "");
+    let checked = check();
+    checked.exits(1);
+    let [first, ..] = checked.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{checked}") };
+    assert!(first.contains("sorteo.toml: held at "), "{checked}");
+    scratch.write("sorteo.toml", "");
+    assert!(!check().stdout.contains("not there"), "it is there, and the draw was held");
+    scratch.write("bets.csv", bets);
+    scratch.write("sorteo.toml", result);
     let other = scratch.server().arguments(&["--agencies", "2"]).refuses_to_start();
     other.says(
         "error: the bets are of a lottery of 1 agency, and this one has 2: go on with AGENCIES=1",

@@ -25,7 +25,10 @@ pub(crate) fn verify(
                 (draw.held_at, draw.winning_number, noun_for(winners, "winner"));
             format!("{result}: held at {held_at} on {number}, {winners} {noun}\n")
         }
-        None => format!("{result}: not there, the draw was not held\n"),
+        None if verified.differences.is_empty() => {
+            format!("{result}: not there, the draw was not held\n")
+        }
+        None => String::new(),
     };
     for difference in &verified.differences {
         report.push_str(&format!("{difference}\n"));
