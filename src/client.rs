@@ -8,6 +8,7 @@ use crate::text::LogValue;
 use crossbeam_channel::select;
 use log::{error, info};
 use std::io;
+use std::iter;
 use std::net::Shutdown;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ mod single;
 mod status;
 
 pub use bets_file::FileError;
-pub use error::{Doubt, Error};
+pub use error::Error;
 pub use single::{SingleBet, place};
 pub use status::{status, watch};
 
@@ -122,14 +123,10 @@ fn check(
     let agencies = Mutex::new(agencies.into_iter());
     let next = || agencies.lock().unwrap_or_else(PoisonError::into_inner).next();
     let checked = in_threads((1..=threads).map(|number| (format!("check-{number}"), ())), |()| {
-        let (mut files, mut failure) = (Vec::new(), Ok(()));
-        while let Some((id, path)) = next() {
-            match BetsFile::check(&path, stop, |report| observer.invalid_line(&report)) {
-                Ok(file) => files.push((id, file)),
-                Err(error) => failure = heavier(failure, error.into()),
-            }
-        }
-        failure.map(|()| files)
+        all(iter::from_fn(next).map(|(id, path)| {
+            let file = BetsFile::check(&path, stop, |report| observer.invalid_line(&report))?;
+            Ok((id, file))
+        }))
     })?;
     Ok(checked.into_iter().flatten().collect())
 }
@@ -169,24 +166,28 @@ fn in_threads<I: Send, O: Send>(
             })
         };
         let started: Vec<_> = items.map(start).collect();
-        let (mut done, mut failure) = (Vec::new(), Ok(()));
-        for thread in started {
-            let joined = thread.map(|thread| thread.join().unwrap_or(Err(Error::Panicked)));
-            match joined.map_err(Error::Thread).flatten() {
-                Ok(outcome) => done.push(outcome),
-                Err(error) => failure = heavier(failure, error),
-            }
-        }
-        failure.map(|()| done)
+        all(started.into_iter().map(|thread| {
+            let thread = thread.map_err(Error::Thread)?;
+            thread.join().unwrap_or(Err(Error::Panicked))
+        }))
     })
 }
 
-/// Returns `error` unless there is a failure already that is as heavy.
-fn heavier(failure: Result<(), Error>, error: Error) -> Result<(), Error> {
-    match failure {
-        Err(other) if other.rank() >= error.rank() => Err(other),
-        _ => Err(error),
+/// Returns all outcomes.
+///
+/// # Errors
+///
+/// The first of the heaviest failures, if there is any.
+fn all<O>(outcomes: impl Iterator<Item = Result<O, Error>>) -> Result<Vec<O>, Error> {
+    let (mut done, mut failure) = (Vec::new(), None::<Error>);
+    for outcome in outcomes {
+        match (outcome, &failure) {
+            (Ok(outcome), _) => done.push(outcome),
+            (Err(error), Some(other)) if error.rank() <= other.rank() => {}
+            (Err(error), _) => failure = Some(error),
+        }
     }
+    failure.map_or(Ok(done), Err)
 }
 
 fn log_thread_closed() {

@@ -9,8 +9,10 @@ use crate::system::if_denied;
 use crate::text::LogValue;
 use crate::{client, ledger, server};
 use std::ffi::OsString;
+use std::fmt::{Debug, Display};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -130,12 +132,12 @@ impl<'s> Sources<'s> {
     ///
     /// The first invalid setting.
     pub fn ledger(&self) -> Result<ledger::Settings, InvalidConfig> {
-        let agencies = self.number(&table::AGENCIES)?;
+        let agencies = self.parsed(&table::AGENCIES)?;
         Ok(ledger::Settings {
             bets: self.path(&table::BETS)?,
             result: self.path(&table::DRAW)?,
-            agencies: Agencies::new(agencies).ok_or_else(|| self.wrong(&table::AGENCIES))?,
-            winning_number: self.number(&table::WINNING_NUMBER)?,
+            agencies: Agencies::new(agencies).expect("the table has the same range"),
+            winning_number: self.parsed(&table::WINNING_NUMBER)?,
         })
     }
 
@@ -146,10 +148,10 @@ impl<'s> Sources<'s> {
     /// The first invalid setting or TLS file.
     pub fn server(&self) -> Result<server::Settings, InvalidConfig> {
         Ok(server::Settings {
-            max_connections: self.number(&table::MAX_CONNECTIONS)?,
+            max_connections: self.parsed(&table::MAX_CONNECTIONS)?,
             message_timeout: self.time(&table::MESSAGE_TIMEOUT)?,
             newcomer_timeout: self.time(&table::NEWCOMER_TIMEOUT)?,
-            exit_after_draw: self.switch(&table::EXIT_AFTER_DRAW)?,
+            exit_after_draw: self.parsed(&table::EXIT_AFTER_DRAW)?,
             tls: self.tls()?.as_ref().map(Acceptor::open).transpose()?,
         })
     }
@@ -164,10 +166,10 @@ impl<'s> Sources<'s> {
         let tls = self.tls()?.map(|files| Connector::open(&files, &server_address)).transpose()?;
         Ok(client::Settings {
             server_address,
-            batch_max_amount: self.number(&table::BATCH_MAX_AMOUNT)?,
+            batch_max_amount: self.parsed(&table::BATCH_MAX_AMOUNT)?,
             batch_period: self.time(&table::BATCH_PERIOD)?,
-            window: self.number(&table::WINDOW)?,
-            resume: self.switch(&table::RESUME)?,
+            window: self.parsed(&table::WINDOW)?,
+            resume: self.parsed(&table::RESUME)?,
             reply_timeout: self.time(&table::REPLY_TIMEOUT)?,
             retry_for: self.time(&table::RETRY_FOR)?,
             tls,
@@ -180,10 +182,7 @@ impl<'s> Sources<'s> {
     ///
     /// The agency is invalid.
     pub fn agency(&self) -> Result<Option<AgencyId>, InvalidConfig> {
-        match self.value(&table::ID)? {
-            None => Ok(None),
-            Some(_) => Ok(AgencyId::new(self.number(&table::ID)?)),
-        }
+        Ok(self.value(&table::ID)?.and_then(|id| AgencyId::parse(id.to_str()?)))
     }
 
     /// Returns the directory of the agencies' files.
@@ -242,31 +241,22 @@ impl<'s> Sources<'s> {
         }))
     }
 
-    /// Returns the error of a setting that is missing, or whose kind does not fit its use.
-    fn wrong(&self, setting: &Setting) -> InvalidConfig {
-        invalid(setting.key, setting.kind.rule())
+    fn path(&self, setting: &Setting) -> Result<PathBuf, InvalidConfig> {
+        Ok(self.value(setting)?.expect("the table has a default").into())
     }
 
     fn text(&self, setting: &Setting) -> Result<String, InvalidConfig> {
-        let text = self.value(setting)?.and_then(|text| text.into_string().ok());
-        text.ok_or_else(|| self.wrong(setting))
+        let text = self.value(setting)?.expect("the table has a default").into_string();
+        Ok(text.expect("only a path may be no UTF-8"))
     }
 
-    fn number<T: TryFrom<u64>>(&self, setting: &Setting) -> Result<T, InvalidConfig> {
-        let number = self.text(setting)?.parse::<u64>().ok();
-        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| self.wrong(setting))
+    /// Returns a number or a switch.
+    fn parsed<T: FromStr<Err: Debug>>(&self, setting: &Setting) -> Result<T, InvalidConfig> {
+        Ok(self.text(setting)?.parse().expect("the kind in the table fits the use"))
     }
 
     fn time(&self, setting: &Setting) -> Result<Duration, InvalidConfig> {
-        self.number(setting).map(Duration::from_millis)
-    }
-
-    fn switch(&self, setting: &Setting) -> Result<bool, InvalidConfig> {
-        self.text(setting)?.parse().map_err(|_| self.wrong(setting))
-    }
-
-    fn path(&self, setting: &Setting) -> Result<PathBuf, InvalidConfig> {
-        self.value(setting)?.map(PathBuf::from).ok_or_else(|| self.wrong(setting))
+        self.parsed(setting).map(Duration::from_millis)
     }
 }
 
@@ -274,22 +264,18 @@ fn non_empty(text: Option<OsString>) -> Option<OsString> {
     text.filter(|text| !text.is_empty())
 }
 
-fn invalid(place: impl Into<String>, reason: impl ToString) -> InvalidConfig {
-    InvalidConfig::Setting { place: place.into(), reason: reason.to_string() }
+fn invalid(place: impl Display, reason: impl Display) -> InvalidConfig {
+    InvalidConfig(format!("{place}: {reason}"))
 }
 
-/// An invalid setting.
+/// The error of an invalid setting: the flag, the variable or the line of the file that gives it, and the rule that it
+/// breaks; or that of a TLS file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum InvalidConfig {
-    /// A setting, or an unknown key of the file.
-    #[error("{place}: {reason}")]
-    Setting {
-        /// The flag, the variable or the line of the file that gives it.
-        place: String,
-        /// The rule that it breaks.
-        reason: String,
-    },
-    /// A TLS file.
-    #[error(transparent)]
-    Tls(#[from] InvalidTls),
+#[error("{0}")]
+pub struct InvalidConfig(String);
+
+impl From<InvalidTls> for InvalidConfig {
+    fn from(invalid: InvalidTls) -> InvalidConfig {
+        InvalidConfig(invalid.to_string())
+    }
 }

@@ -4,7 +4,7 @@
 use super::Settings;
 use super::conversation::{Broken, Conversation, converse};
 use super::dial::{Turn, Turns, dial};
-use super::error::{Doubt, Error};
+use super::error::Error;
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
 use crate::stop::Stop;
@@ -64,7 +64,8 @@ impl Attempts<'_> {
                 Err(Broken::Lost(reason) | Broken::Replaced(reason)) => reason,
             };
             if progress.in_doubt && !resume {
-                return Err(Error::InDoubt(reason, Doubt::NotAsked));
+                let doubt = "The server is not asked, because resuming is off";
+                return Err(Error::InDoubt(reason, doubt.into()));
             }
             let Some(time) = progress.retry.pause() else {
                 return Err(Error::GaveUp { after: retry_for, last: reason });

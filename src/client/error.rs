@@ -78,11 +78,12 @@ pub enum Error {
     /// No server answers a question that is asked only once.
     #[error("{0}; check that a server runs there")]
     NoServer(String),
-    /// The confirmation of bets was lost, and the server cannot tell whether it stored them.
+    /// The confirmation of bets was lost, for the first reason, and the server cannot tell whether it stored them, for
+    /// the second.
     #[error(
         "connection lost ({0}) before a confirmation: the bets in flight may be stored or not. {1}"
     )]
-    InDoubt(String, Doubt),
+    InDoubt(String, String),
     /// The winners or the state of the lottery could not be printed.
     #[error("stdout could not be written: {0}")]
     Output(io::Error),
@@ -92,17 +93,6 @@ pub enum Error {
     /// A thread panicked, which is a defect of this program.
     #[error("a thread panicked")]
     Panicked,
-}
-
-/// The reason why it stays unknown whether bets in flight were stored.
-#[derive(Debug, Error)]
-pub enum Doubt {
-    /// The settings do not allow to ask the server.
-    #[error("The server is not asked, because resuming is off")]
-    NotAsked,
-    /// Another client stored bets of the same agency meanwhile.
-    #[error("{0} bets of the agency were stored meanwhile by another client")]
-    OthersStored(u64),
 }
 
 impl Error {

@@ -3,7 +3,7 @@
 use super::attempts::{Attempts, Progress};
 use super::conversation::{Broken, Conversation, Standing};
 use super::dial::Turns;
-use super::error::{Doubt, Error};
+use super::error::Error;
 use super::{Settings, watched};
 use crate::bet::{AgencyId, Bet};
 use crate::protocol::BatchWriter;
@@ -73,7 +73,8 @@ impl SingleBet<'_> {
             return Ok(true);
         }
         let why = "another client speaks for the agency".into();
-        Err(Error::InDoubt(why, Doubt::OthersStored(since)).into())
+        let doubt = format!("{since} bets of the agency were stored meanwhile by another client");
+        Err(Error::InDoubt(why, doubt).into())
     }
 
     fn send(

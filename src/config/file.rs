@@ -1,13 +1,14 @@
 //! Parses `config.toml`.
 
 use super::table::{Kind, SETTINGS, Setting};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The settings of the file, by their keys. Those of the other program are checked too.
 #[derive(Debug, Default)]
-pub(super) struct File(Vec<(&'static str, OsString)>);
+pub(super) struct File(HashMap<&'static str, OsString>);
 
 /// An error in a file: its offset in the text, and the reason.
 type Wrong = (usize, String);
@@ -27,7 +28,7 @@ impl File {
             let offset = error.span().map_or(0, |span| span.start);
             in_line((offset, error.message().replace('\n', " ")))
         })?;
-        let (mut given, mut wrong) = (Vec::new(), Vec::new());
+        let (mut given, mut wrong) = (HashMap::new(), Vec::new());
         for (section, content) in table.get_ref() {
             let name = section.get_ref();
             if !SETTINGS.iter().any(|setting| setting.key.split('.').next() == Some(name)) {
@@ -35,7 +36,7 @@ impl File {
             } else if let DeValue::Table(settings) = content.get_ref() {
                 for (key, value) in settings {
                     match setting(&format!("{name}.{}", key.get_ref()), key, value) {
-                        Ok(setting) => given.push(setting),
+                        Ok((key, text)) => drop(given.insert(key, text)),
                         Err(one) => wrong.push(one),
                     }
                 }
@@ -48,8 +49,7 @@ impl File {
 
     /// Returns the text of a setting. Returns `None` if the file does not give it.
     pub(super) fn get(&self, setting: &Setting) -> Option<OsString> {
-        let given = self.0.iter().find(|(key, _)| *key == setting.key);
-        given.map(|(_, text)| text.clone())
+        self.0.get(setting.key).cloned()
     }
 }
 
@@ -64,10 +64,8 @@ fn setting(
         known.ok_or_else(|| (key.span().start, format!("unknown key {name}")))?;
     let text = match (kind, value.get_ref()) {
         (Kind::Number(..), DeValue::Integer(number)) => {
-            match i128::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) => Ok(number.to_string()),
-                Err(_) => Ok(number.as_str().to_owned()),
-            }
+            let decimal = i128::from_str_radix(number.as_str(), number.radix());
+            Ok(decimal.map_or(number.to_string(), |decimal| decimal.to_string()))
         }
         (Kind::Switch, DeValue::Boolean(switch)) => Ok(switch.to_string()),
         (Kind::Path | Kind::Address | Kind::Level, DeValue::String(text)) => Ok(text.to_string()),
