@@ -38,7 +38,7 @@ pub enum Command<'a> {
 
 impl<'a> Command<'a> {
     /// Splits a message, given without its line end, into commands, which may be empty.
-    pub fn split(message: &str) -> impl Iterator<Item = &str> {
+    pub fn split(message: &str) -> impl Iterator<Item = &str> + Clone {
         message.split(COMMAND_SEPARATOR)
     }
 

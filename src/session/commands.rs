@@ -26,8 +26,12 @@ impl Session<'_, '_, '_> {
         let mut commands = Command::split(text);
         while let Some(command) = commands.next() {
             let executed = self.execute_command(command, lines);
+            let rest = || std::iter::once(command).chain(commands.clone());
+            if let Err(End::Refused(refusal)) = &executed {
+                self.log_refused(refusal, command, rest());
+            }
             if !self.answer_error(executed)? {
-                self.refuse_rest(std::iter::once(command).chain(commands));
+                self.refuse_rest(rest());
                 return Ok(());
             }
             // One message can hold a thousand commands, and an answer can be long.
@@ -36,6 +40,24 @@ impl Session<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Logs the batch that is refused with `command`, if there is one: its bets so far, and those of the rest of the
+    /// message.
+    fn log_refused<'c>(
+        &self,
+        refusal: &Refusal,
+        command: &str,
+        rest: impl Iterator<Item = &'c str>,
+    ) {
+        let bets = match self.batches.open {
+            Open::Bets(bets) => bets,
+            Open::Nothing if Command::is_bet(command) => 0,
+            Open::Nothing | Open::Refused => return,
+        };
+        let rest = rest.take_while(|command| !Command::is_close(command));
+        let more: u32 = rest.filter(|command| Command::is_bet(command)).map(|_| 1).sum();
+        log_refused(&[bets + more], refusal, &self.peer);
     }
 
     /// Skips the rest of a message after a command that failed. A batch that is open after it is refused, up to its end.
@@ -70,7 +92,7 @@ impl Session<'_, '_, '_> {
             Err(invalid) if Command::is_bet(text) => {
                 return Err(self.refuse_bet(invalid.code(), invalid).into());
             }
-            Err(invalid) => return Err(self.refuse(invalid.code().with(invalid)).into()),
+            Err(invalid) => return Err(invalid.code().with(invalid).into()),
         }
         Ok(())
     }
@@ -172,7 +194,7 @@ impl Session<'_, '_, '_> {
             Open::Bets(bets) => format!("a batch of {bets} bets is open, and is refused"),
             Open::Refused => "a batch that was refused is open up to its end".to_owned(),
         };
-        Err(self.refuse(ErrorCode::OpenBatch.with(detail)))
+        Err(ErrorCode::OpenBatch.with(detail))
     }
 
     /// Binds the connection to the first agency that it names. Fails for another one, and for one that it may not speak
@@ -205,17 +227,6 @@ impl Session<'_, '_, '_> {
 
     /// Rejects the open batch because its next bet is invalid.
     fn refuse_bet(&self, code: ErrorCode, reason: impl fmt::Display) -> Refusal {
-        let bets = self.batches.bets() + 1;
-        let refusal = code.with(format_args!("bet {bets}: {reason}"));
-        log_refused(&[bets], &refusal, &self.peer);
-        refusal
-    }
-
-    /// Refuses a command, and with it the open batch, if there is one.
-    fn refuse(&self, refusal: Refusal) -> Refusal {
-        if let Open::Bets(bets) = self.batches.open {
-            log_refused(&[bets], &refusal, &self.peer);
-        }
-        refusal
+        code.with(format_args!("bet {}: {reason}", self.batches.bets() + 1))
     }
 }

@@ -664,6 +664,32 @@ mod log_lines {
     }
 
     #[test]
+    fn a_refused_batch_is_logged_with_all_its_bets() {
+        let scratch = Scratch::new();
+        let server = scratch.server().start();
+        let mut peer = Peer::at(server.address());
+        let [good, bad] =
+            ["75", "x"].map(|number| format!("APUESTA|1|Ana|Paz|30904465|1999-03-17|{number}"));
+        for (message, code) in [
+            (format!("{bad};{good};{good};FINAPUESTA;{good};FINAPUESTA"), "invalid_bet"),
+            (format!("{good};{bad};{good};{good}"), "invalid_bet"),
+            (format!("{bad};REANUDAR|1;FINAPUESTA"), "open_batch"),
+            (format!("{good};GANADORES|1;{good};FINAPUESTA"), "open_batch"),
+            (format!("{good};FINAPUESTA|"), "field_count"),
+            (format!("HOLA;{good};FINAPUESTA"), "unknown_command"),
+        ] {
+            peer.says(&message);
+            peer.hears_a_line_of(&format!("ERROR|{code}|"));
+        }
+        let ended = server.stops_on("TERM");
+        let refused = ended.stderr.iter().filter_map(|line| {
+            let (_, after) = line.split_once("apuesta_recibida | result: fail | cantidad: ")?;
+            after.split(' ').next()
+        });
+        assert_eq!(refused.collect::<Vec<_>>(), ["3", "4", "2", "1"], "{ended}");
+    }
+
+    #[test]
     fn the_fixed_lines_of_both_programs_are_as_they_are_fixed() {
         let scratch = Scratch::new();
         five_agencies(&scratch);
