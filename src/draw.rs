@@ -148,7 +148,12 @@ impl<R: Send + Sync> Draw<R> {
         let visit = meeting.newest[agency];
         if visit == 1 {
             meeting.missing -= 1;
-            meeting.log_missing();
+            if meeting.missing > 0 {
+                let missing = meeting.newest.iter().filter(|(_, newest)| **newest == 0);
+                let missing: Vec<_> = missing.map(|(agency, _)| agency).collect();
+                let missing = Listed(&missing, MISSING_NAMED_MAX);
+                info!("action: wait_for_draw | result: in_progress | missing: {missing}");
+            }
         } else {
             self.look_again[agency].notify_all();
         }
@@ -187,18 +192,6 @@ impl<R: Send + Sync> Draw<R> {
     fn lock(&self) -> MutexGuard<'_, Meeting> {
         // No statement under the lock panics, and the meeting is consistent between any two.
         self.meeting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Meeting {
-    /// Logs the agencies that the draw waits for.
-    fn log_missing(&self) {
-        if self.missing > 0 {
-            let missing = self.newest.iter().filter(|(_, newest)| **newest == 0);
-            let missing: Vec<_> = missing.map(|(agency, _)| agency).collect();
-            let missing = Listed(&missing, MISSING_NAMED_MAX);
-            info!("action: wait_for_draw | result: in_progress | missing: {missing}");
-        }
     }
 }
 

@@ -153,7 +153,8 @@ impl Ledger {
 
     /// Returns access for a new connection, with the next ticket.
     pub fn access(&self) -> Access<'_> {
-        Access::new(&self.requests, self.tickets.fetch_add(1, Ordering::Relaxed))
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        Access { requests: &self.requests, ticket }
     }
 
     /// Returns the stop that comes when the thread handles no more requests, after [`Ledger::close`] or a failure.

@@ -50,7 +50,7 @@ impl Attempts<'_> {
         mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<(), Broken>,
     ) -> Result<(), Error> {
         let Settings { retry_for, resume, .. } = *self.settings;
-        let retry = Retry::new(retry_for);
+        let retry = Retry { retry_for, last_progress: Instant::now(), failures: 0 };
         let mut progress = Progress { retry, confirmed: 0, in_doubt: false };
         loop {
             let start = Instant::now();
@@ -110,11 +110,6 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// Retries for `retry_for` without progress.
-    fn new(retry_for: Duration) -> Retry {
-        Retry { retry_for, last_progress: Instant::now(), failures: 0 }
-    }
-
     /// Notes progress: the time starts again.
     pub(super) fn progress(&mut self) {
         self.last_progress = Instant::now();

@@ -98,7 +98,7 @@ impl Conversation<'_> {
     /// Takes `agency` over, and returns how many of its bets are stored.
     pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Broken> {
         self.tell(&Command::Resume { agency })?;
-        match self.expect()? {
+        match self.expect(MESSAGE_BYTES_MAX)? {
             Reply::Resume { bets, last } => {
                 let last = last.map(|last| (last.document.to_owned(), last.number.to_owned()));
                 Ok(Standing { bets, last })
@@ -129,14 +129,15 @@ impl Conversation<'_> {
         })
     }
 
-    /// Returns the next reply.
+    /// Returns the next reply, which has at most `bytes_max` bytes.
     ///
     /// # Errors
     ///
     /// An error of the server is its refusal.
-    pub(super) fn expect(&mut self) -> Result<Reply<'_>, Broken> {
+    pub(super) fn expect(&mut self, bytes_max: usize) -> Result<Reply<'_>, Broken> {
         let limit = self.reply_timeout;
-        self.expect_within(limit, MESSAGE_BYTES_MAX)?.ok_or_else(|| no_reply_within(limit))
+        let reply = self.expect_within(limit, bytes_max)?;
+        reply.ok_or_else(|| Broken::Lost(format!("no reply within {} ms", limit.as_millis())))
     }
 
     /// Reads the confirmation of a batch of `bets` bets.
@@ -145,7 +146,7 @@ impl Conversation<'_> {
     ///
     /// An error of the server is its refusal.
     pub(super) fn expect_stored(&mut self, bets: u32) -> Result<(), Broken> {
-        match self.expect()? {
+        match self.expect(MESSAGE_BYTES_MAX)? {
             Reply::Stored { bets: stored } if stored == u64::from(bets) => Ok(()),
             Reply::Stored { bets: stored } => {
                 let what = format!("that {stored} bets are stored of a batch of {bets}");
@@ -195,11 +196,6 @@ impl Conversation<'_> {
             None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line))).into()),
         }
     }
-}
-
-/// Returns the error of a reply that did not come in time.
-pub(super) fn no_reply_within(limit: Duration) -> Broken {
-    Broken::Lost(format!("no reply within {} ms", limit.as_millis()))
 }
 
 /// Returns `reply` unless it is an error of the server. After an error that concerns this connection alone, another

@@ -1,6 +1,6 @@
 //! The state of the lottery, asked once or again and again.
 
-use super::conversation::{Broken, Conversation, converse, no_reply_within, unexpected};
+use super::conversation::{Broken, Conversation, converse, unexpected};
 use super::dial::dial;
 use super::{Error, Settings, watched};
 use crate::bet::{AGENCIES_MAX, AgencyId};
@@ -20,7 +20,7 @@ const AGENCY_BYTES_MAX: usize = 40;
 ///
 /// [`Error::Stopped`] as soon as `stop` comes, or why there is no answer.
 pub fn status(settings: &Settings, stop: &Stop) -> Result<Summary, Error> {
-    connected(settings, stop, |conversation| ask(conversation, settings))
+    connected(settings, stop, ask)
 }
 
 /// Asks the server for the state of the lottery every `period`, over one connection, as long as `tell` returns
@@ -40,7 +40,7 @@ pub fn watch(
     connected(settings, stop, |conversation| {
         // This takes the agency over, which has no effect because it has no more bets.
         conversation.resume(agency)?;
-        while tell(ask(conversation, settings)?) {
+        while tell(ask(conversation)?) {
             if stop.wait_for(period) {
                 return Err(Error::Stopped.into());
             }
@@ -71,13 +71,11 @@ fn connected<T>(
     })
 }
 
-fn ask(conversation: &mut Conversation<'_>, settings: &Settings) -> Result<Summary, Broken> {
-    let limit = settings.reply_timeout;
+fn ask(conversation: &mut Conversation<'_>) -> Result<Summary, Broken> {
     let bytes_max = MESSAGE_BYTES_MAX + usize::from(AGENCIES_MAX) * AGENCY_BYTES_MAX;
     conversation.tell(&Command::Status)?;
-    match conversation.expect_within(limit, bytes_max)? {
-        Some(Reply::Status(status)) => Ok(status),
-        Some(other) => Err(unexpected(&other)),
-        None => Err(no_reply_within(limit)),
+    match conversation.expect(bytes_max)? {
+        Reply::Status(status) => Ok(status),
+        other => Err(unexpected(&other)),
     }
 }

@@ -9,15 +9,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 /// A connection's access to the ledger.
 #[derive(Debug)]
 pub struct Access<'l> {
-    requests: &'l Sender<Request>,
-    ticket: u64,
+    pub(super) requests: &'l Sender<Request>,
+    pub(super) ticket: u64,
 }
 
-impl<'l> Access<'l> {
-    pub(super) fn new(requests: &'l Sender<Request>, ticket: u64) -> Access<'l> {
-        Access { requests, ticket }
-    }
-
+impl Access<'_> {
     /// Stores `rows`, which are `bets` lines of `bets.csv` of `agency`. Blocks until they are durable.
     /// The buffer is lent to the ledger meanwhile, and is returned unchanged unless the ledger has ended.
     ///

@@ -105,14 +105,9 @@ impl fmt::Display for Reply<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reply::Stored { bets } => write_fields(formatter, &[&word::STORED, bets]),
-            Reply::Winners { documents } if documents.is_empty() => {
-                write_fields(formatter, &[&word::WINNERS, &""])
-            }
             Reply::Winners { documents } => {
-                formatter.write_str(word::WINNERS)?;
-                documents
-                    .iter()
-                    .try_for_each(|document| write!(formatter, "{FIELD_SEPARATOR}{document}"))
+                let documents = documents.join(FIELD_SEPARATOR.encode_utf8(&mut [0; 4]));
+                write_fields(formatter, &[&word::WINNERS, &documents])
             }
             Reply::Resume { bets, last: None } => write_fields(formatter, &[&word::RESUME, bets]),
             Reply::Resume { bets, last: Some(LastBet { document, number }) } => {

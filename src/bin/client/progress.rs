@@ -3,7 +3,7 @@
 
 use crate::stderr::{Stderr, fit, size_of_terminal};
 use crate::words;
-use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressDrawTarget};
+use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, ProgressDrawTarget};
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
@@ -258,7 +258,9 @@ impl Agency {
             Doing::Reconnecting => "reconnecting".into(),
             Doing::Waiting => "waiting for the draw".into(),
             Doing::Done { winners } => count_of(winners, "winner"),
-            Doing::Sending => format!("{} bets/s, {left}", HumanCount(rounded(self.bar.per_sec()))),
+            Doing::Sending => {
+                format!("{:.0} bets/s, {left}", HumanFloatCount(self.bar.per_sec()))
+            }
         };
         let short = if self.doing == Doing::Sending { &left } else { &state };
         let texts = [(&counts, &state), (&counts, short), (&percentage, short)];
@@ -273,15 +275,6 @@ impl Agency {
         };
         fit(format!("{name} {bar}{text}"), width)
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float becomes the nearest number there is, and a rate is never negative"
-)]
-fn rounded(rate: f64) -> u64 {
-    rate.round() as u64
 }
 
 /// Returns a bar of `width` columns.
