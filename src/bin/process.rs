@@ -163,16 +163,16 @@ pub(crate) fn run(
     program: Program,
     main: impl FnOnce(&Stderr, Signals) -> Result<(), Failure>,
 ) -> ExitCode {
-    let (stderr, thread) = match Stderr::start() {
+    let started = signals_of(program).and_then(|signals| Ok((signals, Stderr::start()?)));
+    let (signals, (stderr, thread)) = match started {
         Ok(started) => started,
         Err(error) => {
             // A closed stderr leaves no place to report to.
-            let _closed = writeln!(io::stderr(), "error: no thread: {error}");
+            let _closed = writeln!(io::stderr(), "error: the program cannot start: {error}");
             return ExitCode::from(EXIT_FAILURE);
         }
     };
-    let outcome = signals_of(program).map_err(Failure::failed);
-    let code = exit(outcome.and_then(|signals| main(&stderr, signals)), &stderr);
+    let code = exit(main(&stderr, signals), &stderr);
     stderr.close(thread);
     code
 }

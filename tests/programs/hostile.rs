@@ -475,6 +475,22 @@ fn where_the_journal_is_removed_replaced_or_cut_nothing_more_is_confirmed_and_no
 }
 
 #[test]
+fn a_program_that_has_too_few_file_descriptors_to_start_says_so() {
+    for descriptors in 4..8 {
+        let scratch = Scratch::new();
+        scratch.write("agencies/agency-1.csv", "Ana,Paz,30904461,1999-03-17,7574\n");
+        let client = scratch.bare_client().variable("CLI_RETRY_FOR_MS", "0");
+        for program in [scratch.server(), client] {
+            let ended = program.limited(&format!("-n {descriptors}")).run();
+            assert!(
+                ended.stderr.iter().any(|line| line.contains("rror")),
+                "{descriptors}: {ended}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_client_with_too_few_file_descriptors_for_its_agencies_says_so_at_once() {
     const AGENCIES: usize = 50;
     let scratch = Scratch::new();
