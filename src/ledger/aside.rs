@@ -4,7 +4,6 @@ use super::Settings;
 use super::disk::{Disk, FileSystem, Mode};
 use super::error::{OpenError, at};
 use super::files::{Files, Paths};
-use super::journal::Slot;
 use super::open::{self, Opened};
 use crate::bet::Agencies;
 use crate::stop::Stop;
@@ -44,10 +43,11 @@ pub(super) fn set_aside_on<D: Disk>(
     // The next lottery may have another number of agencies.
     let agencies = Agencies::new(slot.agencies).unwrap_or(settings.agencies);
     let settings = Settings { agencies, ..settings.clone() };
-    let Opened { disk, paths, bets: _locked, mut journal, .. } = open::open(disk, &settings, stop)?;
+    let opened = open::open(disk, &settings, stop)?;
+    let Opened { disk, paths, bets: _locked, mut journal, extent, .. } = opened;
     let aside = free_number(&disk, &paths)?;
-    let slot = Slot { aside, ..journal.slot() };
-    at(&paths.journal, journal.close(slot))?;
+    journal.slot.aside = aside;
+    at(&paths.journal, journal.close(extent))?;
     finish(&disk, &paths, aside)
 }
 

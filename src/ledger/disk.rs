@@ -78,16 +78,11 @@ impl Disk for FileSystem {
     type File = File;
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Option<File>> {
-        let write = mode == Mode::Write;
-        if_there(
-            patiently(|| OpenOptions::new().read(true).write(write).open(path)).and_then(regular),
-        )
+        if_there(open(path, OpenOptions::new().read(true).write(mode == Mode::Write)))
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        patiently(|| options.open(path)).and_then(regular)
+        open(path, OpenOptions::new().read(true).write(true).create(true).truncate(false))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -169,8 +164,9 @@ impl DiskFile for File {
     }
 }
 
-/// Fails if `file` is no regular file.
-fn regular(file: File) -> io::Result<File> {
+/// Opens a regular file.
+fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let file = patiently(|| options.open(path))?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
 }
 

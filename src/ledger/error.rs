@@ -50,13 +50,13 @@ pub enum OpenError {
         line: InvalidLine,
     },
     /// A file differs from what was confirmed, or from the bets.
-    #[error("{}: {what}; nothing was changed: restore the file, or {way_out}", path.display())]
+    #[error("{}: {what}; nothing was changed: {way_out}", path.display())]
     NotConfirmed {
         /// The file.
         path: PathBuf,
         /// The error.
         what: String,
-        /// The other way to start.
+        /// The ways to start again.
         way_out: String,
     },
     /// The bets are of a lottery with another number of agencies.

@@ -39,6 +39,14 @@ impl Paths {
         }
         Ok(Paths { bets, journal, result })
     }
+
+    /// Returns the ways to start again after `bets.csv` or the journal was changed.
+    pub(super) fn way_out(&self) -> String {
+        format!(
+            "restore the file, or move {} away to go on with what is there, and the agencies send the rest again",
+            self.journal.display()
+        )
+    }
 }
 
 /// Returns whether two paths are one name in one directory.
@@ -209,11 +217,7 @@ impl<'s, F: DiskFile> Files<'s, F> {
 
     /// Returns the error of a `bets.csv` or a journal that differs from what was confirmed.
     fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
-        let way_out = format!(
-            "move {} away to go on with what is there, and the agencies send the rest again",
-            self.paths.journal.display()
-        );
-        OpenError::NotConfirmed { path: path.to_owned(), what, way_out }
+        OpenError::NotConfirmed { path: path.to_owned(), what, way_out: self.paths.way_out() }
     }
 }
 

@@ -328,7 +328,8 @@ fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), Damage> {
 #[derive(Debug)]
 pub(super) struct Journal<F> {
     file: F,
-    slot: Slot,
+    /// The newest slot. A change to it is written with the next checkpoint.
+    pub(super) slot: Slot,
     /// The number of bytes of the log with records of this epoch.
     log_end: usize,
     /// The number of bytes of the log that may not be zeros.
@@ -352,10 +353,12 @@ impl<F: DiskFile> Journal<F> {
         Ok(Journal { file, slot, log_end: 0, log_used: 0, record: Vec::new() })
     }
 
-    /// Continues a journal whose newest slot is `slot`. It must be checkpointed before anything is logged.
-    pub(super) fn resume(file: F, slot: Slot, log_is_empty: bool) -> Journal<F> {
+    /// Continues a journal with `slot`, and with the next epoch.
+    pub(super) fn resume(file: F, slot: Slot, log_is_empty: bool) -> io::Result<Journal<F>> {
         let log_used = if log_is_empty { 0 } else { LOG_BYTES };
-        Journal { file, slot, log_end: LOG_BYTES, log_used, record: Vec::new() }
+        let mut journal = Journal { file, slot, log_end: 0, log_used, record: Vec::new() };
+        journal.checkpoint(slot.extent)?;
+        Ok(journal)
     }
 
     /// Returns whether it is the file at `path`.
@@ -366,11 +369,6 @@ impl<F: DiskFile> Journal<F> {
     /// Returns whether the file has its length.
     pub(super) fn is_whole(&self) -> io::Result<bool> {
         Ok(self.file.length()? == JOURNAL_BYTES as u64)
-    }
-
-    /// Returns the newest slot.
-    pub(super) fn slot(&self) -> Slot {
-        self.slot
     }
 
     /// Makes `rows`, which come after `before` in `bets.csv`, durable. Does nothing and returns false if the log
@@ -402,10 +400,10 @@ impl<F: DiskFile> Journal<F> {
         Ok(true)
     }
 
-    /// Writes a slot with the next epoch, and empties the log. The bytes that the slot covers must be durable already.
-    /// After an error it is not known whether the slot is.
-    pub(super) fn checkpoint(&mut self, slot: Slot) -> io::Result<()> {
-        self.slot = Slot { epoch: self.slot.epoch + 1, ..slot };
+    /// Writes a slot with the next epoch and `extent`, and empties the log. The bytes of the extent must be durable
+    /// already. After an error it is not known whether the slot is.
+    pub(super) fn checkpoint(&mut self, extent: Extent) -> io::Result<()> {
+        self.slot = Slot { epoch: self.slot.epoch + 1, extent, ..self.slot };
         self.file.write_at(&self.slot.to_copies(), Slot::offset(self.slot.epoch) as u64)?;
         self.file.sync()?;
         self.log_end = 0;
@@ -413,13 +411,14 @@ impl<F: DiskFile> Journal<F> {
     }
 
     /// Checkpoints for the last time and overwrites the log with zeros, so that any bit that changes later is found.
-    pub(super) fn close(&mut self, slot: Slot) -> io::Result<()> {
+    pub(super) fn close(&mut self, extent: Extent) -> io::Result<()> {
         if self.log_used > 0 {
-            self.checkpoint(slot)?;
+            self.checkpoint(extent)?;
             disk::write_zeros(&self.file, self.log_used)?;
             self.file.sync()?;
             self.log_used = 0;
         }
-        self.checkpoint(Slot { stopped: true, ..slot })
+        self.slot.stopped = true;
+        self.checkpoint(extent)
     }
 }

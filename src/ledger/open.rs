@@ -60,10 +60,7 @@ pub(super) fn open<D: Disk>(
     let (bets, repair) = at(&paths.bets, repair(&disk, &paths, bets, &confirmed))?;
     let journal = match journal {
         None => Journal::create(&disk, &paths.journal, slot),
-        Some(file) => {
-            let mut journal = Journal::resume(file, slot, confirmed.has_empty_log());
-            journal.checkpoint(slot).map(|()| journal)
-        }
+        Some(file) => Journal::resume(file, slot, confirmed.has_empty_log()),
     };
     let journal = at(&paths.journal, journal)?;
     let (bets, repair) = (Arc::new(bets), Repair { adopted, ..repair });
@@ -89,7 +86,7 @@ fn check_result<F: DiskFile>(
         Some(what) => {
             let (path, journal) = (files.paths.result.clone(), files.paths.journal.display());
             let way_out = format!(
-                "move it and {journal} away to hold the draw again over the bets that are there"
+                "restore the file, or move it and {journal} away to hold the draw again over the bets that are there"
             );
             Err(OpenError::NotConfirmed { path, what, way_out })
         }

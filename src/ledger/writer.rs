@@ -4,7 +4,7 @@ use super::count::Stored;
 use super::disk::{self, Disk, DiskFile, NamesVersion};
 use super::files::Paths;
 use super::hash::Follower;
-use super::journal::{Extent, Held, Journal, Slot};
+use super::journal::{Extent, Held, Journal};
 use super::open::Opened;
 use super::pass;
 use super::request::{AgencyCount, Refused, Request, StoreRequest};
@@ -210,8 +210,7 @@ impl<D: Disk> Writer<D> {
         };
         if !is_logged {
             self.bets.sync().map_err(WriterFailed::Sync)?;
-            let slot = Slot { extent, ..self.journal.slot() };
-            self.journal.checkpoint(slot).map_err(WriterFailed::Sync)?;
+            self.journal.checkpoint(extent).map_err(WriterFailed::Sync)?;
         }
         self.extent = extent;
         self.follower.follow(extent.bytes);
@@ -230,10 +229,10 @@ impl<D: Disk> Writer<D> {
         let names = self.disk.names_version(bets).map_err(WriterFailed::Check)?;
         if names.is_none() || names != self.names {
             if !self.bets.is_at(bets).map_err(WriterFailed::Check)? {
-                return Err(self.bets_changed("was removed or replaced".to_owned()));
+                return Err(self.bets_changed("was removed or replaced".into()));
             }
             if !self.journal.is_at(journal).map_err(WriterFailed::Check)? {
-                return Err(self.journal_changed("was removed or replaced"));
+                return Err(self.journal_changed("was removed or replaced".into()));
             }
             self.names = names;
         }
@@ -243,7 +242,7 @@ impl<D: Disk> Writer<D> {
             return Err(self.bets_changed(what));
         }
         if !self.journal.is_whole().map_err(WriterFailed::Check)? {
-            return Err(self.journal_changed("was cut or extended"));
+            return Err(self.journal_changed("was cut or extended".into()));
         }
         Ok(())
     }
@@ -252,17 +251,20 @@ impl<D: Disk> Writer<D> {
     /// crash. Syncs `bets.csv` first, because a start does not repair it from a sealed journal: a power cut would lose
     /// the bets that only the log holds durably.
     fn bets_changed(&mut self, what: String) -> WriterFailed {
-        let (path, journal) = (self.paths.bets.clone(), self.paths.journal.clone());
+        let (path, way_out) = (self.paths.bets.clone(), self.paths.way_out());
         match self.bets.sync().and_then(|()| self.journal.log(self.extent, &[])) {
-            Ok(_) => WriterFailed::BetsChanged { path, what, journal },
+            Ok(_) => WriterFailed::Changed { path, what, way_out },
             Err(error) => WriterFailed::Sync(error),
         }
     }
 
     /// Makes all that was confirmed durable in `bets.csv`, with which the next start goes on.
-    fn journal_changed(&self, what: &'static str) -> WriterFailed {
+    fn journal_changed(&self, what: String) -> WriterFailed {
+        let way_out = "move it away, if it is there, and start the server again, which goes on with all \
+                       confirmed bets";
+        let (path, way_out) = (self.paths.journal.clone(), way_out.into());
         match self.bets.sync() {
-            Ok(()) => WriterFailed::JournalChanged { path: self.paths.journal.clone(), what },
+            Ok(()) => WriterFailed::Changed { path, what, way_out },
             Err(error) => WriterFailed::Sync(error),
         }
     }
@@ -295,10 +297,9 @@ impl<D: Disk> Writer<D> {
         }
         disk::replace(&self.disk, path, |file| file.write_at(text.as_bytes(), 0))
             .map_err(failed)?;
-        let held = Held::on(self.winning_number, text.as_bytes());
         self.bets.sync().map_err(WriterFailed::Sync)?;
-        let slot = Slot { extent: self.extent, held: Some(held), ..self.journal.slot() };
-        self.journal.checkpoint(slot).map_err(WriterFailed::Sync)?;
+        self.journal.slot.held = Some(Held::on(self.winning_number, text.as_bytes()));
+        self.journal.checkpoint(self.extent).map_err(WriterFailed::Sync)?;
         self.draw_held = true;
         Ok(Some(result))
     }
@@ -307,8 +308,7 @@ impl<D: Disk> Writer<D> {
     pub(super) fn close(&mut self) -> Result<(), WriterFailed> {
         self.check_files()?;
         self.bets.sync().map_err(WriterFailed::Sync)?;
-        let slot = Slot { extent: self.extent, ..self.journal.slot() };
-        self.journal.close(slot).map_err(WriterFailed::Sync)
+        self.journal.close(self.extent).map_err(WriterFailed::Sync)
     }
 }
 
@@ -336,32 +336,15 @@ impl Group {
 /// The failure that ended the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterFailed {
-    /// Another program changed `bets.csv`.
-    #[error(
-        "{}: {what}; nothing more is confirmed: restore the file, or move {} away to go on with what is there, \
-         and the agencies send the rest again",
-        path.display(),
-        journal.display()
-    )]
-    BetsChanged {
+    /// Another program changed `bets.csv` or the journal.
+    #[error("{}: {what}; nothing more is confirmed: {way_out}", path.display())]
+    Changed {
         /// The file.
         path: PathBuf,
         /// The error.
         what: String,
-        /// The journal.
-        journal: PathBuf,
-    },
-    /// Another program changed the journal.
-    #[error(
-        "{}: {what}; nothing more is confirmed: move it away, if it is there, and start the server again, which goes on \
-         with all confirmed bets",
-        path.display()
-    )]
-    JournalChanged {
-        /// The journal.
-        path: PathBuf,
-        /// The error.
-        what: &'static str,
+        /// The way to start again.
+        way_out: String,
     },
     /// The files could not be checked for such a change.
     #[error("the files of the bets cannot be looked at: {0}")]
