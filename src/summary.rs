@@ -3,22 +3,10 @@
 /// The state of a lottery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The draw.
-    pub draw: DrawState,
+    /// The number of winning bets of all agencies. `None` if the draw is still to be held.
+    pub winners: Option<u64>,
     /// Every agency, in their order.
     pub agencies: Vec<AgencySummary>,
-}
-
-/// The state of the draw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DrawState {
-    /// It is still to be held.
-    Pending,
-    /// It was held.
-    Held {
-        /// The number of winning bets of all agencies.
-        winners: u64,
-    },
 }
 
 /// The state of an agency.

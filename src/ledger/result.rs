@@ -65,6 +65,11 @@ impl DrawResult {
         result.map_or(&[], |result| &result.winners)
     }
 
+    /// Returns the number of winning bets of all agencies.
+    pub fn winners_of_all(&self) -> u64 {
+        self.agencies.iter().map(|agency| agency.winners.len() as u64).sum()
+    }
+
     /// Returns the text of `sorteo.toml`.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("numbers, dates and digits can be written as TOML")

@@ -2,7 +2,7 @@
 
 use super::{FIELD_SEPARATOR, parse_count, word};
 use crate::bet::AgencyId;
-use crate::summary::{AgencyState, AgencySummary, DrawState, Summary};
+use crate::summary::{AgencyState, AgencySummary, Summary};
 use std::fmt;
 
 /// Separates the parts of a field of a status.
@@ -18,9 +18,9 @@ const STATES: [(AgencyState, &str); 3] = [
 /// Parses the fields after the word of the reply. Returns `None` if they are no summary.
 pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Summary> {
     let draw = fields.next()?;
-    let draw = match draw.split_once(SEPARATOR) {
-        None if draw == word::PENDING => DrawState::Pending,
-        Some((word::HELD, winners)) => DrawState::Held { winners: parse_count(winners)? },
+    let winners = match draw.split_once(SEPARATOR) {
+        None if draw == word::PENDING => None,
+        Some((word::HELD, winners)) => Some(parse_count(winners)?),
         _ => return None,
     };
     let mut agencies = Vec::new();
@@ -35,15 +35,15 @@ pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Sum
         }
         agencies.push(AgencySummary { bets, state });
     }
-    Some(Summary { draw, agencies })
+    Some(Summary { winners, agencies })
 }
 
 /// Writes the reply.
 pub(super) fn write(summary: &Summary, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(formatter, "{}{FIELD_SEPARATOR}", word::STATUS)?;
-    match summary.draw {
-        DrawState::Pending => formatter.write_str(word::PENDING)?,
-        DrawState::Held { winners } => write!(formatter, "{}{SEPARATOR}{winners}", word::HELD)?,
+    match summary.winners {
+        None => formatter.write_str(word::PENDING)?,
+        Some(winners) => write!(formatter, "{}{SEPARATOR}{winners}", word::HELD)?,
     }
     for (agency, AgencySummary { bets, state }) in (1_u32..).zip(&summary.agencies) {
         let word = STATES.iter().find(|(known, _)| known == state).map_or("", |(_, word)| word);

@@ -2,7 +2,7 @@
 
 use crate::draw::{Draw, Fate};
 use crate::ledger::{Access, AgencyCount, DrawResult, Refused};
-use crate::summary::{AgencyState, AgencySummary, DrawState, Summary};
+use crate::summary::{AgencyState, AgencySummary, Summary};
 
 /// Returns the state of the lottery.
 ///
@@ -13,23 +13,20 @@ pub fn summary(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, 
     // Before the counts, so that these have all bets that the draw was held over.
     let fate = draw.fate();
     let counts = access.count()?;
-    let draw_state = match fate {
-        Some(Fate::Held(result)) => {
-            let winners = result.agencies.iter().map(|agency| agency.winners.len() as u64);
-            DrawState::Held { winners: winners.sum() }
-        }
-        _ => DrawState::Pending,
+    let winners = match fate {
+        Some(Fate::Held(result)) => Some(result.winners_of_all()),
+        _ => None,
     };
     let agency = |(count, waiting): (AgencyCount, bool)| AgencySummary {
         bets: count.bets,
         state: match (count.finished, waiting) {
             // Threads that have not woken up from the wait still count as waiting.
-            _ if draw_state != DrawState::Pending => AgencyState::Finished,
+            _ if winners.is_some() => AgencyState::Finished,
             (false, _) => AgencyState::Open,
             (true, false) => AgencyState::Finished,
             (true, true) => AgencyState::Waiting,
         },
     };
     let agencies = counts.into_iter().zip(draw.waiting()).map(agency).collect();
-    Ok(Summary { draw: draw_state, agencies })
+    Ok(Summary { winners, agencies })
 }

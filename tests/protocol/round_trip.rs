@@ -5,7 +5,7 @@
 use crate::support::peer::{Lottery, Office};
 use loteria::bet::{Agencies, AgencyId, Bet};
 use loteria::protocol::{Command, ErrorCode, LastBet, Reply};
-use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
+use loteria::summary::{AgencyState, AgencySummary, Summary};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -110,7 +110,6 @@ proptest! {
         winners in of(any::<u64>()),
         states in vec((any::<u64>(), 0..3_usize), 0..9),
     ) {
-        let draw = winners.map_or(DrawState::Pending, |winners| DrawState::Held { winners });
         let known = [AgencyState::Open, AgencyState::Finished, AgencyState::Waiting];
         let agency = |(bets, state): (u64, usize)| AgencySummary { bets, state: known[state] };
         let agencies = states.into_iter().map(agency).collect();
@@ -122,7 +121,7 @@ proptest! {
             Reply::Resume { bets: resumed, last },
             Reply::Winners { documents },
             Reply::Echo(&text),
-            Reply::Status(Summary { draw, agencies }),
+            Reply::Status(Summary { winners, agencies }),
             Reply::Error { code: code.word(), detail: &text },
         ] {
             let printed = reply.to_string();

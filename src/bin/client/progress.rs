@@ -7,7 +7,7 @@ use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, Pro
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
-use loteria::summary::{DrawState, Summary};
+use loteria::summary::Summary;
 use loteria::text::noun_for;
 use std::collections::BTreeMap;
 use std::io;
@@ -90,8 +90,7 @@ impl Progress {
 
     /// Notes the state of the lottery.
     pub(crate) fn stands(&self, summary: &Summary) {
-        let pending = summary.draw == DrawState::Pending;
-        self.lock().missing = if pending { summary.missing() } else { Vec::new() };
+        self.lock().missing = summary.missing();
     }
 
     /// Draws the bars.
@@ -177,19 +176,14 @@ impl Observer for Progress {
         let lines: String =
             documents.iter().map(|document| format!("{agency},{document}\n")).collect();
         self.stderr.print(&lines)?;
-        self.lock().note(agency, Doing::Done { winners: documents.len() as u64 });
+        if let Some(shown) = self.lock().agencies.get_mut(&agency) {
+            shown.doing = Doing::Done { winners: documents.len() as u64 };
+        }
         Ok(())
     }
 }
 
 impl State {
-    /// Notes what an agency that has begun to connect does.
-    fn note(&mut self, id: AgencyId, doing: Doing) {
-        if let Some(agency) = self.agencies.get_mut(&id) {
-            agency.doing = doing;
-        }
-    }
-
     /// Returns an agency. Adds it if it is new.
     fn agency(&mut self, id: AgencyId, of: u64) -> &mut Agency {
         self.agencies.entry(id).or_insert_with(|| {

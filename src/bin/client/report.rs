@@ -1,7 +1,7 @@
 //! The state of the lottery as `--status` prints it: a table for people, or one line of JSON.
 
 use crate::words::{self, AGENCIES_NAMED_MAX};
-use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
+use loteria::summary::{AgencyState, AgencySummary, Summary};
 use loteria::text::{Listed, noun_for};
 use serde::Serialize;
 
@@ -12,12 +12,12 @@ pub(crate) fn table(summary: &Summary) -> String {
         text.push_str(&format!("{agency:>6}  {bets:>10}  {}\n", words::state(*state)));
     }
     let (bets, missing) = (summary.bets(), summary.missing());
-    text.push_str(&match summary.draw {
-        DrawState::Held { winners } => {
+    text.push_str(&match summary.winners {
+        Some(winners) => {
             format!("draw: held over {bets} {}, {winners} of them won\n", noun_for(bets, "bet"))
         }
-        DrawState::Pending if missing.is_empty() => "draw: pending, every agency is done\n".into(),
-        DrawState::Pending => {
+        None if missing.is_empty() => "draw: pending, every agency is done\n".into(),
+        None => {
             let agencies = noun_for(missing.len() as u64, "agency");
             let missing = Listed(&missing, AGENCIES_NAMED_MAX);
             format!("draw: pending, it waits for {agencies} {missing}\n")
@@ -52,10 +52,8 @@ pub(crate) fn json(summary: &Summary) -> serde_json::Result<String> {
         };
         JsonAgency { agency, bets, state }
     };
-    let (draw, winners) = match summary.draw {
-        DrawState::Pending => ("pending", None),
-        DrawState::Held { winners } => ("held", Some(winners)),
-    };
+    let Summary { winners, .. } = *summary;
+    let draw = if winners.is_some() { "held" } else { "pending" };
     let agencies = (1..).zip(&summary.agencies).map(agency).collect();
     let json = Json { draw, winners, bets: summary.bets(), agencies };
     serde_json::to_string(&json).map(|line| line + "\n")

@@ -142,20 +142,14 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let sends_files = matches!(work, Work::Agencies(_));
     match work_until(settings, work, progress, stop) {
-        Ok(()) => {
-            if sends_files && process::is_log_short() {
-                progress.stderr.say(&progress.summary());
-            }
-            Ok(())
+        Ok(()) if sends_files && process::is_log_short() => {
+            progress.stderr.say(&progress.summary());
         }
-        Err(Error::Stopped) => {
-            if sends_files {
-                log_interrupted(settings, progress);
-            }
-            Ok(())
-        }
-        Err(error) => Err(Failure::failed(error)),
+        Err(Error::Stopped) if sends_files => log_interrupted(settings, progress),
+        Ok(()) | Err(Error::Stopped) => {}
+        Err(error) => return Err(Failure::failed(error)),
     }
+    Ok(())
 }
 
 /// Logs the progress of a run that a signal ended, and the next step.
@@ -198,10 +192,7 @@ fn work_until(
             };
             progress.stderr.print(&text).map_err(Error::Output)
         }
-        Work::Agencies(agencies) if progress.shows_bars() => {
-            run_with_bars(agencies, settings, progress, stop)
-        }
-        Work::Agencies(agencies) => client::run(agencies, settings, progress, stop),
+        Work::Agencies(agencies) => run_agencies(agencies, settings, progress, stop),
         Work::Bet(agency, fields) => {
             let bet = Bet::new(fields.each_ref().map(String::as_str));
             let bet = bet.expect("it was checked when it was read");
@@ -210,13 +201,18 @@ fn work_until(
     }
 }
 
-/// Runs agencies beside a thread that draws their bars and one that asks the server for the missing agencies.
-fn run_with_bars(
+/// Runs agencies. If there are bars, beside a thread that draws them and one that asks the server for the missing
+/// agencies.
+fn run_agencies(
     agencies: Vec<(AgencyId, PathBuf)>,
     settings: &client::Settings,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<(), Error> {
+    let run = || client::run(agencies, settings, progress, stop);
+    if !progress.shows_bars() {
+        return run();
+    }
     let draw = |done: &Stop| {
         while !done.wait_for(DRAW_PERIOD) {
             progress.draw();
@@ -224,7 +220,6 @@ fn run_with_bars(
         progress.stderr.show(Vec::new());
     };
     let ask = |done: &Stop| ask_while_waiting(settings, progress, done);
-    let run = || client::run(agencies, settings, progress, stop);
     let run_and_ask = || {
         if settings.resume {
             stop::beside("question", ask, run).map_err(Error::Thread)?

@@ -9,7 +9,7 @@ use loteria::draw::Draw;
 use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::session;
 use loteria::stop::{self, Stop};
-use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
+use loteria::summary::{AgencyState, AgencySummary, Summary};
 use loteria::text::{LogLines, noun_for};
 use std::fmt::Display;
 use std::io;
@@ -130,40 +130,40 @@ fn total(summary: &Summary, bets: impl Display) -> String {
 /// Returns the state of the draw, with as many missing agencies as fit.
 fn describe_draw(summary: &Summary, width: usize) -> String {
     let missing = summary.missing();
-    match summary.draw {
-        DrawState::Held { winners } => {
+    match summary.winners {
+        Some(winners) => {
             format!("the draw was held, {} {}", HumanCount(winners), noun_for(winners, "winner"))
         }
-        DrawState::Pending if missing.is_empty() => "every agency is done".into(),
-        DrawState::Pending => words::missing(&missing, width),
+        None if missing.is_empty() => "every agency is done".into(),
+        None => words::missing(&missing, width),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::lines;
-    use loteria::summary::{AgencyState, AgencySummary, DrawState, Summary};
+    use loteria::summary::{AgencyState, AgencySummary, Summary};
 
-    fn lottery(agencies: usize, draw: DrawState) -> Summary {
+    fn lottery(agencies: usize, winners: Option<u64>) -> Summary {
         let agency = AgencySummary { bets: 1_234_567, state: AgencyState::Open };
-        Summary { draw, agencies: vec![agency; agencies] }
+        Summary { winners, agencies: vec![agency; agencies] }
     }
 
     #[test]
     fn the_board_fits_the_terminal_and_ends_with_the_draw() {
         for agencies in [1, 5, 21, 500] {
             for (rows, width) in [(24, 80), (24, 40), (6, 100), (3, 10), (1, 1)] {
-                let lines = lines(&lottery(agencies, DrawState::Pending), rows, width);
+                let lines = lines(&lottery(agencies, None), rows, width);
                 assert!(lines.len() <= rows.max(2), "{rows} rows: {lines:?}");
                 for line in lines {
                     assert!(line.chars().count() < width.max(2), "{width} columns: {line}");
                 }
             }
         }
-        let five = lines(&lottery(5, DrawState::Pending), 24, 40);
+        let five = lines(&lottery(5, None), 24, 40);
         assert_eq!(five[0], "agency   1    1,234,567 bets, open");
         assert_eq!(five[5], "missing agencies: 1, 2, 3, 4, 5");
-        let held = lines(&lottery(500, DrawState::Held { winners: 1 }), 10, 100);
+        let held = lines(&lottery(500, Some(1)), 10, 100);
         assert_eq!(held.len(), 8);
         let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
         assert_eq!(held[6], format!("494 more; {total}"));

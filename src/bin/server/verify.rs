@@ -20,7 +20,7 @@ pub(crate) fn verify(
     let (bets, result) = (settings.bets.display(), settings.result.display());
     let mut report = match &verified.result {
         Some(draw) => {
-            let winners = draw.agencies.iter().map(|agency| agency.winners.len() as u64).sum();
+            let winners = draw.winners_of_all();
             let (held_at, number, noun) =
                 (draw.held_at, draw.winning_number, noun_for(winners, "winner"));
             format!("{result}: held at {held_at} on {number}, {winners} {noun}\n")
