@@ -4,9 +4,11 @@
 //! checks that the fast path never accepts a bet that `Bet::new` rejects.
 
 use super::check_name;
+use std::hint::cold_path;
 
 /// The bytes of a birthdate, `YYYY-MM-DD`.
 pub(super) const BIRTHDATE_BYTES: usize = 10;
+const DOCUMENT_BYTES_MIN: usize = 7;
 const DOCUMENT_BYTES_MAX: usize = 8;
 const NUMBER_BYTES_MAX: usize = 4;
 
@@ -50,8 +52,15 @@ impl PlainBet {
 #[inline]
 pub fn plain_bet(text: &[u8], separator: u8) -> Option<PlainBet> {
     let (first_end, last_end) = plain_names(text, separator)?;
+    // A processor predicts the usual lengths and reads on behind them, where it would wait for computed ones.
     let document = last_end + 1;
-    let document_end = document + document_bytes(&text[document..], separator)?;
+    let document_end = match document_bytes(&text[document..], separator)? {
+        DOCUMENT_BYTES_MAX => document + DOCUMENT_BYTES_MAX,
+        _ => {
+            cold_path();
+            document + DOCUMENT_BYTES_MIN
+        }
+    };
 
     let birthdate = document_end + 1;
     let tail = &text[birthdate..];
@@ -61,7 +70,13 @@ pub fn plain_bet(text: &[u8], separator: u8) -> Option<PlainBet> {
     }
 
     let number = birthdate_end + 1;
-    let end = number + number_bytes(&text[number..])?;
+    let end = match number_bytes(&text[number..])? {
+        NUMBER_BYTES_MAX => number + NUMBER_BYTES_MAX,
+        bytes => {
+            cold_path();
+            number + bytes
+        }
+    };
     Some(PlainBet { separators: [first_end, last_end, document_end, birthdate_end], end })
 }
 
@@ -127,7 +142,11 @@ fn special_bytes(block: &[u8; BLOCK_BYTES]) -> u32 {
 /// one from 0x80 to 0xBF.
 #[inline]
 fn is_latin_1(block: &[u8; BLOCK_BYTES]) -> bool {
-    let mut beyond_ascii = bits(words(block).map(|word| (word >> 7) & ONES));
+    let beyond_ascii = words(block).map(|word| (word >> 7) & ONES);
+    if beyond_ascii == [0; BLOCK_BYTES / WORD_BYTES] {
+        return true;
+    }
+    let mut beyond_ascii = bits(beyond_ascii);
     while let Some(place) = lowest_bit(beyond_ascii) {
         let Some([0xC3, 0x80..=0xBF, ..]) = block.get(place..) else { return false };
         // Its two bits are the lowest.
@@ -174,7 +193,7 @@ fn leading_digits(word: u64) -> usize {
 #[inline]
 fn document_bytes(text: &[u8], separator: u8) -> Option<usize> {
     let digits = leading_digits(u64::from_le_bytes(*text.first_chunk()?));
-    (digits >= DOCUMENT_BYTES_MAX - 1 && *text.get(digits)? == separator).then_some(digits)
+    (digits >= DOCUMENT_BYTES_MIN && *text.get(digits)? == separator).then_some(digits)
 }
 
 /// Returns the number of digits that `text` begins with, if there are 1 to 4.

@@ -15,6 +15,8 @@ use thiserror::Error;
 
 /// The bytes that are read at once and have one checksum. A line buffer always has room for them.
 const PIECE_BYTES: usize = 64 << 10;
+/// The bytes of the shortest bet: two names of a letter, a document of 7 digits, a date, a number of one, and 4 commas.
+const BET_BYTES_MIN: usize = 1 + 1 + 7 + 10 + 1 + 4;
 /// The byte order mark that some programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -197,10 +199,12 @@ fn plain_line(text: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// Returns the bytes of the line that `text` begins with, without and with its end.
+/// Returns the bytes of the checked line that `text` begins with, without and with its end. A line is empty or at least
+/// as long as the shortest bet.
 #[inline]
 fn any_line(text: &[u8]) -> Option<(usize, usize)> {
-    let end = memchr::memchr(b'\n', text)?;
+    let before_end = if matches!(text, [b'\n' | b'\r', ..]) { 0 } else { BET_BYTES_MIN };
+    let end = before_end + memchr::memchr(b'\n', text.get(before_end..)?)?;
     Some((end - usize::from(text[..end].ends_with(b"\r")), end + 1))
 }
 

@@ -236,6 +236,21 @@ mod files {
     }
 
     #[test]
+    fn the_shortest_bets_are_sent_one_by_one() {
+        let shortest = ["A", "B", "1234567", "2000-01-01", "7"].map(str::to_owned);
+        let bets = [vec![shortest; 40], bets(1, 3)].concat();
+        for text in
+            [csv(&bets, Ends::LfBetween), csv(&bets, Ends::Crlf).replace("7\r\n", "7\r\n\n")]
+        {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = honest(&office);
+            agency_1(&scratch, &server.address, text).run().succeeds();
+            assert_eq!(locked(&office).stored, all_sent(1, &bets));
+        }
+    }
+
+    #[test]
     fn a_file_of_its_own_needs_an_agency() {
         let scratch = Scratch::new();
         scratch.write("some.csv", csv(&bets(3, 10), Ends::Lf));
