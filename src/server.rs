@@ -61,7 +61,7 @@ pub fn run(
     // Shutting a listening socket ends a blocked `accept`, but `TcpListener` has no method for it. The copy is made
     // now, because a stop must not need a file descriptor.
     let door = TcpStream::from(OwnedFd::from(listener.try_clone()?));
-    let (told, tidings) = bounded(TOLD_MAX);
+    let (told, told_agencies) = bounded(TOLD_MAX);
     let buffers = GrowthBudget::new(BUFFER_BYTES_MAX);
     let &Settings { message_timeout, newcomer_timeout, .. } = settings;
     let office =
@@ -82,7 +82,7 @@ pub fn run(
             log_thread_closed("accept");
         })?;
 
-        wait_for_the_end(office, tidings, settings, stop);
+        wait_for_the_end(office, told_agencies, settings, stop);
         stopper.stop();
         draw.cancel();
         places.close(Shutdown::Read);
@@ -98,13 +98,13 @@ pub fn run(
 /// Blocks until there is a reason to stop.
 fn wait_for_the_end(
     office: &Office<'_>,
-    tidings: Receiver<AgencyId>,
+    told_agencies: Receiver<AgencyId>,
     settings: &Settings,
     stop: &Stop,
 ) {
     let ledger = office.ledger.ended();
     if !settings.exit_after_draw {
-        drop(tidings);
+        drop(told_agencies);
         select! {
             recv(stop.channel()) -> _ => {}
             recv(ledger.channel()) -> _ => {}
@@ -118,7 +118,7 @@ fn wait_for_the_end(
         select! {
             recv(stop.channel()) -> _ => return,
             recv(ledger.channel()) -> _ => return,
-            recv(tidings) -> agency => untold[agency.expect("the office holds a sender")] = false,
+            recv(told_agencies) -> agency => untold[agency.expect("the office holds a sender")] = false,
             recv(decided.channel()) -> _ => {
                 (decided, deadline) = (Stop::never(), after(settings.message_timeout));
             }

@@ -77,7 +77,7 @@ pub fn converse(
         reader: None,
         batches: Batches::default(),
         answers: Vec::new(),
-        answered: None,
+        winners_sent: None,
     };
     let outcome = session.run();
     if let Err(end) = &outcome {
@@ -140,12 +140,12 @@ struct Session<'s, 'c, 'p> {
     reader: Option<BatchReader>,
     batches: Batches,
     answers: Vec<u8>,
-    answered: Option<Answered>,
+    winners_sent: Option<WinnersSent>,
 }
 
 /// An agency whose winners were sent. It counts as told as soon as its peer shows that it has received them: the peer
 /// ends the connection cleanly or sends more.
-struct Answered {
+struct WinnersSent {
     agency: AgencyId,
     /// Whether all bytes that arrived before the answer have been read. Until then, reading proves nothing.
     quiet: bool,
@@ -195,14 +195,12 @@ impl Session<'_, '_, '_> {
         match count {
             Ok(0) => {
                 self.note_sign_of_life();
-                match lines.rest().len() {
-                    0 => Ok(false),
-                    bytes => {
-                        let detail =
-                            format_args!("the connection ended {bytes} bytes into a message");
-                        Err(ErrorCode::MessageTorn.with(detail).into())
-                    }
+                let bytes = lines.rest().len();
+                if bytes == 0 {
+                    return Ok(false);
                 }
+                let detail = format_args!("the connection ended {bytes} bytes into a message");
+                Err(ErrorCode::MessageTorn.with(detail).into())
             }
             Ok(_) => {
                 self.place.heard();
@@ -226,12 +224,12 @@ impl Session<'_, '_, '_> {
 
     /// Notes that the peer has ended cleanly or sent more. If its winners were sent before, its agency has been told.
     fn note_sign_of_life(&mut self) {
-        let Some(Answered { agency, quiet }) = self.answered.take() else { return };
+        let Some(WinnersSent { agency, quiet }) = self.winners_sent.take() else { return };
         if quiet && self.place.is_sound() {
             // The channel is closed if the server does not stop after the draw, or is stopping.
             let _unheard = self.office.told.send(agency);
         } else {
-            self.answered = Some(Answered { agency, quiet: self.is_quiet() });
+            self.winners_sent = Some(WinnersSent { agency, quiet: self.is_quiet() });
         }
     }
 

@@ -66,14 +66,9 @@ impl<I: fmt::Display> fmt::Display for Listed<'_, I> {
     }
 }
 
-/// Formats one log line per item, emitted as a single record.
-#[derive(Clone, Copy, Debug)]
-pub struct LogLines<'i, I, L>(pub &'i [I], pub L);
-
-impl<I, L: Fn(&I) -> String> fmt::Display for LogLines<'_, I, L> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|item| writeln!(formatter, "{}", self.1(item)))
-    }
+/// Returns a log line for each item, for a single record.
+pub fn log_lines<I>(items: &[I], line: impl Fn(&I) -> String) -> String {
+    items.iter().map(|item| line(item) + "\n").collect()
 }
 
 #[cfg(test)]

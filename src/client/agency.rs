@@ -2,11 +2,11 @@
 
 use super::attempts::{Attempts, Progress};
 use super::bets_file::BetsFile;
-use super::conversation::{Broken, Conversation, Standing, unexpected};
+use super::conversation::{Broken, Conversation, unexpected};
 use super::{Error, Observer, Settings};
 use crate::connection::OpenSockets;
-use crate::protocol::{BatchWriter, Command, MESSAGE_BYTES_MAX, Reply};
-use crate::text::LogLines;
+use crate::protocol::{BatchWriter, Command, LastBet, MESSAGE_BYTES_MAX, Reply};
+use crate::text::log_lines;
 use log::info;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -46,6 +46,36 @@ impl Agency<'_> {
             },
         )
     }
+
+    /// Compares the bet that the server stored last with the one in its place in the file.
+    fn check_last(&self, stored: u64, last: LastBet<'_>) -> Result<(), Error> {
+        let Agency { file, attempts, .. } = self;
+        let of = file.bets();
+        if stored > of {
+            let why = format!("the server has {stored} bets stored and the file has {of}");
+            return Err(Error::OtherFile(why));
+        }
+        let mut place = 0;
+        file.each_bet(attempts.stop, |line_number, line| {
+            place += 1;
+            if place != stored {
+                return Ok(());
+            }
+            let fields = line.fields();
+            let bet = fields.as_ref().and_then(|fields| fields.bet().ok());
+            let bet = bet.ok_or_else(|| file.changed())?;
+            let LastBet { document, number } = last;
+            if (bet.document(), bet.number()) == (document, number) {
+                return Ok(());
+            }
+            Err(Error::OtherFile(format!(
+                "the server stored document {document} with number {number} as bet {stored}, and \
+                 line {line_number} has document {} with number {}",
+                bet.document(),
+                bet.number()
+            )))
+        })
+    }
 }
 
 /// One attempt, over one connection.
@@ -63,13 +93,13 @@ impl Attempt<'_, '_> {
     /// Asks how many bets are stored, and checks that the last one is in its place in this file.
     fn resume(&mut self) -> Result<(), Broken> {
         let Agency { file, attempts: Attempts { id: agency, .. }, observer, .. } = self.agency;
-        let Standing { bets: stored, last } = self.conversation.resume(*agency)?;
+        let (stored, last) = self.conversation.resume(*agency)?;
         let confirmed = self.progress.confirmed;
         if stored < confirmed {
             return Err(Error::BetsGone { agency: *agency, confirmed, stored }.into());
         }
-        if let Some((document, number)) = last {
-            self.check_last(stored, &document, &number)?;
+        if let Some(last) = last {
+            self.agency.check_last(stored, last)?;
         }
         if stored > 0 {
             info!("action: resume | result: success | client_id: {agency} | stored: {stored}");
@@ -81,35 +111,6 @@ impl Attempt<'_, '_> {
         self.progress.in_doubt = false;
         observer.confirmed(*agency, stored, file.bets());
         Ok(())
-    }
-
-    /// Compares the bet that the server stored last with the one in its place in the file.
-    fn check_last(&self, stored: u64, document: &str, number: &str) -> Result<(), Error> {
-        let Agency { file, attempts, .. } = self.agency;
-        let of = file.bets();
-        if stored > of {
-            let why = format!("the server has {stored} bets stored and the file has {of}");
-            return Err(Error::OtherFile(why));
-        }
-        let mut place = 0;
-        file.each_bet(attempts.stop, |line_number, line| {
-            place += 1;
-            if place != stored {
-                return Ok(());
-            }
-            let fields = line.fields();
-            let bet = fields.as_ref().and_then(|fields| fields.bet().ok());
-            let bet = bet.ok_or_else(|| file.changed())?;
-            if (bet.document(), bet.number()) == (document, number) {
-                return Ok(());
-            }
-            Err(Error::OtherFile(format!(
-                "the server stored document {document} with number {number} as bet {stored}, and \
-                 line {line_number} has document {} with number {}",
-                bet.document(),
-                bet.number()
-            )))
-        })
     }
 
     /// Sends every bet that is not confirmed yet, and reads the confirmation of each batch.
@@ -171,12 +172,12 @@ impl Attempt<'_, '_> {
         let mut confirmed = Vec::new();
         let outcome = self.hear_each(left, &mut confirmed);
         if !confirmed.is_empty() {
-            info!(
-                "{}",
-                LogLines(&confirmed, |bets: &u32| format!(
+            let line = |bets: &u32| {
+                format!(
                     "action: apuesta_enviada | result: success | cantidad: {bets} | client_id: {id}"
-                ))
-            );
+                )
+            };
+            info!("{}", log_lines(&confirmed, line));
             self.progress.confirmed += confirmed.iter().copied().map(u64::from).sum::<u64>();
             self.progress.in_doubt = !self.sent.is_empty();
             self.progress.retry.progress();

@@ -6,7 +6,7 @@ use super::error::Error;
 use crate::bet::AgencyId;
 use crate::connection::{OpenSockets, Stream, is_distrust, is_timeout};
 use crate::lines::without_end;
-use crate::protocol::{Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
+use crate::protocol::{Command, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Reply};
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -76,14 +76,6 @@ pub(super) struct Conversation<'s> {
     line: Vec<u8>,
 }
 
-/// The point from which an agency resumes, as the server replies it.
-#[derive(Debug)]
-pub(super) struct Standing {
-    pub(super) bets: u64,
-    /// Document and number of the bet stored last.
-    pub(super) last: Option<(String, String)>,
-}
-
 impl Conversation<'_> {
     /// Returns its socket.
     pub(super) fn socket(&self) -> Arc<TcpStream> {
@@ -95,14 +87,14 @@ impl Conversation<'_> {
         self.send(format!("{command}\n").as_bytes())
     }
 
-    /// Takes `agency` over, and returns how many of its bets are stored.
-    pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Broken> {
+    /// Takes `agency` over, and returns how many of its bets are stored, and the last of them.
+    pub(super) fn resume(
+        &mut self,
+        agency: AgencyId,
+    ) -> Result<(u64, Option<LastBet<'_>>), Broken> {
         self.tell(&Command::Resume { agency })?;
         match self.expect(MESSAGE_BYTES_MAX)? {
-            Reply::Resume { bets, last } => {
-                let last = last.map(|last| (last.document.to_owned(), last.number.to_owned()));
-                Ok(Standing { bets, last })
-            }
+            Reply::Resume { bets, last } => Ok((bets, last)),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,12 +1,12 @@
 //! One bet, placed and confirmed, and stored once even if the connection is lost.
 
 use super::attempts::{Attempts, Progress};
-use super::conversation::{Broken, Conversation, Standing};
+use super::conversation::{Broken, Conversation};
 use super::dial::Turns;
 use super::error::Error;
 use super::{Settings, watched};
 use crate::bet::{AgencyId, Bet};
-use crate::protocol::BatchWriter;
+use crate::protocol::{BatchWriter, LastBet};
 use crate::stop::Stop;
 use log::info;
 
@@ -55,7 +55,7 @@ impl SingleBet<'_> {
         before: &mut Option<u64>,
         progress: &mut Progress,
     ) -> Result<bool, Broken> {
-        let Standing { bets, last } = conversation.resume(self.agency)?;
+        let (bets, last) = conversation.resume(self.agency)?;
         let first = *before.get_or_insert(bets);
         let since = bets.checked_sub(first).ok_or(Error::BetsGone {
             agency: self.agency,
@@ -66,10 +66,8 @@ impl SingleBet<'_> {
             progress.in_doubt = false;
             return Ok(false);
         }
-        let own = (self.bet.document(), self.bet.number());
-        let is_own =
-            |(document, number): &(String, String)| (document.as_str(), number.as_str()) == own;
-        if since == 1 && last.as_ref().is_some_and(is_own) {
+        let own = LastBet { document: self.bet.document(), number: self.bet.number() };
+        if since == 1 && last == Some(own) {
             return Ok(true);
         }
         let why = "another client speaks for the agency".into();

@@ -2,7 +2,7 @@
 
 use super::batches::{BATCH_BYTES_MAX, Open};
 use super::refusal::{log_refused, log_stored, stopping};
-use super::{ANSWERS_BYTES_MAX, Answered, End, Peer, Session, summary};
+use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::{DrawResult, Standing};
@@ -134,7 +134,7 @@ impl Session<'_, '_, '_> {
                 self.verify_again()?;
                 let documents = result.winners(agency).iter().map(String::as_str).collect();
                 Reply::Winners { documents }.write(&mut self.answers);
-                self.answered = Some(Answered { agency, quiet: self.is_quiet() });
+                self.winners_sent = Some(WinnersSent { agency, quiet: self.is_quiet() });
                 self.send()
             }
             Some(Fate::Cancelled) => Err(stopping("no draw yet: the server stops").into()),

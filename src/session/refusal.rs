@@ -5,7 +5,7 @@ use crate::bet::row::document_and_number;
 use crate::ledger::Refused;
 use crate::places::Eviction;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::text::{LogLines, excerpt};
+use crate::text::{excerpt, log_lines};
 use log::{Level, info, log_enabled};
 
 /// Returns the error that a server sends when it stops.
@@ -56,7 +56,7 @@ pub(super) fn log_stored(batches: &[u32], peer: &Peer) {
     let line = |bets: &u32| {
         format!("action: apuesta_recibida | result: success | cantidad: {bets} | {peer}")
     };
-    info!("{}", LogLines(batches, line));
+    info!("{}", log_lines(batches, line));
 }
 
 /// Logs refused batches, given by their numbers of bets.
@@ -66,7 +66,7 @@ pub(super) fn log_refused(batches: &[u32], refusal: &Refusal, peer: &Peer) {
             "action: apuesta_recibida | result: fail | cantidad: {bets} | error: {refusal} | {peer}"
         )
     };
-    info!("{}", LogLines(batches, line));
+    info!("{}", log_lines(batches, line));
 }
 
 /// Logs each bet of a batch of one at level info, and all other bets at level debug.

@@ -10,7 +10,7 @@ use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::session;
 use loteria::stop::{self, Stop};
 use loteria::summary::{AgencyState, AgencySummary, Summary};
-use loteria::text::{LogLines, noun_for};
+use loteria::text::{log_lines, noun_for};
 use std::fmt::Display;
 use std::io;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl Board {
                         let line = |text: &String| {
                             format!("action: progress | result: in_progress | state: {text}")
                         };
-                        info!("{}", LogLines(&texts, line));
+                        info!("{}", log_lines(&texts, line));
                         logged = texts;
                     }
                 }
