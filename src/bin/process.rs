@@ -9,11 +9,12 @@ use loteria::text::LogValue;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 pub(crate) use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 
 /// The usage or the configuration is wrong.
@@ -34,9 +35,12 @@ const REPEATED: &[&str] = &[
     "action: conversation | result: fail | error: stopping",
     "action: exit | result: success",
 ];
-/// The beginnings of records of which a short log has only the first.
-const LOGGED_ONCE: [&str; 2] =
-    ["action: accept_connections | result: in_progress", "action: connect | result: in_progress"];
+/// The beginnings of records of which a short log has one for each error, however many agencies have it.
+const LOGGED_ONCE: &[&str] = &[
+    "action: accept_connections | result: in_progress",
+    "action: connect | result: in_progress",
+    "action: agency | result: fail",
+];
 
 /// Whether the log leaves out repeated records.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
@@ -131,7 +135,7 @@ pub(crate) fn warn_of_exposed_key(sources: &Sources<'_>) -> Result<(), InvalidCo
 }
 
 fn log_to(stderr: Stderr, filter: &str) {
-    let logged = <[AtomicBool; LOGGED_ONCE.len()]>::default();
+    let logged = Mutex::default();
     env_logger::Builder::new()
         .parse_filters(filter)
         .target(env_logger::Target::Pipe(Box::new(stderr)))
@@ -140,7 +144,7 @@ fn log_to(stderr: Stderr, filter: &str) {
             let begin = format!("{} {level} ", out.timestamp_millis());
             // A record may have several lines, which are written with one write.
             let lines = record.args().to_string();
-            if level >= Level::Warn && is_log_short() && is_repeated(&lines, &logged) {
+            if is_log_short() && is_repeated(level, &lines, &logged) {
                 return Ok(());
             }
             lines.lines().try_for_each(|line| writeln!(out, "{begin}{line}"))
@@ -148,13 +152,17 @@ fn log_to(stderr: Stderr, filter: &str) {
         .init();
 }
 
-/// Returns whether a short log leaves the record out.
-fn is_repeated(record: &str, logged: &[AtomicBool]) -> bool {
+/// Returns whether a short log leaves the record out. `logged` has the records of [`LOGGED_ONCE`] so far, as far as they
+/// must differ.
+fn is_repeated(level: Level, record: &str, logged: &Mutex<BTreeSet<String>>) -> bool {
     let begins = |begin: &&str| record.starts_with(begin);
-    match LOGGED_ONCE.iter().position(begins) {
-        Some(place) => logged[place].swap(true, Ordering::Relaxed),
-        None => REPEATED.iter().any(begins),
-    }
+    let Some(once) = LOGGED_ONCE.iter().copied().find(begins) else {
+        return level >= Level::Info && REPEATED.iter().any(begins);
+    };
+    let error = record.split_once(" | error: ").map_or("", |(_, after)| after);
+    let error = error.split(" | ").next().unwrap_or_default();
+    let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+    !logged.insert(format!("{once} | {error}"))
 }
 
 /// Starts the thread of stderr and calls `main`, which starts the logger and calls [`until_signal`] for its work. A signal

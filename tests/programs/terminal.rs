@@ -135,20 +135,22 @@ fn an_interrupted_client_says_what_is_stored_and_how_to_go_on() {
 }
 
 #[test]
-fn agencies_without_a_server_share_one_line_of_a_short_log() {
+fn agencies_without_a_server_share_one_line_of_a_short_log_for_each_error() {
     let scratch = Scratch::new();
     five_agencies(&scratch);
     let client = || {
         let client = scratch.client(&crate::support::program::lasting_address());
         client.variable("CLI_RETRY_FOR_MS", "200")
     };
-    let retries = |text: &str| text.matches("action: connect | result: in_progress").count();
+    let (retry, failure) =
+        ("action: connect | result: in_progress", "action: agency | result: fail");
     let short = on_terminal(client()).run();
     short.exits(1);
-    assert_eq!(retries(&short.stdout), 1, "{short}");
+    assert_eq!(short.stdout.matches(retry).count(), 1, "{short}");
+    assert_eq!(short.stdout.matches(failure).count(), 1, "{short}");
     let whole = client().run();
     whole.exits(1);
-    assert!(retries(&whole.stderr.join("\n")) >= 5, "{whole}");
+    assert!(whole.count(retry) >= 5 && whole.count(failure) == 5, "{whole}");
 }
 
 #[test]
