@@ -158,11 +158,7 @@ impl Observer for Progress {
     }
 
     fn reconnecting(&self, agency: AgencyId, of: u64) {
-        let mut state = self.lock();
-        let shown = state.agency(agency, of);
-        if shown.doing != Doing::Connecting {
-            shown.doing = Doing::Reconnecting;
-        }
+        self.lock().reconnects(agency, of);
     }
 
     fn waiting(&self, agency: AgencyId, bets: u64) {
@@ -184,6 +180,15 @@ impl Observer for Progress {
 }
 
 impl State {
+    /// Notes that an agency has no connection. The missing agencies may be others when it has one.
+    fn reconnects(&mut self, id: AgencyId, of: u64) {
+        self.missing.clear();
+        let agency = self.agency(id, of);
+        if agency.doing != Doing::Connecting {
+            agency.doing = Doing::Reconnecting;
+        }
+    }
+
     /// Returns an agency. Adds it if it is new.
     fn agency(&mut self, id: AgencyId, of: u64) -> &mut Agency {
         self.agencies.entry(id).or_insert_with(|| {
@@ -341,6 +346,8 @@ mod tests {
         assert_eq!(narrow[2], "missing agencies: 3, 4");
         assert_eq!(narrow[0], "agency   1 [====>   ] 50% 00:00:00 left");
         assert_eq!(narrow[1], "agency   2 50% waiting for the draw");
+        state.reconnects(AgencyId::new(2).expect("an agency"), 0);
+        assert_eq!(state.lines(24, 40)[1..], ["agency   2 [====>    ] 50% reconnecting"]);
     }
 
     #[test]
