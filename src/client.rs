@@ -25,7 +25,6 @@ mod error;
 mod single;
 mod status;
 
-pub use bets_file::FileError;
 pub use error::Error;
 pub use single::{SingleBet, place};
 pub use status::{status, watch};
@@ -124,8 +123,8 @@ fn check(
     let next = || agencies.lock().unwrap_or_else(PoisonError::into_inner).next();
     let checked = in_threads((1..=threads).map(|number| (format!("check-{number}"), ())), |()| {
         all(iter::from_fn(next).map(|(id, path)| {
-            let file = BetsFile::check(&path, stop, |report| observer.invalid_line(&report))?;
-            Ok((id, file))
+            BetsFile::check(&path, stop, |report| observer.invalid_line(&report))
+                .map(|file| (id, file))
         }))
     })?;
     Ok(checked.into_iter().flatten().collect())

@@ -1,17 +1,16 @@
 //! An agency's file, read twice: once to check every line, once to send them. It is open only while it is read, so
 //! that an agency that waits needs no file descriptor for it.
 
+use super::error::Error;
 use crate::bet::plain_bet;
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
 use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
-use crate::system::if_denied;
-use crate::text::{LogValue, noun_for};
+use crate::text::LogValue;
 use log::info;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use thiserror::Error;
 
 /// The bytes that are read at once and have one checksum. A line buffer always has room for them.
 const PIECE_BYTES: usize = 64 << 10;
@@ -36,11 +35,11 @@ impl BetsFile {
         path: &Path,
         stop: &Stop,
         mut report: impl FnMut(String),
-    ) -> Result<BetsFile, FileError> {
+    ) -> Result<BetsFile, Error> {
         let (mut bets, mut invalid, mut has_quotes) = (0, 0, false);
         let checksums = each_line(path, None, stop, plain_line, |number, line| {
             let reason = match line {
-                Line::Whole(..) => None,
+                Line::Known(..) => None,
                 Line::Other(line) => {
                     has_quotes |= is_quoted(line);
                     check_line(line).err().map(|reason| reason.to_string())
@@ -54,10 +53,10 @@ impl BetsFile {
                     report(format!("{}:{number}: {reason}", path.display()));
                 }
             }
-            Ok::<(), FileError>(())
+            Ok::<(), Error>(())
         })?;
         if invalid > 0 {
-            return Err(FileError::Invalid { path: path.to_owned(), lines: invalid });
+            return Err(Error::InvalidLines { path: path.to_owned(), lines: invalid });
         }
         Ok(BetsFile { path: path.to_owned(), bets, has_quotes, checksums })
     }
@@ -73,14 +72,14 @@ impl BetsFile {
     /// # Errors
     ///
     /// Those of `visit`; the file cannot be read, or changed; the stop has come.
-    pub(super) fn each_bet<E: From<FileError>>(
+    pub(super) fn each_bet<E: From<Error>>(
         &self,
         stop: &Stop,
         mut visit: impl FnMut(u64, BetLine<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let seen = each_line(&self.path, Some(&self.checksums), stop, any_line, |number, line| {
             let (text, bytes) = match line {
-                Line::Whole(text, bytes) => (text, bytes),
+                Line::Known(text, bytes) => (text, bytes),
                 Line::Other(line) => (line, line.len()),
                 Line::TooLong(_) => return Err(self.changed().into()),
             };
@@ -91,8 +90,8 @@ impl BetsFile {
     }
 
     /// Returns the error of a file that is no longer what was checked.
-    pub(super) fn changed(&self) -> FileError {
-        FileError::Changed(self.path.clone())
+    pub(super) fn changed(&self) -> Error {
+        Error::FileChanged(self.path.clone())
     }
 }
 
@@ -119,8 +118,8 @@ impl<'l> BetLine<'l> {
 
 /// A line of an agency's file.
 enum Line<'l> {
-    /// A text that begins with the line, and the length of the line without its end in bytes.
-    Whole(&'l [u8], usize),
+    /// A line that `split` recognized: a text that begins with it, and its length without its end in bytes.
+    Known(&'l [u8], usize),
     /// Any other line, without its end.
     Other(&'l [u8]),
     /// A line that is longer than any bet.
@@ -133,7 +132,7 @@ enum Line<'l> {
 /// # Errors
 ///
 /// Those of `visit`; the file cannot be read; a checksum is not the `known` one; the stop has come.
-fn each_line<E: From<FileError>>(
+fn each_line<E: From<Error>>(
     path: &Path,
     known: Option<&[u32]>,
     stop: &Stop,
@@ -148,7 +147,7 @@ fn each_line<E: From<FileError>>(
         while let Some((bytes, line_bytes)) = split(lines.rest()).filter(|_| !is_marked) {
             number += 1;
             if bytes > 0 {
-                visit(number, Line::Whole(lines.rest(), bytes))?;
+                visit(number, Line::Known(lines.rest(), bytes))?;
             }
             lines.take(line_bytes);
         }
@@ -226,12 +225,8 @@ struct Pieces<'f> {
 }
 
 impl<'f> Pieces<'f> {
-    fn open(
-        path: &'f Path,
-        known: Option<&'f [u32]>,
-        stop: &'f Stop,
-    ) -> Result<Pieces<'f>, FileError> {
-        let failed = |error| FileError::Io { path: path.to_owned(), error };
+    fn open(path: &'f Path, known: Option<&'f [u32]>, stop: &'f Stop) -> Result<Pieces<'f>, Error> {
+        let failed = |error| Error::file(path, error);
         // Checked before the file is opened, because opening a pipe blocks until somebody writes to it.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(io::Error::other("not a regular file")));
@@ -241,17 +236,17 @@ impl<'f> Pieces<'f> {
     }
 
     /// Reads the next piece. Returns `false` at the end of the file.
-    fn fill(&mut self, lines: &mut LineBuffer<'_>) -> Result<bool, FileError> {
+    fn fill(&mut self, lines: &mut LineBuffer<'_>) -> Result<bool, Error> {
         if self.stop.has_come() {
-            return Err(FileError::Stopped);
+            return Err(Error::Stopped);
         }
-        let path = self.path.to_owned();
+        let path = self.path;
         match lines.fill(self) {
             Ok(count) => Ok(count > 0),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(FileError::Changed(path))
+                Err(Error::FileChanged(path.to_owned()))
             }
-            Err(error) => Err(FileError::Io { path, error }),
+            Err(error) => Err(Error::file(path, error)),
         }
     }
 }
@@ -285,37 +280,4 @@ impl Drop for Pieces<'_> {
     fn drop(&mut self) {
         info!("action: close_file | result: success | file: {}", LogValue(self.path.display()));
     }
-}
-
-/// The reason why an agency's file cannot be sent.
-#[derive(Debug, Error)]
-pub enum FileError {
-    /// It cannot be read.
-    #[error("{}: {error}{}{}", .path.display(), if_missing(.error), if_denied(.error, "read it"))]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        error: io::Error,
-    },
-    /// Some of its lines are no valid bets.
-    #[error("{}: {lines} invalid {}; nothing was sent", .path.display(), noun_for(*.lines, "line"))]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The number of these lines.
-        lines: u64,
-    },
-    /// It changed after it was checked.
-    #[error(
-        "{}: changed after it was checked; nothing of the change was sent. Run the client again", .0.display()
-    )]
-    Changed(PathBuf),
-    /// The program was stopped.
-    #[error("stopped")]
-    Stopped,
-}
-
-fn if_missing(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::NotFound { "; --file CSV names another" } else { "" }
 }

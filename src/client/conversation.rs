@@ -1,7 +1,6 @@
 //! The client's side of one connection: sends messages and reads replies, each within a limit of time.
 
 use super::Settings;
-use super::bets_file::FileError;
 use super::error::Error;
 use crate::bet::AgencyId;
 use crate::connection::{OpenSockets, Stream, is_distrust, is_timeout};
@@ -27,12 +26,6 @@ pub(super) enum Broken {
 impl From<Error> for Broken {
     fn from(error: Error) -> Broken {
         Broken::Final(error)
-    }
-}
-
-impl From<FileError> for Broken {
-    fn from(error: FileError) -> Broken {
-        Broken::Final(error.into())
     }
 }
 

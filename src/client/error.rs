@@ -1,10 +1,11 @@
 //! The errors of the client.
 
-use super::bets_file::FileError;
 use crate::bet::AgencyId;
 use crate::protocol::ErrorCode;
-use crate::system::EMFILE;
+use crate::system::{EMFILE, if_denied};
+use crate::text::noun_for;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -17,9 +18,27 @@ pub enum Error {
     /// Another agency failed, so there is no draw to wait for.
     #[error("another agency failed")]
     Abandoned,
-    /// The agency's file cannot be sent.
-    #[error(transparent)]
-    File(FileError),
+    /// The agency's file cannot be read.
+    #[error("{}: {error}{}{}", .path.display(), if_missing(.error), if_denied(.error, "read it"))]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
+    /// Some lines of the file are no valid bets.
+    #[error("{}: {lines} invalid {}; nothing was sent", .path.display(), noun_for(*.lines, "line"))]
+    InvalidLines {
+        /// The file.
+        path: PathBuf,
+        /// The number of these lines.
+        lines: u64,
+    },
+    /// The file changed after it was checked.
+    #[error(
+        "{}: changed after it was checked; nothing of the change was sent. Run the client again", .0.display()
+    )]
+    FileChanged(PathBuf),
     /// The server refused a command.
     #[error("the server refused: {code}: {detail}{}", remedy(.code))]
     Refused {
@@ -96,6 +115,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the error of a file that cannot be read.
+    pub(super) fn file(path: &Path, error: io::Error) -> Error {
+        match error.raw_os_error() {
+            Some(EMFILE) => Error::NoDescriptor(error),
+            _ => Error::File { path: path.to_owned(), error },
+        }
+    }
+
     /// Returns the weight of the failure: of several, the heaviest is reported.
     pub(super) fn rank(&self) -> u8 {
         match self {
@@ -106,16 +133,8 @@ impl Error {
     }
 }
 
-impl From<FileError> for Error {
-    fn from(error: FileError) -> Error {
-        match error {
-            FileError::Stopped => Error::Stopped,
-            FileError::Io { error, .. } if error.raw_os_error() == Some(EMFILE) => {
-                Error::NoDescriptor(error)
-            }
-            other => Error::File(other),
-        }
-    }
+fn if_missing(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::NotFound { "; --file CSV names another" } else { "" }
 }
 
 /// Returns the remedy for a refusal, which follows its detail in the message.
