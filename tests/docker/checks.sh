@@ -61,6 +61,17 @@ skip_all() {
     exit 0
 }
 
+# take_turns: waits until no other run of this script is under way on this machine, because both would remove each other's
+# containers. Whatever the script starts in the background has to end with it.
+take_turns() {
+    local lock
+    lock="${TMPDIR:-/tmp}/loteria-docker-$(basename "$0").lock"
+    exec {turn}>>"$lock" || exit 1
+    flock -n "$turn" && return 0
+    say "another run is under way; this one begins when it ends"
+    flock "$turn"
+}
+
 # bases FILE...: the images that these Dockerfiles begin from.
 bases() { sed -n 's/^FROM \([a-z][^ ]*\).*/\1/p' "$@" | sort -u; }
 

@@ -238,6 +238,7 @@ cleanup() {
 docker info >/dev/null 2>&1 || skip_all "no Docker engine answers here" failover
 [ -e /dev/fuse ] || skip_all "/dev/fuse is not there" failover
 
+take_turns
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

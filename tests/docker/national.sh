@@ -102,6 +102,7 @@ same() { diff <($1) <($2) | head -n 10 >&2; [ "${PIPESTATUS[0]}" -eq 0 ]; }
 docker info >/dev/null 2>&1 || skip_all "no Docker engine answers here" "the national lottery"
 docker compose version >/dev/null 2>&1 || skip_all "docker compose is not installed" "the national lottery"
 
+take_turns
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

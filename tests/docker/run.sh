@@ -584,6 +584,7 @@ package() {
 # runs_beside COMMAND...: in the background, until joined shows what it printed and counts its checks.
 runs_beside() {
     (
+        # shellcheck disable=SC2030 # `joined` adds these counts to those of the shell itself
         passed=0 failed=0 skipped=0
         "$@"
         echo "$passed $failed $skipped" >"$scratch/beside.counts"
@@ -598,12 +599,14 @@ joined() {
     beside=
     cat "$scratch/beside.log"
     [ ! -e "$scratch/beside.counts" ] || read -ra counts <"$scratch/beside.counts"
+    # shellcheck disable=SC2031
     passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
 }
 
 # --- From the first to the last ---
 
 docker info >/dev/null 2>&1 || skip_all "no Docker engine answers here" Docker
+take_turns
 for container in "${CONTAINERS[@]}" loteria-package; do
     if docker container inspect "$container" >/dev/null 2>&1; then
         echo "run.sh: a container '$container' is there, which is not these tests' own; remove it first" >&2
