@@ -88,16 +88,23 @@ impl Places {
         });
         let mut table = self.table_with_few_leaving()?;
         let newcomers_max = NEWCOMERS_MIN.max(self.connections_max / 4);
-        if table.newcomers.len() >= newcomers_max {
-            table.evict_newcomer(Eviction::Newcomers(newcomers_max));
+        let evicted = if table.newcomers.len() >= newcomers_max {
+            table.evict_newcomer(Eviction::Newcomers(newcomers_max))
         } else if table.newcomers.len() + table.held >= self.connections_max {
             let why = Eviction::Connections(self.connections_max);
-            if !table.evict_surplus(why) && !table.evict_newcomer(why) {
+            let evicted = table.evict_surplus(why).or_else(|| table.evict_newcomer(why));
+            if evicted.is_none() {
                 table.refuse(Arc::clone(&guest), why);
                 return Some(Place { places: self, guest, holder: None });
             }
-        }
+            evicted
+        } else {
+            None
+        };
         table.newcomers.push(Arc::clone(&guest));
+        // The thread that wakes needs the table.
+        drop(table);
+        evicted.iter().for_each(|evicted| evicted.shut(Shutdown::Read));
         Some(Place { places: self, guest, holder: None })
     }
 
@@ -106,7 +113,8 @@ impl Places {
     pub fn make_room(&self) {
         let mut table = self.lock();
         let max = table.newcomers.len() + table.held;
-        table.evict_newcomer(Eviction::Connections(max));
+        let evicted = table.evict_newcomer(Eviction::Connections(max));
+        evicted.iter().for_each(|evicted| evicted.shut(Shutdown::Read));
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
     }
 
@@ -152,43 +160,35 @@ impl Places {
 }
 
 impl Table {
-    /// Closes a connection that was removed from its list, so that its own thread wakes and tells the peer.
-    fn evict(&mut self, guest: Arc<Guest>, why: Eviction) {
-        self.refuse(Arc::clone(&guest), why);
-        guest.shut(Shutdown::Read);
-    }
-
-    /// Makes a connection that is on no list leave.
+    /// Makes a connection that is on no list leave. Its own thread tells the peer, as soon as it is shut for reading.
     fn refuse(&mut self, guest: Arc<Guest>, why: Eviction) {
         let first = guest.eviction.set(why).is_ok();
         debug_assert!(first, "one that is leaving is on no other list");
         self.leaving.push_back(guest);
     }
 
-    /// Closes the newcomer that has been silent longest. Returns whether there was one.
-    fn evict_newcomer(&mut self, why: Eviction) -> bool {
-        let silent = idle_longest(&self.newcomers);
-        if let Some(place) = silent {
-            let guest = self.newcomers.swap_remove(place);
-            self.evict(guest, why);
-        }
-        silent.is_some()
+    /// Makes the newcomer that has been silent longest leave. Returns it for the caller to shut.
+    fn evict_newcomer(&mut self, why: Eviction) -> Option<Arc<Guest>> {
+        let silent = idle_longest(&self.newcomers)?;
+        let guest = self.newcomers.swap_remove(silent);
+        self.refuse(Arc::clone(&guest), why);
+        Some(guest)
     }
 
-    /// Closes the connection that has been idle longest of those whose holder has more than one for each of its
-    /// agencies. Returns whether there was one.
-    fn evict_surplus(&mut self, why: Eviction) -> bool {
+    /// Makes the connection leave that has been idle longest of those whose holder has more than one for each of its
+    /// agencies. Returns it for the caller to shut.
+    fn evict_surplus(&mut self, why: Eviction) -> Option<Arc<Guest>> {
         let surplus =
             self.holders.iter().filter(|(holder, guests)| guests.len() > holder.len().max(1));
         let idle = surplus.filter_map(|(holder, guests)| {
             let place = idle_longest(guests)?;
             Some((guests[place].heard.load(Ordering::Relaxed), holder.clone(), place))
         });
-        let Some((_, holder, place)) = idle.min() else { return false };
-        let guest = self.holders.get_mut(&holder).map(|guests| guests.swap_remove(place));
+        let (_, holder, place) = idle.min()?;
+        let guest = self.holders.get_mut(&holder)?.swap_remove(place);
         self.held -= 1;
-        guest.into_iter().for_each(|guest| self.evict(guest, why));
-        true
+        self.refuse(Arc::clone(&guest), why);
+        Some(guest)
     }
 
     /// Removes a connection from its list.
@@ -281,7 +281,10 @@ impl Place<'_> {
         }
         table.holders.entry(holder.to_vec()).or_default().push(Arc::clone(&self.guest));
         table.held += 1;
-        idle.into_iter().for_each(|idle| table.evict(idle, Eviction::Agency(max)));
+        if let Some(idle) = &idle {
+            table.refuse(Arc::clone(idle), Eviction::Agency(max));
+            idle.shut(Shutdown::Read);
+        }
         self.holder = Some(holder.to_vec());
         Ok(())
     }

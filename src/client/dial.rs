@@ -9,8 +9,8 @@ use std::thread::Builder;
 use std::time::Duration;
 
 /// The longest time of each attempt to connect to one address, in milliseconds. A full accept backlog drops SYNs, and
-/// the kernel retries only after a second.
-const CONNECT_TIMES_MS: [u64; 4] = [250, 500, 1000, 2000];
+/// the kernel retries only after a second. The last ones are long enough for a slow network.
+const CONNECT_TIMES_MS: [u64; 7] = [50, 50, 100, 200, 400, 1000, 2000];
 
 /// The most agencies of a client that connect or send at the same time: fewer than the accept backlog of a listening
 /// socket, because a full one drops SYNs; few, so that both sides need less memory and fewer wake-ups; and enough to

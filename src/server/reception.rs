@@ -1,6 +1,7 @@
 //! The thread that accepts: gives each connection a place and a thread. That thread performs the TLS handshake, if
 //! there is TLS, and then the conversation.
 
+use super::idle::IdleThreads;
 use super::log_thread_closed;
 use crate::connection::{Acceptor, Stream, is_timeout};
 use crate::ledger::Access;
@@ -32,13 +33,21 @@ pub(super) struct Reception<'r> {
     pub(super) office: &'r Office<'r>,
     pub(super) tls: Option<&'r Acceptor>,
     pub(super) places: &'r Places,
+    pub(super) idle: IdleThreads<Arrival<'r>>,
     /// The limit of the address space of the process, in bytes, if there is one: an allocation beyond it would end the
     /// process.
     pub(super) address_space_max: Option<u64>,
     pub(super) stopping: Stop,
 }
 
-impl Reception<'_> {
+/// A connection that has its place, and needs a thread.
+pub(super) struct Arrival<'r> {
+    place: Place<'r>,
+    peer: Peer,
+    access: Access<'r>,
+}
+
+impl<'r> Reception<'r> {
     /// Accepts connections until the server is stopping. Every thread that it starts holds a clone of `running`, so that
     /// its stop comes when all have ended.
     pub(super) fn accept<'s>(&'s self, scope: &'s Scope<'s, '_>, running: &Stopper) {
@@ -95,14 +104,13 @@ impl Reception<'_> {
             );
             return;
         }
-        // Answers are written whole, so that delaying small segments gains nothing. It fails if the peer has closed
-        // the connection, which the conversation will notice.
-        let _gone = socket.set_nodelay(true);
         let access = self.office.ledger.access();
-        let Some(mut place) = self.places.enter(socket) else {
+        let Some(place) = self.places.enter(socket) else {
             warn!("action: refuse_connection | result: success | told: nothing | {peer}");
             return;
         };
+        let arrival = Arrival { place, peer, access };
+        let Some(arrival) = self.idle.give(arrival) else { return };
         let running = running.clone();
         let name = format!("session-{number}");
         let started = Builder::new()
@@ -110,13 +118,11 @@ impl Reception<'_> {
             .stack_size(SESSION_STACK_BYTES)
             .spawn_scoped(scope, move || {
                 let _running = running;
-                let socket = place.socket();
-                self.attend(&socket, &mut place, peer.clone(), access);
-                // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
-                drop(place);
-                drop(socket);
-                self.places.note_end();
-                info!("action: close_socket | result: success | {peer}");
+                let mut next = Some(arrival);
+                while let Some(arrival) = next {
+                    self.attend(arrival);
+                    next = self.idle.wait();
+                }
                 log_thread_closed(&name);
             });
         if let Err(error) = started {
@@ -125,15 +131,32 @@ impl Reception<'_> {
         }
     }
 
-    /// Identifies a peer and has a conversation with it.
-    fn attend(&self, socket: &TcpStream, place: &mut Place<'_>, peer: Peer, access: Access<'_>) {
+    /// Identifies a peer, has a conversation with it and closes its connection.
+    fn attend(&self, Arrival { mut place, peer, access }: Arrival<'r>) {
+        let socket = place.socket();
+        // Answers are written whole, so that delaying small segments gains nothing. It fails if the peer has closed
+        // the connection, which the conversation will notice.
+        let _gone = socket.set_nodelay(true);
         let is_refused = place.eviction().is_some();
         let time = if is_refused { REFUSAL_TIME_MAX } else { self.office.newcomer_timeout };
-        if let Some((mut stream, authorization)) = self.identify(socket, &peer, time) {
+        if let Some((mut stream, authorization)) = self.identify(&socket, &peer, time) {
             place.heard();
-            let (office, stopping) = (self.office, &self.stopping);
-            session::converse(&mut stream, place, peer, authorization, access, office, stopping);
+            let (office, stopping, peer) = (self.office, &self.stopping, peer.clone());
+            session::converse(
+                &mut stream,
+                &mut place,
+                peer,
+                authorization,
+                access,
+                office,
+                stopping,
+            );
         }
+        // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
+        drop(place);
+        drop(socket);
+        self.places.note_end();
+        info!("action: close_socket | result: success | {peer}");
     }
 
     /// Performs the TLS handshake within `time`, if there is TLS. Returns the stream and the agencies that the peer may
