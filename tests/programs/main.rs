@@ -13,6 +13,7 @@ mod hostile;
 mod kills;
 mod load;
 mod lottery;
+mod restore;
 mod sample;
 mod settings;
 mod signals;
