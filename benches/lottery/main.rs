@@ -3,13 +3,14 @@
 //! `docs/performance.csv`, which `scripts/plot-performance.py` makes a picture of.
 //!
 //! ```text
-//! cargo bench [--features tls] --bench lottery -- [--bets N] [--runs N] [--from DIR] [--ten-thousand]
+//! cargo bench [--features tls] --bench lottery -- [--bets N] [--runs N] [--from DIR] [--ten-thousand] [--only WORD]
 //! ```
 //!
 //! Without `--from` the bets are those of `make_agencies`; with it, the files of that directory, repeated
 //! until there are enough. Times are medians of runs that take turns, and what counts is their ratio. What is not
 //! installed (Redis, PostgreSQL, SQLite) is skipped. `--ten-thousand` adds a draw of ten thousand
-//! agencies, which needs `ulimit -n 11000`.
+//! agencies, which needs `ulimit -n 11000`. `--only` measures only what has a word in its name, such as `one batch`, and
+//! writes no file.
 
 #![allow(clippy::print_stdout, reason = "to print is what a benchmark does")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has nothing better to do")]
@@ -35,6 +36,8 @@ const MEMORY: &str = "/dev/shm";
 /// The most that is stored one batch at a time, and by the rivals: their rates do not grow with the bets.
 const SLOW_BETS: u64 = 500_000;
 
+const LONE_BATCH: &str = "a lone batch";
+
 /// What is divided by what.
 const RATIOS: [(&str, &str); 11] = [
     ("loteria", "the csv crate's copy"),
@@ -58,6 +61,7 @@ fn main() {
     let memory = memory.as_ref().map(|memory| memory.path()).map_err(|_| "no /dev/shm");
     let mut contenders = contenders(&inputs, scratch.path(), memory);
     contenders.extend(rivals::rivals(scratch.path(), &inputs.equal));
+    contenders.retain(|contender| options.wants(contender.name));
     let (bets, load) = (inputs.data.bets, fs::read_to_string("/proc/loadavg").unwrap());
     let load = load.split(' ').next().unwrap();
     println!("{bets} bets, {} runs, load average {load} at the start\n", options.runs);
@@ -71,23 +75,33 @@ fn main() {
     let mut table = Table::new();
     contenders.iter().for_each(|contender| table.rates(contender));
     for (over, under) in RATIOS {
-        let [over, under] = [over, under]
-            .map(|name| contenders.iter().find(|contender| contender.name == name).unwrap());
-        table.ratios(over, under);
+        let [over, under] =
+            [over, under].map(|name| contenders.iter().find(|contender| contender.name == name));
+        if let (Some(over), Some(under)) = (over, under) {
+            table.ratios(over, under);
+        }
     }
     contenders.iter().for_each(|contender| table.peaks(contender));
     // Ends the rivals.
     drop(contenders);
     #[cfg(feature = "tls")]
-    if let Ok(certificates) = &inputs.five_named {
+    if let Ok(certificates) = &inputs.five_named
+        && options.wants("connection")
+    {
         tls::connections(&mut table, scratch.path(), certificates, options.runs);
     }
     if options.ten_thousand {
         ten_thousand(&mut table, scratch.path());
     }
-    latency(&mut table, scratch.path(), options.runs);
-    big_file(&mut table, scratch.path(), &inputs.data, options.runs);
-    table.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.csv"));
+    if options.wants(LONE_BATCH) {
+        latency(&mut table, scratch.path(), options.runs);
+    }
+    if options.wants("draw") || options.wants("start") {
+        big_file(&mut table, scratch.path(), &inputs.data, options.runs);
+    }
+    if options.only.is_none() {
+        table.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.csv"));
+    }
 }
 
 /// What the contenders store. An error says why it is not there.
@@ -194,6 +208,8 @@ fn latency(table: &mut Table, scratch: &Path, runs: usize) {
     let message = format!("{}FINAPUESTA\n", format!("APUESTA|1|{bet};").repeat(BETS));
     let rows = format!("1,{}\n", bet.replace('|', ",")).repeat(BETS);
     let mut bare = File::create(directory.path().join("bare.csv")).unwrap();
+    // The server looks for its files by their names until their directory has not changed for a while.
+    std::thread::sleep(Duration::from_millis(300));
     let (mut confirmed, mut appended) = (vec![], vec![]);
     for _ in 0..runs {
         let mut batch = || {
@@ -211,9 +227,9 @@ fn latency(table: &mut Table, scratch: &Path, runs: usize) {
     }
     drop((stream, replies));
     server.stop();
-    table.row("a lone batch of 120, confirmed, median in µs", &confirmed);
+    table.row(&format!("{LONE_BATCH} of 120, confirmed, median in µs"), &confirmed);
     table.row("the same bytes, appended and synced, median in µs", &appended);
-    table.row("a lone batch over append and sync", &ratios(&confirmed, &appended));
+    table.row(&format!("{LONE_BATCH} over append and sync"), &ratios(&confirmed, &appended));
 }
 
 fn median_micros(times: usize, work: &mut impl FnMut()) -> f64 {

@@ -10,11 +10,14 @@ pub(crate) struct Options {
     pub(crate) runs: usize,
     pub(crate) from: Option<PathBuf>,
     pub(crate) ten_thousand: bool,
+    /// Only what has this word in its name.
+    pub(crate) only: Option<String>,
 }
 
 impl Options {
     pub(crate) fn parse() -> Options {
-        let mut options = Options { bets: 2_000_000, runs: 5, from: None, ten_thousand: false };
+        let mut options =
+            Options { bets: 2_000_000, runs: 5, from: None, ten_thousand: false, only: None };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -22,12 +25,17 @@ impl Options {
                 "--runs" => options.runs = arguments.next().unwrap().parse().unwrap(),
                 "--from" => options.from = Some(arguments.next().unwrap().into()),
                 "--ten-thousand" => options.ten_thousand = true,
+                "--only" => options.only = Some(arguments.next().unwrap()),
                 // What cargo says by itself.
                 "--bench" => {}
                 other => panic!("no such option: {other}"),
             }
         }
         options
+    }
+
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only))
     }
 }
 
