@@ -24,6 +24,7 @@ usage() {
 }
 
 [ $# -le 1 ] || usage
+case ${1-} in -h | --help) usage ;; esac
 message=${1-hola}
 message=${message#'ECO|'}
 case $message in

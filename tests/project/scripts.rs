@@ -455,7 +455,8 @@ mod validar_echo_server {
 
     #[test]
     fn what_is_not_one_message_is_refused_with_2() {
-        for arguments in [&["a", "b"][..], &["a\nb"], &["a;b"], &["a|b"], &["ECO|a|b"]] {
+        for arguments in [&["a", "b"][..], &["a\nb"], &["a;b"], &["a|b"], &["ECO|a|b"], &["--help"]]
+        {
             for output in ask(nobody(), arguments) {
                 assert_eq!(output.status.code(), Some(2));
                 assert_eq!(stdout_of(&output), "");
