@@ -1,7 +1,6 @@
 //! The server's life: starts the thread that accepts, waits for a reason to stop, and stops and joins all threads.
 //! Does not interpret commands.
 
-mod idle;
 mod reception;
 
 use crate::bet::{AgencyId, PerAgency};
@@ -14,7 +13,6 @@ use crate::session::Office;
 use crate::stop::{Stop, Stopper};
 use crate::system;
 use crossbeam_channel::{Receiver, after, bounded, never, select};
-use idle::IdleThreads;
 use log::{info, warn};
 use reception::Reception;
 use std::io;
@@ -74,9 +72,17 @@ pub fn run(
     let tls = settings.tls.as_ref();
     let (office, places) = (&office, &places);
     let address_space_max = system::address_space_max();
-    let idle = IdleThreads::new();
-    let reception =
-        Reception { listener, address, office, tls, places, idle, address_space_max, stopping };
+    let hand_over = bounded(0);
+    let reception = Reception {
+        listener,
+        address,
+        office,
+        tls,
+        places,
+        hand_over,
+        address_space_max,
+        stopping,
+    };
     std::thread::scope(|scope| {
         let accepting = Builder::new().name("accept".into());
         let reception = &reception;
