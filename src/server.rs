@@ -64,25 +64,24 @@ pub fn run(
     let (told, told_agencies) = bounded(TOLD_MAX);
     let buffers = GrowthBudget::new(BUFFER_BYTES_MAX);
     let &Settings { message_timeout, newcomer_timeout, .. } = settings;
-    let office =
-        Office { ledger, draw, told, message_timeout, newcomer_timeout, buffers: &buffers };
-    let places = Places::new(settings.max_connections);
     let (stopper, stopping) = Stopper::new();
+    let office = Office {
+        ledger,
+        draw,
+        told,
+        message_timeout,
+        newcomer_timeout,
+        buffers: &buffers,
+        stop: stopping,
+    };
+    let places = Places::new(settings.max_connections);
     let (running, ended) = Stopper::new();
     let tls = settings.tls.as_ref();
     let (office, places) = (&office, &places);
     let address_space_max = system::address_space_max();
     let hand_over = bounded(0);
-    let reception = Reception {
-        listener,
-        address,
-        office,
-        tls,
-        places,
-        hand_over,
-        address_space_max,
-        stopping,
-    };
+    let reception =
+        Reception { listener, address, office, tls, places, hand_over, address_space_max };
     std::thread::scope(|scope| {
         let accepting = Builder::new().name("accept".into());
         let reception = &reception;

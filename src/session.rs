@@ -52,9 +52,11 @@ pub struct Office<'o> {
     pub newcomer_timeout: Duration,
     /// The memory by which the buffers of all conversations may grow.
     pub buffers: &'o GrowthBudget,
+    /// Comes when the server stops.
+    pub stop: Stop,
 }
 
-/// Serves `peer` until it ends the connection, an error closes it, it has to leave its place, or `stop` has come and
+/// Serves `peer` until it ends the connection, an error closes it, it has to leave its place, or the server stops and
 /// its socket is shut for reading.
 pub fn converse(
     stream: &mut Stream<'_>,
@@ -63,7 +65,6 @@ pub fn converse(
     authorization: Authorization,
     access: Access<'_>,
     office: &Office<'_>,
-    stop: &Stop,
 ) {
     let mut session = Session {
         stream,
@@ -73,7 +74,6 @@ pub fn converse(
         authorization,
         access,
         office,
-        stop,
         reader: None,
         batches: Batches::default(),
         answers: Vec::new(),
@@ -135,7 +135,6 @@ struct Session<'s, 'c, 'p> {
     authorization: Authorization,
     access: Access<'s>,
     office: &'s Office<'s>,
-    stop: &'s Stop,
     /// Reads whole batches of the agency that the connection speaks for. `None` until that is known.
     reader: Option<BatchReader>,
     batches: Batches,
@@ -186,7 +185,7 @@ impl Session<'_, '_, '_> {
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
         let deadline = self.limited(deadline);
         let count = lines.fill(self.stream.until(deadline));
-        if self.stop.has_come() {
+        if self.office.stop.has_come() {
             return Err(stopping("the server is stopping").into());
         }
         if let Some(eviction) = self.place.eviction() {

@@ -8,7 +8,7 @@ use loteria::protocol::Reply;
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for line in text.split('\n') {
-        if let Ok(reply) = Reply::parse(line) {
+        if let Some(reply) = Reply::parse(line) {
             assert_eq!(reply.to_string(), line);
             let mut written = Vec::new();
             reply.write(&mut written);

@@ -176,7 +176,7 @@ impl Conversation<'_> {
             });
         }
         let line = without_end(&self.line);
-        match std::str::from_utf8(line).ok().and_then(|line| Reply::parse(line).ok()) {
+        match std::str::from_utf8(line).ok().and_then(Reply::parse) {
             Some(reply) => Ok(Some(reply)),
             None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line))).into()),
         }

@@ -42,12 +42,12 @@ impl DrawResult {
         winning_number: u16,
         extent: Extent,
         bets_sha256: String,
-        bets: &PerAgency<u64>,
+        bets: impl Fn(AgencyId) -> u64,
         winners: Documents,
     ) -> DrawResult {
-        let agency = |((id, bets), winners): ((AgencyId, &u64), Vec<String>)| AgencyResult {
-            id: id.get(),
-            bets: *bets,
+        let result = |agency: AgencyId, winners| AgencyResult {
+            id: agency.get(),
+            bets: bets(agency),
             winners,
         };
         DrawResult {
@@ -55,7 +55,7 @@ impl DrawResult {
             held_at: now(),
             bets_bytes: extent.bytes,
             bets_sha256,
-            agencies: bets.iter().zip(winners).map(agency).collect(),
+            agencies: winners.map(result).into_iter().collect(),
         }
     }
 

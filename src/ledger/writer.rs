@@ -284,9 +284,9 @@ impl<D: Disk> Writer<D> {
         }
         let sha256 = self.follower.digest(self.extent.bytes, &self.stop);
         let Some(sha256) = sha256.map_err(WriterFailed::Scan)? else { return Ok(None) };
-        let bets = PerAgency::new(agencies, |agency| self.accounts[agency].stored.bets);
+        let bets = |agency| self.accounts[agency].stored.bets;
         let winners = winners.documents;
-        let result = DrawResult::new(self.winning_number, self.extent, sha256, &bets, winners);
+        let result = DrawResult::new(self.winning_number, self.extent, sha256, bets, winners);
         let text = result.to_toml();
         let path = &self.paths.result;
         let failed = |error| WriterFailed::SaveResult { path: path.clone(), error };

@@ -5,9 +5,7 @@ use super::{
 };
 use crate::bet::{is_document, is_number};
 use crate::summary::Summary;
-use crate::text::excerpt;
 use std::fmt;
-use thiserror::Error;
 
 /// A reply: one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,16 +50,8 @@ pub struct LastBet<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// Parses `line`, given without its line end.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`InvalidReply`] if it is no reply.
-    pub fn parse(line: &'a str) -> Result<Reply<'a>, InvalidReply> {
-        Reply::parse_known(line).ok_or_else(|| InvalidReply(excerpt(line)))
-    }
-
-    fn parse_known(line: &'a str) -> Option<Reply<'a>> {
+    /// Parses `line`, given without its line end. Returns `None` if it is no reply of the protocol.
+    pub fn parse(line: &'a str) -> Option<Reply<'a>> {
         let (word, rest) = line.split_once(FIELD_SEPARATOR)?;
         if line.chars().any(char::is_control) || line.contains(COMMAND_SEPARATOR) {
             return None;
@@ -119,8 +109,3 @@ impl fmt::Display for Reply<'_> {
         }
     }
 }
-
-/// A line that is no reply of the protocol: the server speaks another.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("not a reply of the protocol: \"{0}\"")]
-pub struct InvalidReply(String);

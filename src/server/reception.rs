@@ -7,7 +7,7 @@ use crate::ledger::Access;
 use crate::places::{Place, Places};
 use crate::protocol::ErrorCode;
 use crate::session::{self, Authorization, Office, Peer, REFUSAL_TIME_MAX};
-use crate::stop::{Stop, Stopper};
+use crate::stop::Stopper;
 use crate::system;
 use crate::text::LogValue;
 use crossbeam_channel::{Receiver, Sender};
@@ -42,7 +42,6 @@ pub(super) struct Reception<'r> {
     /// The limit of the address space of the process, in bytes, if there is one: an allocation beyond it would end the
     /// process.
     pub(super) address_space_max: Option<u64>,
-    pub(super) stopping: Stop,
 }
 
 /// A connection that has its place, and needs a thread.
@@ -59,7 +58,7 @@ impl<'r> Reception<'r> {
         for number in 1_u64.. {
             info!("action: accept_connections | result: in_progress | address: {}", self.address);
             let accepted = self.listener.accept();
-            if self.stopping.has_come() {
+            if self.office.stop.has_come() {
                 return;
             }
             match accepted {
@@ -146,16 +145,8 @@ impl<'r> Reception<'r> {
         let time = if is_refused { REFUSAL_TIME_MAX } else { self.office.newcomer_timeout };
         if let Some((mut stream, authorization)) = self.identify(&socket, &peer, time) {
             place.heard();
-            let (office, stopping, peer) = (self.office, &self.stopping, peer.clone());
-            session::converse(
-                &mut stream,
-                &mut place,
-                peer,
-                authorization,
-                access,
-                office,
-                stopping,
-            );
+            let (office, peer) = (self.office, peer.clone());
+            session::converse(&mut stream, &mut place, peer, authorization, access, office);
         }
         // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
         drop(place);

@@ -88,7 +88,10 @@ impl Session<'_, '_, '_> {
             Ok(Command::Winners { agency }) => self.winners(agency, lines)?,
             Ok(Command::Resume { agency }) => self.resume(agency)?,
             Ok(Command::Echo(text)) => self.echo(text),
-            Ok(Command::Status) => self.status()?,
+            Ok(Command::Status) => {
+                let summary = summary(&self.access, self.office.draw)?;
+                Reply::Status(summary).write(&mut self.answers);
+            }
             Err(invalid) if Command::is_bet(text) => {
                 return Err(self.refuse_bet(invalid.code(), invalid).into());
             }
@@ -179,13 +182,6 @@ impl Session<'_, '_, '_> {
         let (Peer { ip, rest, .. }, message) = (&self.peer, LogValue(text));
         info!("action: receive_message | result: success | ip: {ip} | msg: {message} | {rest}");
         Reply::Echo(text).write(&mut self.answers);
-    }
-
-    /// Answers the state of the lottery.
-    fn status(&mut self) -> Result<(), End> {
-        let summary = summary(&self.access, self.office.draw)?;
-        Reply::Status(summary).write(&mut self.answers);
-        Ok(())
     }
 
     fn between_batches(&self) -> Result<(), Refusal> {

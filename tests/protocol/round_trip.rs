@@ -125,7 +125,7 @@ proptest! {
             Reply::Error { code: code.word(), detail: &text },
         ] {
             let printed = reply.to_string();
-            prop_assert_eq!(Reply::parse(&printed), Ok(reply));
+            prop_assert_eq!(Reply::parse(&printed), Some(reply));
         }
     }
 
@@ -137,14 +137,14 @@ proptest! {
             Err(invalid) => {
                 let refusal = invalid.code().with(invalid);
                 let printed = refusal.reply().to_string();
-                prop_assert_eq!(Reply::parse(&printed), Ok(refusal.reply()));
+                prop_assert_eq!(Reply::parse(&printed), Some(refusal.reply()));
             }
         }
     }
 
     #[test]
     fn what_is_read_as_a_reply_prints_as_it_was_written(text in nearly()) {
-        if let Ok(reply) = Reply::parse(&text) {
+        if let Some(reply) = Reply::parse(&text) {
             prop_assert_eq!(reply.to_string(), text);
         }
     }

@@ -17,7 +17,7 @@ use log::{info, warn};
 use loteria::config::{Program, Sources};
 use loteria::connection::Acceptor;
 use loteria::draw::Draw;
-use loteria::ledger::{self, Found, Ledger, OpenError, Repair};
+use loteria::ledger::{self, DrawResult, Found, Ledger, OpenError, Repair};
 use loteria::server;
 use loteria::stop::Stop;
 use loteria::system;
@@ -150,8 +150,7 @@ fn serve(
         }
         Err(error) => return Err(Failure::failed(error)),
     };
-    log_found(&bets, &found);
-    warn_of_other_draw(&found, winning_number);
+    log_found(&bets, &found, winning_number);
     let draw = match found.result {
         Some(result) => Draw::held(agencies, result),
         None => Draw::pending(agencies),
@@ -178,8 +177,9 @@ fn close_listener(listener: TcpListener, address: SocketAddr) {
     info!("action: close_socket | result: success | address: {address}");
 }
 
-/// Logs the state of the files, and the changes that the start made to them.
-fn log_found(bets: &Path, found: &Found) {
+/// Logs the state of the files, and the changes that the start made to them. Warns if the draw was held on another number
+/// than the settings name.
+fn log_found(bets: &Path, found: &Found, winning_number: u16) {
     let (file, total) = (LogValue(bets.display()), found.bets);
     let Repair { adopted, cut_bytes, written_bytes } = found.repair;
     if adopted {
@@ -191,24 +191,18 @@ fn log_found(bets: &Path, found: &Found) {
              restored_bytes: {written_bytes}"
         );
     }
-    match &found.result {
-        None => info!("action: open_ledger | result: success | bets: {total} | draw_held: false"),
-        Some(result) => info!(
-            "action: open_ledger | result: success | bets: {total} | draw_held: true | held_at: {} | \
-             winning_number: {} | next: no more bets are taken, --new-draw begins another draw",
-            result.held_at, result.winning_number
-        ),
-    }
-}
-
-/// Warns if the draw was held on another number than the settings name.
-fn warn_of_other_draw(found: &Found, winning_number: u16) {
-    let Some(result) = &found.result else { return };
-    if result.winning_number != winning_number {
+    let Some(DrawResult { winning_number: held_on, held_at, .. }) = &found.result else {
+        info!("action: open_ledger | result: success | bets: {total} | draw_held: false");
+        return;
+    };
+    info!(
+        "action: open_ledger | result: success | bets: {total} | draw_held: true | held_at: {held_at} | \
+         winning_number: {held_on} | next: no more bets are taken, --new-draw begins another draw"
+    );
+    if *held_on != winning_number {
         warn!(
-            "action: open_ledger | result: in_progress | error: the draw was held on {}, and the winning \
-             number {winning_number} is for another, which --new-draw begins",
-            result.winning_number
+            "action: open_ledger | result: in_progress | error: the draw was held on {held_on}, and the winning \
+             number {winning_number} is for another, which --new-draw begins"
         );
     }
 }
