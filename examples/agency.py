@@ -79,14 +79,13 @@ def main(server, agency, file, tls):
     if not re.fullmatch(r".+:\d+", server):
         raise Refused(f"{server}: HOST:PORT was expected")
     if tls:
-        authority, *own = tls
-        tls = ssl.create_default_context(cafile=authority)
+        tls, own = ssl.create_default_context(cafile=tls[0]), tls[1:]
         tls.load_cert_chain(*own)
-    bets, forward = read(file), time.monotonic()
+    bets, forward, told = read(file), time.monotonic(), None
     while True:
         try:
             for winners in converse(Office(server, tls), agency, file, bets):
-                forward = time.monotonic()
+                forward, told = time.monotonic(), None
                 if winners is not None:
                     return print("".join(f"{agency},{winner}\n" for winner in winners), end="")
         except OSError as error:
@@ -94,7 +93,9 @@ def main(server, agency, file, tls):
                 raise Refused(f"{server}: {error}")  # One side rejects the other's certificate.
             if time.monotonic() > forward + GIVE_UP_SECONDS:
                 raise Refused(f"{server}: {error}; is the server running there?")
-            print(f"agency {agency}: {server}: {error}; trying again", file=sys.stderr)
+            if str(error) != told:
+                print(f"agency {agency}: {server}: {error}; trying again", file=sys.stderr)
+            told = str(error)
         time.sleep(random.uniform(0.2, 1.0))
 
 if __name__ == "__main__":

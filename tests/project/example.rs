@@ -8,6 +8,8 @@ use crate::pages::{page, root, skipped, tool};
 use crate::support::program::{Program, Start, lasting_address, run};
 use std::fmt::Write;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -199,4 +201,22 @@ fn a_server_that_is_not_there_is_named_and_asked_again() {
     example.logs("waiting for the draw");
     drop(example);
     server.stops_quietly();
+}
+
+#[test]
+fn a_reason_to_try_again_is_told_once() {
+    let Some(lottery) = Lottery::new() else { return };
+    let file = lottery.write("first.csv", &bets(1));
+    let server = TcpListener::bind(&lottery.address).expect("a free port");
+    let example = Start::of(lottery.example(&file)).start();
+    for _ in 0..3 {
+        let (socket, _) = server.accept().expect("it connects");
+        let mut request = String::new();
+        BufReader::new(socket).read_line(&mut request).expect("it asks");
+        assert_eq!(request, "REANUDAR|1\n");
+    }
+    example.signal("INT");
+    let ended = example.ends();
+    ended.exits(1).says("stopped; run it again");
+    assert_eq!(ended.count("the server ended the connection; trying again"), 1, "{ended}");
 }
