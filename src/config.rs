@@ -26,13 +26,13 @@ pub use table::{Fallback, Kind, Program, SETTINGS, Setting, misspelled};
 pub const DEFAULT_FILE: &str = "config.toml";
 
 /// Returns the text of a name, for example of a variable of the environment.
-pub type Lookup<'s> = dyn Fn(&str) -> Option<OsString> + 's;
+pub type Lookup<'s> = Box<dyn Fn(&str) -> Option<OsString> + 's>;
 
 /// The sources of settings, highest precedence first: flags, variables, the file, the defaults.
 pub struct Sources<'s> {
     program: Program,
-    flag: &'s Lookup<'s>,
-    variable: &'s Lookup<'s>,
+    flag: Lookup<'s>,
+    variable: Lookup<'s>,
     file: File,
 }
 
@@ -54,8 +54,8 @@ impl<'s> Sources<'s> {
     pub fn read(
         program: Program,
         file: Option<&Path>,
-        flag: &'s Lookup<'s>,
-        variable: &'s Lookup<'s>,
+        flag: Lookup<'s>,
+        variable: Lookup<'s>,
     ) -> Result<Sources<'s>, InvalidConfig> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let file_name = path.display().to_string();

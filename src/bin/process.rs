@@ -1,5 +1,6 @@
 //! The logger, the signals and the exit code of both programs.
 
+use crate::arguments::Arguments;
 use crate::stderr::Stderr;
 use log::{Level, error, info, log_enabled, warn};
 use loteria::config::{self, InvalidConfig, Program, Sources};
@@ -10,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 pub(crate) use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use std::collections::BTreeSet;
+use std::env;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -89,20 +91,27 @@ fn exit(outcome: Result<(), Failure>, stderr: &Stderr) -> ExitCode {
     }
 }
 
-/// Starts the logger with the filter of the settings, or with `other_filter` if there is one. Starts it even if the
-/// settings are invalid, so that their error can be logged.
-pub(crate) fn start_logger<'s>(
-    sources: Result<Sources<'s>, InvalidConfig>,
+/// Reads the settings, starts the logger with their filter, or with `other_filter` if there is one, and warns of settings
+/// that are likely mistakes. Starts the logger even if the settings are invalid, so that their error can be logged.
+pub(crate) fn configure<'a>(
+    program: Program,
+    arguments: &'a Arguments,
     other_filter: Option<&str>,
     stderr: &Stderr,
-) -> Result<Sources<'s>, InvalidConfig> {
+) -> Result<Sources<'a>, InvalidConfig> {
+    let flag = Box::new(|name: &str| arguments.flag(name));
+    let variable = Box::new(|name: &str| env::var_os(name));
+    let sources = Sources::read(program, arguments.config(), flag, variable);
     let read = sources.and_then(|sources| Ok((sources.log_filter()?, sources)));
     let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
     let is_short = stderr.is_terminal() && !is_asked_for && other_filter.is_none();
     IS_SHORT.store(is_short, Ordering::Relaxed);
     let filter = read.as_ref().map_or(DEFAULT_FILTER, |(log, _)| &log.filter);
     log_to(stderr.clone(), other_filter.unwrap_or(filter));
-    read.map(|(_, sources)| sources)
+    let (_, sources) = read?;
+    warn_of_misspelled(program);
+    warn_of_exposed_key(&sources)?;
+    Ok(sources)
 }
 
 /// Returns whether the log leaves out repeated records: on a terminal, if no level is given.
@@ -111,8 +120,8 @@ pub(crate) fn is_log_short() -> bool {
 }
 
 /// Warns of variables that resemble those of settings.
-pub(crate) fn warn_of_misspelled(program: Program) {
-    let names = std::env::vars_os().map(|(name, _)| name);
+fn warn_of_misspelled(program: Program) {
+    let names = env::vars_os().map(|(name, _)| name);
     for (name, variable) in config::misspelled(program, names) {
         let name = LogValue(name);
         let hint = variable.map_or(String::new(), |variable| format!("; is it {variable}?"));
@@ -123,7 +132,7 @@ pub(crate) fn warn_of_misspelled(program: Program) {
 }
 
 /// Warns of a private key that other users of this machine can read.
-pub(crate) fn warn_of_exposed_key(sources: &Sources<'_>) -> Result<(), InvalidConfig> {
+fn warn_of_exposed_key(sources: &Sources<'_>) -> Result<(), InvalidConfig> {
     if let Some(files) = sources.tls()?.filter(TlsFiles::is_key_exposed) {
         let key = LogValue(files.key.display());
         warn!(

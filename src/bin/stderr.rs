@@ -156,8 +156,6 @@ struct State {
     writes: u64,
     /// Whether the thread is within them.
     is_writing: bool,
-    /// The number of threads that wait for room.
-    waiting: usize,
     /// The number of dropped lines that is not reported yet.
     dropped: u64,
     /// Whether the thread waits for something to write.
@@ -228,11 +226,9 @@ impl Shared {
                 return;
             }
             let writes = state.writes;
-            state.waiting += 1;
             let waited = self.written.wait_timeout(state, STALLED_AFTER);
             let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = guard;
-            state.waiting -= 1;
             if timeout.timed_out() && state.writes == writes {
                 state.dropped += count_lines(text);
                 return;
@@ -330,8 +326,7 @@ impl Shared {
             state.writes += 1;
             state.unwritten -= of_the_queue;
             state.dropped += lost;
-            let has_room = state.unwritten <= QUEUE_BYTES_MAX - WAKE_BYTES;
-            if state.waiting > 0 && has_room {
+            if state.unwritten <= QUEUE_BYTES_MAX - WAKE_BYTES {
                 self.written.notify_all();
             }
         }

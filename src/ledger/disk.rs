@@ -211,6 +211,13 @@ pub(super) fn read(file: &impl DiskFile, offset: u64, length: usize) -> io::Resu
     Ok(bytes)
 }
 
+/// Creates a file, or opens it, and locks it.
+pub(super) fn create_locked<D: Disk>(disk: &D, path: &Path) -> io::Result<D::File> {
+    let file = disk.create(path)?;
+    let is_locked = file.try_lock(Mode::Write)?;
+    if is_locked { Ok(file) } else { Err(io::Error::other("another server is using it")) }
+}
+
 /// Creates a file at `path` whose content `fill` writes, and makes it durable. A crash leaves the old file or the
 /// complete new one.
 pub(super) fn replace<D: Disk>(
@@ -219,10 +226,7 @@ pub(super) fn replace<D: Disk>(
     fill: impl FnOnce(&D::File) -> io::Result<()>,
 ) -> io::Result<D::File> {
     let draft = draft_of(path);
-    let file = disk.create(&draft)?;
-    if !file.try_lock(Mode::Write)? {
-        return Err(io::Error::other("another server is writing it"));
-    }
+    let file = create_locked(disk, &draft)?;
     file.truncate(0)?;
     fill(&file)?;
     file.sync()?;

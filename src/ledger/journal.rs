@@ -240,8 +240,13 @@ impl Confirmed {
     /// Returns `extent` as confirmed, for a `bets.csv` without a journal.
     pub(super) fn adopted(extent: Extent, agencies: Agencies) -> Confirmed {
         let agencies = agencies.count();
-        let slot = Slot { epoch: 0, extent, agencies, stopped: false, held: None, aside: 0 };
-        Confirmed { slot, base: extent, rows: Vec::new(), sealed: false, damaged_pages: Vec::new() }
+        Confirmed::by(Slot { epoch: 0, extent, agencies, stopped: false, held: None, aside: 0 })
+    }
+
+    /// Returns what `slot` alone confirms.
+    fn by(slot: Slot) -> Confirmed {
+        let (base, rows, sealed) = (slot.extent, Vec::new(), slot.stopped);
+        Confirmed { slot, base, rows, sealed, damaged_pages: Vec::new() }
     }
 
     /// Parses the bytes of a journal.
@@ -251,13 +256,7 @@ impl Confirmed {
         }
         let (log, slots) = journal.split_at(LOG_BYTES);
         let (slot, mut damaged_pages) = newest_slot(slots)?;
-        let mut confirmed = Confirmed {
-            slot,
-            base: slot.extent,
-            rows: Vec::new(),
-            sealed: slot.stopped,
-            damaged_pages: Vec::new(),
-        };
+        let mut confirmed = Confirmed::by(slot);
         let mut end = slot.extent;
         let (mut page, mut end_page) = (0, 0);
         while page * PAGE < log.len() {

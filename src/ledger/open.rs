@@ -102,13 +102,7 @@ fn repair<D: Disk>(
 ) -> io::Result<(D::File, Repair)> {
     let bets = match bets {
         Some(bets) => bets,
-        None => {
-            let bets = disk.create(&paths.bets)?;
-            if !bets.try_lock(Mode::Write)? {
-                return Err(io::Error::other("another server is using it"));
-            }
-            bets
-        }
+        None => disk::create_locked(disk, &paths.bets)?,
     };
     let (length, end) = (bets.length()?, confirmed.extent().bytes);
     if !confirmed.rows.is_empty() {

@@ -545,7 +545,7 @@ fn config_toml_holds_the_defaults() {
     let none = |_: &str| None;
     for program in [config::Program::Server, config::Program::Client] {
         let read = |file: &Path| {
-            let sources = Sources::read(program, Some(file), &none, &none);
+            let sources = Sources::read(program, Some(file), Box::new(none), Box::new(none));
             sources.and_then(|sources| sources.log_parts()).expect("valid settings")
         };
         assert_eq!(read(&root().join("config.toml")), read(Path::new("/dev/null")));

@@ -14,11 +14,10 @@ mod work;
 
 use arguments::{Arguments, file, switch};
 use log::info;
-use loteria::config::{Program, Sources};
+use loteria::config::Program;
 use loteria::text::LogValue;
 use process::{Failure, Signals};
 use progress::Progress;
-use std::env;
 use std::process::ExitCode;
 use stderr::Stderr;
 use work::{Form, Work};
@@ -60,13 +59,9 @@ fn main() -> ExitCode {
 
 /// Reads the settings and does what the arguments say until a signal comes.
 fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
-    let (flag, variable) = (|name: &str| arguments.flag(name), |name: &str| env::var_os(name));
-    let read = Sources::read(Program::Client, arguments.config(), &flag, &variable);
     let is_quiet = arguments.is_set("quiet") || arguments.is_set("status");
-    let quiet_filter = (is_quiet && flag("log-level").is_none()).then_some("error");
-    let sources = process::start_logger(read, quiet_filter, stderr)?;
-    process::warn_of_misspelled(Program::Client);
-    process::warn_of_exposed_key(&sources)?;
+    let quiet_filter = (is_quiet && arguments.flag("log-level").is_none()).then_some("error");
+    let sources = process::configure(Program::Client, arguments, quiet_filter, stderr)?;
     let parts = sources.log_parts()?;
     let settings = sources.client()?;
     let work = if arguments.is_set("status") {

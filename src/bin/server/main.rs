@@ -14,7 +14,7 @@ mod words;
 use arguments::{Arguments, switch};
 use board::Board;
 use log::{info, warn};
-use loteria::config::{Program, Sources};
+use loteria::config::Program;
 use loteria::connection::Acceptor;
 use loteria::draw::Draw;
 use loteria::ledger::{self, DrawResult, Found, Ledger, OpenError, Repair};
@@ -83,11 +83,7 @@ fn start_again_with_one_arena() {
 
 /// Reads the settings and does what the arguments say until a signal comes.
 fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
-    let (flag, variable) = (|name: &str| arguments.flag(name), |name: &str| env::var_os(name));
-    let read = Sources::read(Program::Server, arguments.config(), &flag, &variable);
-    let sources = process::start_logger(read, None, stderr)?;
-    process::warn_of_misspelled(Program::Server);
-    process::warn_of_exposed_key(&sources)?;
+    let sources = process::configure(Program::Server, arguments, None, stderr)?;
     let parts = sources.log_parts()?;
     let ledger = sources.ledger()?;
     let log_settings = || info!("action: config | result: success{parts}");
