@@ -6,12 +6,15 @@
 The server's files are on a file system of this script's own, which speaks the kernel's FUSE protocol. A cut kills the
 server and keeps any subset of the 512-byte sectors that were written since each file's last sync, any length that it
 had since, and any beginning of the operations on names since the directory's. Then a server has to start, and have of
-each agency every confirmed bet and whole batches alone. Nothing but Python is needed.
+each agency every confirmed bet and whole batches alone. After some cuts the agencies ask for the draw, and the power is
+cut after any of its operations on the disk: what an agency was told stands, over exactly the bets that are stored, and
+the next lottery begins. Nothing but Python is needed.
 """
 import ctypes, os, random, re, signal, socket, struct, subprocess, sys, tempfile, threading, time
 
 SECTOR, ROOT = 512, 1
-ENOENT, ENOSYS = 2, 38
+ENOENT, EIO, ENOSYS = 2, 5, 38
+WINNING_NUMBER, WINS_EACH = 7574, 50
 PROGRAMS, PREFIX = [], f"power-cuts-{os.getpid()}-"
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -60,6 +63,12 @@ class Disk:
     def __init__(self):
         self.nodes, self.names, self.durable_names, self.renames = {}, {}, {}, []
         self.next, self.lock = ROOT + 1, threading.Lock()
+        # How many more requests are served before the power is gone. None: no end is set.
+        self.left, self.is_dark = None, threading.Event()
+        self.result = None
+
+    def content(self, name):
+        return bytes(self.nodes[self.names[name]].cached) if name in self.names else None
 
     def name(self, operation):
         operation(self.names)
@@ -75,6 +84,8 @@ class Disk:
         self.thread.start()
 
     def cut(self, dice):
+        self.left = None
+        self.is_dark.clear()
         LIBC.umount2(self.directory.encode(), 2)
         self.thread.join(20)
         os.close(self.device)
@@ -96,7 +107,11 @@ class Disk:
                 return
             length, opcode, unique, node = struct.unpack_from("<IIQQ", request)
             with self.lock:
-                reply = self.answer(opcode, node, request[40:length])
+                if self.left is not None:
+                    self.left -= 1
+                    if self.left < 0:
+                        self.is_dark.set()
+                reply = EIO if self.is_dark.is_set() else self.answer(opcode, node, request[40:length])
             if reply is None:
                 continue
             error, body = (-reply, b"") if isinstance(reply, int) else (0, reply)
@@ -167,6 +182,26 @@ class Agency:
     """Sends batches, several in flight, and knows where each ends."""
     def __init__(self, number):
         self.number, self.confirmed, self.ends = number, 0, []
+        self.told = None
+
+    def bet(self, place):
+        number = 75 if place % WINS_EACH else WINNING_NUMBER
+        return f"APUESTA|{self.number}|Ana|Paz|{10_000_000 + place}|2000-01-01|{number};"
+
+    def ask(self, address):
+        """Waits for the draw, and keeps what is told."""
+        try:
+            with socket.create_connection(address, timeout=60) as connection:
+                connection.sendall(f"GANADORES|{self.number}\n".encode())
+                line = connection.makefile("rb").readline()
+                if line.startswith(b"GANADORES|") and line.endswith(b"\n"):
+                    self.told = line
+        except OSError:
+            pass  # The power was cut.
+
+    def winners(self):
+        documents = [str(10_000_000 + place) for place in range(0, self.confirmed, WINS_EACH)]
+        return f"GANADORES|{'|'.join(documents)}\n".encode()
 
     def run(self, address, dice):
         self.ends, sent = [], self.confirmed
@@ -177,8 +212,7 @@ class Agency:
                     window = dice.randint(1, 4)
                     for _ in range(window):
                         bets = dice.choice([1, 3, 20, 120])
-                        bet = f"APUESTA|{self.number}|Ana|Paz|%08d|2000-01-01|75;"
-                        message = "".join(bet % (10_000_000 + sent + bet_number) for bet_number in range(bets))
+                        message = "".join(self.bet(place) for place in range(sent, sent + bets))
                         sent += bets
                         self.ends.append(sent)
                         connection.sendall(message.encode() + b"FINAPUESTA\n")
@@ -215,45 +249,88 @@ def start(server, disk):
             return program, (found[1], int(found[2]))
     raise AssertionError("the server does not start:\n" + "".join(said))
 
+def cut_within_start(server, disk, dice):
+    disk.mount()
+    program = launch(server, disk)
+    time.sleep(dice.random() * 0.05)
+    return program, []
+
+def cut_while_storing(server, disk, agencies, dice, cut):
+    disk.mount()
+    program, address = start(server, disk)
+    for agency in agencies:
+        agency.check(address, cut)
+    threads = [threading.Thread(target=agency.run, args=(address, random.Random(dice.random()))) for agency in agencies]
+    for thread in threads:
+        thread.start()
+    time.sleep(dice.random() * 0.3)
+    return program, threads
+
+def kill(program, threads, disk, dice):
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    disk.cut(dice)
+    for thread in threads:
+        thread.join()
+
+def cut_while_drawing(server, disk, agencies, dice, cut, operations):
+    """Cuts the power after some operations of the draw. The server goes on without a disk for a moment."""
+    disk.mount()
+    program, address = start(server, disk)
+    for agency in agencies:
+        agency.check(address, cut)
+    disk.left = dice.randint(0, operations)
+    threads = [threading.Thread(target=agency.ask, args=(address,)) for agency in agencies]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads) and not disk.is_dark.is_set():
+        time.sleep(0.001)
+    time.sleep(dice.choice([0, 0.01]))
+    before = disk.result
+    kill(program, threads, disk, dice)
+    disk.result = disk.content(b"sorteo.toml")
+    assert before in (None, disk.result), f"cut {cut}: there was another result"
+    for agency in agencies:
+        if agency.told is not None:
+            assert disk.result, f"cut {cut}: agency {agency.number} was told a result that is gone"
+            assert agency.told == agency.winners(), f"cut {cut}: agency {agency.number} was told {agency.told[:100]}"
+    if disk.result:
+        counts = [int(count) for count in re.findall(rb"\nbets = (\d+)", disk.result)]
+        assert counts == [agency.confirmed for agency in agencies], f"cut {cut}: the result counts {counts}"
+
 def main():
     server = os.path.abspath(sys.argv[1])
     cuts = int(sys.argv[2]) if len(sys.argv) > 2 else 300
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    dice, disk = random.Random(seed), Disk()
-    agencies = [Agency(number) for number in (1, 2, 3)]
-    early = 0
-    for cut in range(cuts):
+    dice = random.Random(seed)
+    cut, early, drawing, draws, bets = 0, 0, 0, 0, 0
+    while cut < cuts:
+        disk, agencies = Disk(), [Agency(number) for number in (1, 2, 3)]
+        for _ in range(dice.randint(1, 9)):
+            cut += 1
+            if dice.random() < 0.2:
+                early += 1
+                program, threads = cut_within_start(server, disk, dice)
+            else:
+                program, threads = cut_while_storing(server, disk, agencies, dice, cut)
+            assert program.poll() is None, f"cut {cut}: the server had ended by itself: {program.returncode}"
+            kill(program, threads, disk, dice)
+        # A draw has some 25 operations. Later rounds let it come to its end.
+        operations = 22
+        while any(agency.told is None for agency in agencies):
+            cut, drawing, operations = cut + 1, drawing + 1, operations + 2
+            cut_while_drawing(server, disk, agencies, dice, cut, operations)
         disk.mount()
-        threads = []
-        if dice.random() < 0.2:
-            # Within the start and its repair.
-            early += 1
-            program = launch(server, disk)
-            time.sleep(dice.random() * 0.05)
-        else:
-            program, address = start(server, disk)
-            for agency in agencies:
-                agency.check(address, cut)
-            threads = [threading.Thread(target=agency.run, args=(address, random.Random(dice.random()))) for agency in agencies]
-            for thread in threads:
-                thread.start()
-            time.sleep(dice.random() * 0.3)
-        program.send_signal(signal.SIGKILL)
-        program.wait()
-        if program.returncode != -signal.SIGKILL:
-            raise AssertionError(f"cut {cut}: the server had ended by itself: {program.returncode}")
+        program, address = start(server, disk)
+        for agency in agencies:
+            agency.check(address, cut)
+        program.terminate()
+        assert program.wait() == 0
         disk.cut(dice)
-        for thread in threads:
-            thread.join()
-    disk.mount()
-    program, address = start(server, disk)
-    for agency in agencies:
-        agency.check(address, cuts)
-    program.terminate()
-    assert program.wait() == 0
-    disk.cut(dice)
-    bets = sum(agency.confirmed for agency in agencies)
-    print(f"{cuts} cuts, {early} of them within a start, from seed {seed}: {bets} bets are stored, none was lost")
+        assert disk.content(b"sorteo.toml") == disk.result, f"cut {cut}: there was another result"
+        draws, bets = draws + 1, bets + sum(agency.confirmed for agency in agencies)
+    print(f"{cut} cuts from seed {seed}, {early} of them within a start and {drawing} around {draws} draws: "
+          f"{bets} bets are stored, none was lost, and each draw was held once")
 
 if __name__ == "__main__":
     try:
