@@ -1,5 +1,5 @@
-//! The operating system: error numbers that the standard library has no kind for, the user that a file is denied to, and
-//! the address space of this process.
+//! The operating system: error numbers that the standard library has no kind for, calls that a signal interrupts, the user
+//! that a file is denied to, and the address space of this process.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +19,16 @@ pub fn if_denied(error: &io::Error, access: &str) -> String {
     std::fs::metadata("/proc/self")
         .map(|process| format!("; user {} must be able to {access}", process.uid()))
         .unwrap_or_default()
+}
+
+/// Calls `call` until no signal interrupts it.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Returns the limit of the address space of this process (`ulimit -v`), in bytes. Returns `None` if there is none, or

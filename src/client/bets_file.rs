@@ -6,6 +6,7 @@ use crate::bet::plain_bet;
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
 use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
+use crate::system::uninterrupted;
 use crate::text::LogValue;
 use log::info;
 use std::fs::File;
@@ -257,11 +258,9 @@ impl Read for Pieces<'_> {
         let piece = &mut buffer[..PIECE_BYTES];
         let mut bytes = 0;
         while bytes < PIECE_BYTES {
-            match self.file.read(&mut piece[bytes..]) {
-                Ok(0) => break,
-                Ok(count) => bytes += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match uninterrupted(|| self.file.read(&mut piece[bytes..]))? {
+                0 => break,
+                count => bytes += count,
             }
         }
         if bytes > 0 {

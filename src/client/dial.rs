@@ -67,10 +67,10 @@ pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> 
     })?;
     select! {
         recv(stop.channel()) -> _ => Ok(None),
-        recv(outcome) -> outcome => match outcome {
-            Ok(stream) => stream.map(Some),
-            Err(_) => Err(io::Error::other("the thread that connects panicked")),
-        },
+        recv(outcome) -> outcome => {
+            let panicked = |_| Err(io::Error::other("the thread that connects panicked"));
+            outcome.unwrap_or_else(panicked).map(Some)
+        }
     }
 }
 

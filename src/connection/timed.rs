@@ -1,5 +1,6 @@
 //! A socket with a deadline.
 
+use crate::system::uninterrupted;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -35,14 +36,11 @@ impl<'s> TimedSocket<'s> {
     /// Returns the first byte that arrives and leaves it there. Returns `None` at the end.
     pub(super) fn peek(&self) -> io::Result<Option<u8>> {
         let mut first = [0];
-        loop {
+        let count = uninterrupted(|| {
             self.socket.set_read_timeout(Some(self.left()?))?;
-            match self.socket.peek(&mut first) {
-                Ok(count) => return Ok((count > 0).then_some(first[0])),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+            self.socket.peek(&mut first)
+        })?;
+        Ok((count > 0).then_some(first[0]))
     }
 
     /// Half-closes the socket and discards up to `bytes_max` bytes that still arrive, so that a reset does

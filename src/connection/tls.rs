@@ -6,6 +6,7 @@ mod verifier;
 
 use super::timed::TimedSocket;
 use super::{InvalidTls, RejectedCertificate, TlsFiles};
+use crate::system::uninterrupted;
 use files::{authority, identity, invalid, unfit_key};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
@@ -282,11 +283,8 @@ impl Tls {
 
     fn flush(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
         while self.connection.wants_write() {
-            match self.connection.write_tls(socket) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            if uninterrupted(|| self.connection.write_tls(socket))? == 0 {
+                return Err(ErrorKind::WriteZero.into());
             }
         }
         Ok(())
@@ -314,12 +312,7 @@ impl Arrived {
             self.bytes = vec![0; bytes_max];
         }
         (self.start, self.end) = (0, 0);
-        self.end = loop {
-            match socket.read(&mut self.bytes[..bytes_max]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                outcome => break outcome?,
-            }
-        };
+        self.end = uninterrupted(|| socket.read(&mut self.bytes[..bytes_max]))?;
         Ok(self.end)
     }
 }

@@ -1,7 +1,7 @@
 //! The interface between the ledger and the file system. The ledger uses files only through these two traits, so
 //! that tests can replace the disk by one that fails, loses power and lies.
 
-use crate::system::{EMFILE, ENFILE};
+use crate::system::{EMFILE, ENFILE, uninterrupted};
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -143,12 +143,7 @@ impl DiskFile for File {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        loop {
-            match FileExt::read_at(self, buffer, offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
-            }
-        }
+        uninterrupted(|| FileExt::read_at(self, buffer, offset))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -74,13 +74,11 @@ impl Drop for Follower {
 fn run(file: &impl DiskFile, queue: &Receiver<Task>, stop: &Stop) {
     let mut hash = Hash::new();
     loop {
-        let (bytes, reply) = select! {
-            recv(queue) -> task => match task {
-                Ok(task) => task,
-                Err(_) => return,
-            },
+        let task = select! {
+            recv(queue) -> task => task,
             recv(stop.channel()) -> _ => return,
         };
+        let Ok((bytes, reply)) = task else { return };
         let outcome = hash.go_on(file, bytes, stop);
         let Some(reply) = reply else { continue };
         let _gone = reply.send(outcome.map(|done| done.then(|| hash.digest())));
