@@ -40,7 +40,8 @@ impl Agency<'_> {
                 if settings.resume {
                     attempt.resume()?;
                 }
-                attempt.send_rest()?;
+                let sent = attempt.send_rest();
+                if settings.resume { attempt.unless_stored(sent) } else { sent }?;
                 drop(turn);
                 attempt.wait_for_winners()
             },
@@ -141,6 +142,22 @@ impl Attempt<'_, '_> {
         writer.close();
         self.send(&mut writer)?;
         self.hear_until(0)
+    }
+
+    /// Returns `sent`, unless the server takes no more bets because another client of the agency has stored the same file
+    /// to its end.
+    fn unless_stored(&mut self, sent: Result<(), Broken>) -> Result<(), Broken> {
+        let refused = match sent {
+            Err(Broken::Final(refused)) if refused.is_end_of_bets() => refused,
+            sent => return sent,
+        };
+        // Each batch behind the refused one is refused too.
+        for _ in 1..self.sent.len() {
+            let _refused = self.conversation.expect(MESSAGE_BYTES_MAX);
+        }
+        self.resume()?;
+        let is_stored = self.progress.confirmed == self.agency.file.bets();
+        if is_stored { Ok(()) } else { Err(refused.into()) }
     }
 
     /// Sends the closed batches when the window has room for them.

@@ -123,6 +123,13 @@ impl Error {
         }
     }
 
+    /// Returns whether the server takes no more bets of the agency.
+    pub(super) fn is_end_of_bets(&self) -> bool {
+        let Error::Refused { code, .. } = self else { return false };
+        let code = ErrorCode::from_word(code);
+        matches!(code, Some(ErrorCode::AgencyFinished | ErrorCode::DrawHeld))
+    }
+
     /// Returns the weight of the failure: of several, the heaviest is reported.
     pub(super) fn rank(&self) -> u8 {
         match self {

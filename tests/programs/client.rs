@@ -860,6 +860,52 @@ mod bad_servers {
         assert_eq!(ended.stdout, "");
     }
 
+    /// Runs an agency of ten bets in batches of two. The server stores the first batch, refuses the others with `code`,
+    /// and has `stored` bets then.
+    fn run_with_bets_refused(code: &'static str, stored: usize) -> (Ended, usize) {
+        let scratch = Scratch::new();
+        let bets = bets(1, 10);
+        let [_, _, document, _, number] = bets[stored - 1].clone();
+        let server = FakeServer::start(move |peer| {
+            let (mut asked, mut batches) = (0, 0);
+            while let Some(message) = peer.hears() {
+                match message.split('|').next() {
+                    Some("REANUDAR") if asked == 0 => {
+                        asked += 1;
+                        peer.says("REANUDAR|0\n");
+                    }
+                    Some("REANUDAR") => {
+                        assert_eq!(batches, 5, "the batches come before the question");
+                        peer.says(&format!("REANUDAR|{stored}|{document}|{number}\n"));
+                    }
+                    Some("GANADORES") => peer.says("GANADORES|\n"),
+                    _ if batches == 0 => {
+                        batches += 1;
+                        peer.says("CONFIRMARAPUESTA|2\n");
+                    }
+                    _ => {
+                        batches += 1;
+                        peer.says(&format!("ERROR|{code}|no more\n"));
+                    }
+                }
+            }
+        });
+        let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+        (client.variable("CLI_BATCH_MAX_AMOUNT", "2").run(), server.connections())
+    }
+
+    #[test]
+    fn an_agency_whose_file_another_client_has_stored_meanwhile_is_done_and_any_other_is_refused() {
+        for code in ["draw_held", "agency_finished"] {
+            let (done, connections) = run_with_bets_refused(code, 10);
+            done.succeeds();
+            assert_eq!(connections, 1, "{done}");
+            let (refused, connections) = run_with_bets_refused(code, 8);
+            refused.exits(1).says(&format!("the server refused: {code}: no more"));
+            assert_eq!(connections, 1, "{refused}");
+        }
+    }
+
     #[test]
     fn a_server_that_is_ours_rejects_a_file_that_grew_after_the_agency_was_done() {
         let scratch = Scratch::new();
