@@ -30,19 +30,28 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
         let attempts = Attempts { id: single.agency, settings, stop, sockets, turns: &turns };
         // The number of stored bets of the agency before this one was sent for the first time.
         let mut before = None;
-        attempts.run(
+        let mut is_sent = false;
+        let outcome = attempts.run(
             || {},
             |conversation, _turn, progress| {
                 let stored =
                     settings.resume && single.is_stored(conversation, &mut before, progress)?;
                 if !stored {
+                    is_sent = true;
                     single.send(conversation, progress)?;
                 }
                 let (dni, numero) = (single.bet.document(), single.bet.number());
                 info!("action: apuesta_enviada | result: success | dni: {dni} | numero: {numero}");
                 Ok(())
             },
-        )
+        );
+        if is_sent && matches!(outcome, Err(Error::Stopped)) {
+            info!(
+                "action: interrupt | result: success | stored: unknown | next: compare the agency's bets in \
+                 --status before the bet is placed again"
+            );
+        }
+        outcome
     })
 }
 

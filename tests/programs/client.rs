@@ -296,6 +296,25 @@ mod single_bets {
     }
 
     #[test]
+    fn one_that_is_interrupted_before_its_confirmation_says_that_it_may_be_stored() {
+        let scratch = Scratch::new();
+        for (answers, may_be_stored) in [(&["REANUDAR|0\n"][..], 1), (&[], 0)] {
+            let server = FakeServer::start(move |peer| {
+                for answer in answers {
+                    peer.hears();
+                    peer.says(answer);
+                }
+                peer.listens_on();
+            });
+            let client = scratch.client(&server.address).variables(&SINGLE).start();
+            server.hears_times(if may_be_stored > 0 { "APUESTA" } else { "REANUDAR" }, 1);
+            let ended = client.stops_on("TERM");
+            let told = "action: interrupt | result: success | stored: unknown | next: compare";
+            assert_eq!(ended.count(told), may_be_stored, "{ended}");
+        }
+    }
+
+    #[test]
     fn the_same_bet_placed_again_is_another_bet() {
         let scratch = Scratch::new();
         let server = scratch.server().start();
