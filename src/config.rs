@@ -87,10 +87,8 @@ impl<'s> Sources<'s> {
             let value = if setting.kind == Kind::Level {
                 self.log_filter()?.filter
             } else {
-                match (self.value(setting)?, setting.default) {
-                    (Some(value), _) => value.to_string_lossy().into_owned(),
-                    (None, Fallback::Nothing(name) | Fallback::Value(name)) => name.to_owned(),
-                }
+                let value = self.value(setting)?.unwrap_or(setting.default.text().into());
+                value.to_string_lossy().into_owned()
             };
             parts.push_str(&format!(" | {}: {}", setting.shown(), LogValue(value)));
         }

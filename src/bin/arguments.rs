@@ -3,10 +3,9 @@
 use clap::builder::{EnumValueParser, OsStringValueParser, PathBufValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 use clap_complete::Shell;
-use loteria::config::{DEFAULT_FILE, Fallback, Kind, Program, SETTINGS, Setting};
+use loteria::config::{DEFAULT_FILE, Kind, Program, SETTINGS, Setting};
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The widest that the help may be, in columns.
@@ -129,14 +128,12 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
 }
 
 fn help(setting: &Setting) -> String {
-    let mut help = sentence(setting);
     let second = if setting.kind == Kind::Level { ", then RUST_LOG" } else { "" };
-    // Writing to a string cannot fail.
-    let _written = write!(help, " [variable: {}{second}]", setting.variable);
-    if setting.kind != Kind::Switch {
-        let _written = write!(help, " [default: {}]", default(setting));
-    }
-    help
+    let default = match setting.kind {
+        Kind::Switch => String::new(),
+        _ => format!(" [default: {}]", setting.default.text()),
+    };
+    format!("{} [variable: {}{second}]{default}", sentence(setting), setting.variable)
 }
 
 /// Returns the purpose of a setting, with its range.
@@ -147,20 +144,14 @@ fn sentence(setting: &Setting) -> String {
     }
 }
 
-fn default(setting: &Setting) -> &'static str {
-    match setting.default {
-        Fallback::Value(text) | Fallback::Nothing(text) => text,
-    }
-}
-
 /// Lists the settings that have no flag.
 fn without_flag(settings: impl Iterator<Item = &'static Setting>) -> String {
     let mut list: String =
         "Settings without a flag (variable, key of the configuration, default):\n".into();
     for setting in settings.filter(|setting| setting.flag.is_empty()) {
         let Setting { variable, key, .. } = setting;
-        let (default, sentence) = (default(setting), sentence(setting));
-        let _written = write!(list, "  {variable:<26}  {key:<26}  {default}\n      {sentence}\n");
+        let (default, sentence) = (setting.default.text(), sentence(setting));
+        list.push_str(&format!("  {variable:<26}  {key:<26}  {default}\n      {sentence}\n"));
     }
     list
 }

@@ -183,11 +183,15 @@ impl Attempt<'_, '_> {
     /// Reads confirmations until at most `left` batches are in flight, and reports them.
     fn hear_until(&mut self, left: usize) -> Result<(), Broken> {
         let Agency { file, attempts: Attempts { id, .. }, observer, .. } = self.agency;
-        if self.sent.len() <= left {
-            return Ok(());
+        let (mut confirmed, mut outcome) = (Vec::new(), Ok(()));
+        while outcome.is_ok() && self.sent.len() > left {
+            let expected = self.sent[0];
+            outcome = self.conversation.expect_stored(expected);
+            if outcome.is_ok() {
+                self.sent.pop_front();
+                confirmed.push(expected);
+            }
         }
-        let mut confirmed = Vec::new();
-        let outcome = self.hear_each(left, &mut confirmed);
         if !confirmed.is_empty() {
             let line = |bets: &u32| {
                 format!(
@@ -201,17 +205,6 @@ impl Attempt<'_, '_> {
             observer.confirmed(*id, self.progress.confirmed, file.bets());
         }
         outcome
-    }
-
-    /// Reads confirmations until at most `left` batches are in flight. Adds the number of bets of each to `confirmed`.
-    fn hear_each(&mut self, left: usize, confirmed: &mut Vec<u32>) -> Result<(), Broken> {
-        while self.sent.len() > left {
-            let expected = self.sent.front().copied().unwrap_or_default();
-            self.conversation.expect_stored(expected)?;
-            self.sent.pop_front();
-            confirmed.push(expected);
-        }
-        Ok(())
     }
 
     /// Tells the server that there are no more bets, and waits for the draw.

@@ -43,6 +43,15 @@ pub enum Fallback {
     Nothing(&'static str),
 }
 
+impl Fallback {
+    /// Returns the value, or the name of none.
+    pub fn text(self) -> &'static str {
+        match self {
+            Fallback::Value(text) | Fallback::Nothing(text) => text,
+        }
+    }
+}
+
 /// The values that a setting may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
