@@ -122,7 +122,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
         let refuse = |what| Err(self.not_confirmed(&self.paths.bets, what));
         let (length, base) = (self.bets_bytes()?, confirmed.base);
         let end = confirmed.extent().bytes;
-        if self.bets.is_none() && base.bytes > 0 {
+        // Without a seal a crash can leave no file while the log has all of its rows.
+        if self.bets.is_none() && (base.bytes > 0 || confirmed.sealed && end > 0) {
             return refuse(format!("is missing, and {end} bytes of bets were confirmed"));
         }
         if length < base.bytes || (confirmed.sealed && length != end) {

@@ -1,7 +1,10 @@
 //! Every change that an editor, a backup or an accident makes to the files is found, and the start changes nothing then.
 
 use super::disk::SimulatedDisk;
-use super::{agency, good, good_with_seed, hold, rows_of, settings, start, store, stored_of};
+use super::{
+    agency, ask_to_store, good, good_with_seed, hold, is_open, rows_of, settings, start, store,
+    stored_of,
+};
 use crate::bet::Agencies;
 use crate::ledger::aside::set_aside_on;
 use crate::ledger::journal::Confirmed;
@@ -230,14 +233,16 @@ fn bets_that_are_edited_while_the_server_runs_end_it_before_the_next_confirmatio
         let (disk, mut writer) = stored();
         edit(&disk);
         let before = disk.bytes("bets.csv");
-        assert_eq!(store(&mut writer, 3, &row[..1]), None, "{what}");
-        let error = writer.close().expect_err("it was edited").to_string();
-        assert!(error.contains(what), "{error}");
+        let answer = ask_to_store(&mut writer, 3, &row[..1]);
+        let error = writer.commit().expect_err("it was edited").to_string();
+        assert!(is_open(&answer) && error.contains(what), "{error}");
         assert_eq!(disk.bytes("bets.csv"), before, "{what}");
         drop(writer);
         disk.cut_power();
         let error = open(disk.clone(), &settings(), &Stop::never()).err().expect(what);
         assert!(matches!(error, OpenError::NotConfirmed { .. }), "{what}: {error}");
+        let says_missing = error.to_string().contains("bets.csv: is missing, and ");
+        assert_eq!(says_missing, before.is_none(), "{what}: {error}");
         assert_eq!(disk.bytes("bets.csv"), before, "{what}");
     }
 }
