@@ -5,7 +5,7 @@ use crate::support::program::{Program, Scratch, Start, lasting_address};
 use std::fs::File;
 use std::io::{PipeReader, Read, pipe};
 use std::os::fd::OwnedFd;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// So many that their lines, one for each at debug level, are more than pipe and queue hold together.
@@ -15,6 +15,21 @@ const BETS: usize = 80_000;
 fn unread(start: Start) -> (Program, PipeReader) {
     let (reader, writer) = pipe().expect("a pipe");
     (start.stderr_to(File::from(OwnedFd::from(writer))).start(), reader)
+}
+
+/// Reads far more slowly than a program writes, up to the end.
+fn read_slowly(mut reader: PipeReader) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let (mut log, mut part) = (Vec::new(), vec![0; 64 << 10]);
+        loop {
+            let count = reader.read(&mut part).expect("a pipe can be read");
+            if count == 0 {
+                return String::from_utf8(log).expect("text");
+            }
+            log.extend_from_slice(&part[..count]);
+            thread::sleep(Duration::from_millis(20));
+        }
+    })
 }
 
 fn many_bets(scratch: &Scratch) {
@@ -76,24 +91,28 @@ fn a_slow_reader_loses_no_line() {
     many_bets(&scratch);
     // It ends by itself: after a signal it would wait for its reader for half a second only.
     let server = server_that_logs_all(&scratch, &address).arguments(&["--exit-after-draw"]);
-    let (server, mut reader) = unread(server);
-    let log = thread::spawn(move || {
-        let (mut log, mut part) = (Vec::new(), vec![0; 64 << 10]);
-        loop {
-            let count = reader.read(&mut part).expect("a pipe can be read");
-            if count == 0 {
-                return String::from_utf8(log).expect("text");
-            }
-            log.extend_from_slice(&part[..count]);
-            thread::sleep(Duration::from_millis(20));
-        }
-    });
+    let (server, reader) = unread(server);
+    let log = read_slowly(reader);
     client(&scratch, &address).run().exits(0);
     server.ends().exits(0);
     let log = log.join().expect("a reader");
     assert!(!log.contains("dropped_lines"));
     assert_eq!(log.lines().filter(|line| line.contains("apuesta_almacenada")).count(), BETS);
     assert!(log.ends_with("action: exit | result: success\n"), "{log}");
+}
+
+#[test]
+fn a_slow_reader_loses_no_report_of_a_client() {
+    let scratch = Scratch::new();
+    scratch.write("agencies/agency-1.csv", "no bet\n".repeat(2 * BETS));
+    let (client, reader) = unread(scratch.bare_client());
+    let log = read_slowly(reader);
+    client.ends().exits(1);
+    let log = log.join().expect("a reader");
+    let told = log.lines().filter_map(|line| line.strip_prefix("agencies/agency-1.csv:"));
+    let told = told.filter_map(|rest| rest.split(':').next()?.parse::<usize>().ok());
+    assert!(told.eq(1..=2 * BETS), "a line is missing");
+    assert!(log.ends_with(" invalid lines; nothing was sent\n"), "{log}");
 }
 
 #[test]
