@@ -47,9 +47,14 @@ impl Holdings {
 
 /// The most memory that the program has had at a time, in KiB.
 fn peak_kib(program: &Program) -> usize {
+    status_kib(program, "VmHWM:")
+}
+
+/// What the system tells of the program under this name, in KiB.
+fn status_kib(program: &Program, name: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", program.id()));
     let status = status.expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the name");
     let number = line.trim().split(' ').next().expect("a number and its unit");
     number.parse().expect("a number")
 }
@@ -335,6 +340,41 @@ fn deaf_peers_that_take_all_file_descriptors_do_not_keep_the_server_from_stoppin
         peer.stream().set_nonblocking(true).expect("a socket can be asked");
         while peer.tries(&[b'\n'; 4096]) {}
     }
+    server.stops_on("TERM");
+}
+
+#[test]
+fn peers_that_take_all_address_space_leave_enough_for_their_own_open_batches() {
+    if !is_linux() {
+        return;
+    }
+    let scratch = Scratch::new();
+    // Under a limit the system's library takes less.
+    let server = scratch.server().limited("-v 500000").start();
+    server.address();
+    let idle = status_kib(&server, "VmSize:");
+    server.stops_on("TERM");
+
+    let server = scratch.server().variable("AGENCIES", "200");
+    let server = server.limited(&format!("-v {}", idle + (20 << 10))).start();
+    let address = server.address();
+    let mut peers = Vec::new();
+    for agency in 1..=200 {
+        let mut peer = Peer::at(&address);
+        // One that has named its agency keeps its place.
+        if !peer.tries(format!("{};ECO|a\n", bet(agency, 1)).as_bytes())
+            || line(&mut peer).is_empty()
+        {
+            break;
+        }
+        peers.push((agency, peer));
+    }
+    assert!((2..200).contains(&peers.len()), "the limit was not reached: {}", peers.len());
+    for (agency, peer) in &mut peers {
+        let bets: String = (2..=180).map(|place| bet(*agency, place) + "\n").collect();
+        peer.says(&format!("{bets}ECO|b"));
+    }
+    assert!(peers.iter_mut().all(|(_, peer)| line(peer) == "ECO|b\n"));
     server.stops_on("TERM");
 }
 
