@@ -17,7 +17,7 @@ mod status;
 mod tests;
 
 pub use batch::{BatchRead, BatchReader, BatchWriter};
-pub use command::{Command, InvalidCommand};
+pub use command::Command;
 pub use error::{Effect, ErrorCode, Refusal};
 pub use reply::{LastBet, Reply};
 

@@ -87,8 +87,8 @@ fuzz_target!(|input: (u8, &[u8])| {
                 match Command::parse(command, agencies) {
                     Ok(parsed) => assert_eq!(parsed.to_string(), command),
                     // What a peer is told is one line of bounded length, in three fields.
-                    Err(invalid) => {
-                        let reply = invalid.code().with(&invalid).reply().to_string();
+                    Err(refusal) => {
+                        let reply = refusal.reply().to_string();
                         assert!(reply.len() < MESSAGE_BYTES_MAX && reply.split('|').count() == 3);
                         assert!(!reply.chars().any(|c| c.is_control() || c == ';'), "{reply:?}");
                     }

@@ -1,12 +1,11 @@
 //! The commands of a client.
 
-use super::error::ErrorCode;
+use super::error::{ErrorCode, Refusal};
 use super::{COMMAND_SEPARATOR, FIELD_SEPARATOR, word, write_fields};
 use crate::bet::{Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet};
 use crate::text::excerpt;
 use std::fmt;
 use std::str::Split;
-use thiserror::Error;
 
 /// A command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +46,15 @@ impl<'a> Command<'a> {
     /// # Errors
     ///
     /// Returns the first error.
-    pub fn parse(text: &'a str, agencies: Agencies) -> Result<Command<'a>, InvalidCommand> {
+    pub fn parse(text: &'a str, agencies: Agencies) -> Result<Command<'a>, Refusal> {
+        let invalid_field = |error: InvalidBet| ErrorCode::InvalidField.with(error);
         let mut fields = text.split(FIELD_SEPARATOR);
         match fields.next().unwrap_or_default() {
             word::BET => {
                 let [agency, bet @ ..] = exactly::<{ 1 + BET_FIELDS }>(word::BET, fields)?;
-                let agency = agencies.parse(agency).map_err(InvalidCommand::Bet)?;
-                let bet = Bet::new(bet).map_err(InvalidCommand::Bet)?;
+                let invalid = |error: InvalidBet| ErrorCode::InvalidBet.with(error);
+                let agency = agencies.parse(agency).map_err(invalid)?;
+                let bet = Bet::new(bet).map_err(invalid)?;
                 Ok(Command::Bet { agency, bet })
             }
             word::CLOSE_BATCH => {
@@ -61,24 +62,31 @@ impl<'a> Command<'a> {
             }
             word::WINNERS => {
                 let [agency] = exactly(word::WINNERS, fields)?;
-                let agency = agencies.parse(agency).map_err(InvalidCommand::Agency)?;
+                let agency = agencies.parse(agency).map_err(invalid_field)?;
                 Ok(Command::Winners { agency })
             }
             word::RESUME => {
                 let [agency] = exactly(word::RESUME, fields)?;
-                let agency = agencies.parse(agency).map_err(InvalidCommand::Agency)?;
+                let agency = agencies.parse(agency).map_err(invalid_field)?;
                 Ok(Command::Resume { agency })
             }
             word::ECHO => {
                 let [text] = exactly(word::ECHO, fields)?;
                 if text.chars().any(char::is_control) {
-                    return Err(InvalidCommand::EchoCharacter);
+                    return Err(
+                        ErrorCode::InvalidField.with("text: must not hold a control character")
+                    );
                 }
                 Ok(Command::Echo(text))
             }
             word::STATUS => exactly::<0>(word::STATUS, fields).map(|[]| Command::Status),
-            "" if text.is_empty() => Err(InvalidCommand::Empty),
-            other => Err(InvalidCommand::Unknown(excerpt(other))),
+            "" if text.is_empty() => {
+                Err(ErrorCode::EmptyCommand.with("a command must not be empty"))
+            }
+            other => {
+                let detail = format_args!("no command is called \"{}\"", excerpt(other));
+                Err(ErrorCode::UnknownCommand.with(detail))
+            }
         }
     }
 
@@ -113,55 +121,13 @@ impl fmt::Display for Command<'_> {
 
 /// Returns the fields that are left, if there are exactly `N`.
 fn exactly<'a, const N: usize>(
-    word: &'static str,
+    word: &str,
     mut fields: Split<'a, char>,
-) -> Result<[&'a str; N], InvalidCommand> {
+) -> Result<[&'a str; N], Refusal> {
     let found = fields.clone().count();
     if found != N {
-        return Err(InvalidCommand::FieldCount { word, expected: N, found });
+        let detail = format_args!("{word} must have {N} fields after its name, not {found}");
+        return Err(ErrorCode::FieldCount.with(detail));
     }
     Ok(std::array::from_fn(|_| fields.next().unwrap_or_default()))
-}
-
-/// The error of a text that is no command.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum InvalidCommand {
-    /// It is empty.
-    #[error("a command must not be empty")]
-    Empty,
-    /// Its first field is no word of the protocol.
-    #[error("no command is called \"{0}\"")]
-    Unknown(String),
-    /// A field is missing, or there is one too many.
-    #[error("{word} must have {expected} fields after its name, not {found}")]
-    FieldCount {
-        /// The command's word.
-        word: &'static str,
-        /// The number of fields after the word.
-        expected: usize,
-        /// The number that was found.
-        found: usize,
-    },
-    /// The lottery has no such agency.
-    #[error(transparent)]
-    Agency(InvalidBet),
-    /// The text of an echo holds a control character.
-    #[error("text: must not hold a control character")]
-    EchoCharacter,
-    /// A field of a bet is invalid.
-    #[error(transparent)]
-    Bet(InvalidBet),
-}
-
-impl InvalidCommand {
-    /// Returns the code that answers it.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            InvalidCommand::Empty => ErrorCode::EmptyCommand,
-            InvalidCommand::Unknown(_) => ErrorCode::UnknownCommand,
-            InvalidCommand::FieldCount { .. } => ErrorCode::FieldCount,
-            InvalidCommand::Agency(_) | InvalidCommand::EchoCharacter => ErrorCode::InvalidField,
-            InvalidCommand::Bet(_) => ErrorCode::InvalidBet,
-        }
-    }
 }

@@ -10,7 +10,6 @@ use crate::lines::{LineBuffer, without_end};
 use crate::protocol::{BatchReader, Command, ErrorCode, LastBet, Refusal, Reply};
 use crate::text::LogValue;
 use log::{error, info, warn};
-use std::fmt;
 
 impl Session<'_, '_, '_> {
     /// Executes the commands of a message, up to the first that fails.
@@ -92,22 +91,18 @@ impl Session<'_, '_, '_> {
                 let summary = summary(&self.access, self.office.draw)?;
                 Reply::Status(summary).write(&mut self.answers);
             }
-            Err(invalid) if Command::is_bet(text) => {
-                return Err(self.refuse_bet(invalid.code(), invalid).into());
-            }
-            Err(invalid) => return Err(invalid.code().with(invalid).into()),
+            Err(refusal) if Command::is_bet(text) => return Err(self.refuse_bet(refusal).into()),
+            Err(refusal) => return Err(refusal.into()),
         }
         Ok(())
     }
 
     /// Adds a bet to the open batch.
     fn add(&mut self, agency: AgencyId, bet: &Bet<'_>) -> Result<(), Refusal> {
-        if let Err(wrong_agency) = self.speak_for(agency) {
-            return Err(self.refuse_bet(wrong_agency.code, wrong_agency.detail));
-        }
+        self.speak_for(agency).map_err(|refusal| self.refuse_bet(refusal))?;
         if !self.batches.add(agency, bet) {
             let detail = format_args!("a batch must have at most {BATCH_BYTES_MAX} bytes as CSV");
-            return Err(self.refuse_bet(ErrorCode::BatchTooLong, detail));
+            return Err(self.refuse_bet(ErrorCode::BatchTooLong.with(detail)));
         }
         Ok(())
     }
@@ -222,7 +217,7 @@ impl Session<'_, '_, '_> {
     }
 
     /// Rejects the open batch because its next bet is invalid.
-    fn refuse_bet(&self, code: ErrorCode, reason: impl fmt::Display) -> Refusal {
-        code.with(format_args!("bet {}: {reason}", self.batches.bets() + 1))
+    fn refuse_bet(&self, Refusal { code, detail }: Refusal) -> Refusal {
+        code.with(format_args!("bet {}: {detail}", self.batches.bets() + 1))
     }
 }

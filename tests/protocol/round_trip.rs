@@ -134,8 +134,7 @@ proptest! {
         match Command::parse(&text, agencies()) {
             Ok(command) => prop_assert_eq!(command.to_string(), text),
             // And what refuses it can be sent.
-            Err(invalid) => {
-                let refusal = invalid.code().with(invalid);
+            Err(refusal) => {
                 let printed = refusal.reply().to_string();
                 prop_assert_eq!(Reply::parse(&printed), Some(refusal.reply()));
             }
