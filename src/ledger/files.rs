@@ -92,7 +92,7 @@ impl<'s, F: DiskFile> Files<'s, F> {
         };
         let path = &self.paths.journal;
         let bytes = at(path, disk::read_all(journal))?;
-        Confirmed::parse(&bytes).map_err(|damage| self.not_confirmed(path, damage.to_string()))
+        Confirmed::parse(&bytes).map_err(|damage| self.not_confirmed(path, damage))
     }
 
     /// Returns whether setting the files aside was interrupted.

@@ -223,19 +223,6 @@ pub(super) struct Confirmed {
     pub(super) damaged_pages: Vec<usize>,
 }
 
-/// Damage to a journal that hides what is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Damage {
-    #[error("has {0} bytes, and must have {JOURNAL_BYTES}")]
-    Length(u64),
-    #[error("has no valid slot")]
-    NoSlot,
-    #[error("the slot of the newest records is missing")]
-    OldSlot,
-    #[error("the record in page {0} contradicts what comes before it")]
-    Record(usize),
-}
-
 impl Confirmed {
     /// Returns `extent` as confirmed, for a `bets.csv` without a journal.
     pub(super) fn adopted(extent: Extent, agencies: Agencies) -> Confirmed {
@@ -250,9 +237,13 @@ impl Confirmed {
     }
 
     /// Parses the bytes of a journal.
-    pub(super) fn parse(journal: &[u8]) -> Result<Confirmed, Damage> {
+    ///
+    /// # Errors
+    ///
+    /// The damage that hides what is confirmed, in words.
+    pub(super) fn parse(journal: &[u8]) -> Result<Confirmed, String> {
         if journal.len() != JOURNAL_BYTES {
-            return Err(Damage::Length(journal.len() as u64));
+            return Err(format!("has {} bytes, and must have {JOURNAL_BYTES}", journal.len()));
         }
         let (log, slots) = journal.split_at(LOG_BYTES);
         let (slot, mut damaged_pages) = newest_slot(slots)?;
@@ -265,10 +256,10 @@ impl Confirmed {
                 continue;
             };
             if record.epoch > slot.epoch {
-                return Err(Damage::OldSlot);
+                return Err("the slot of the newest records is missing".into());
             }
             if record.before.bytes < end.bytes || confirmed.sealed {
-                return Err(Damage::Record(page));
+                return Err(format!("the record in page {page} contradicts what comes before it"));
             }
             if record.before != end {
                 // Records before this one are damaged. Its extent covers them.
@@ -302,7 +293,7 @@ impl Confirmed {
 }
 
 /// Returns the newest valid slot, and the pages that should hold a valid one and do not.
-fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), Damage> {
+fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), String> {
     // A slot counts only in the place of its epoch.
     let is_in_place = |slot: &Slot, place| {
         Slot::offset(slot.epoch) == LOG_BYTES + place / SLOT_COPIES * SLOT_BYTES
@@ -310,7 +301,7 @@ fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), Damage> {
     let slot_in = |(place, page)| Slot::of_page(page).filter(|slot| is_in_place(slot, place));
     let found: Vec<Option<Slot>> = slots.chunks(PAGE).enumerate().map(slot_in).collect();
     let newest = found.iter().copied().flatten().max_by_key(|slot| slot.epoch);
-    let newest = newest.ok_or(Damage::NoSlot)?;
+    let newest = newest.ok_or("has no valid slot")?;
     let is_as_written = |place: usize| match found[place] {
         Some(slot) => slot == newest || slot.epoch + 1 == newest.epoch,
         // The first slot of all has none before it.
