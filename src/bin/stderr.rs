@@ -334,10 +334,13 @@ impl Shared {
     }
 }
 
-/// Cuts a line so that it fits a terminal of this width, whose last column stays empty.
-pub(crate) fn fit(line: String, width: usize) -> String {
+/// Returns the first of `lines` that fits a terminal of this width, whose last column stays empty. Cuts the last one if
+/// none fits.
+pub(crate) fn fit<const N: usize>(lines: [String; N], width: usize) -> String {
     let room = width.saturating_sub(1);
-    if line.chars().count() <= room { line } else { line.chars().take(room).collect() }
+    let fitting = lines.iter().find(|line| line.chars().count() <= room);
+    let line = fitting.or(lines.last()).map_or("", String::as_str);
+    line.chars().take(room).collect()
 }
 
 /// Removes the lines that stay from a terminal of this width, which may have wrapped them.

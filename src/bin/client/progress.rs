@@ -216,26 +216,33 @@ impl State {
         let mut lines: Vec<String> =
             listed.map(|(id, agency)| agency.line(&format!("agency {id:>3}"), width)).collect();
         if !fits {
-            lines.push(fit(self.total(lines.len()), width));
+            lines.push(self.total(lines.len(), width));
         }
         if missing > 0 {
-            lines.push(fit(words::missing(&self.missing, width), width));
+            lines.push(fit([words::missing(&self.missing, width)], width));
         }
         lines
     }
 
     /// Returns the line of all agencies. The first `listed` of them have lines of their own.
-    fn total(&self, listed: usize) -> String {
+    fn total(&self, listed: usize, width: usize) -> String {
         let (bets, of) = self.stored();
         let count = |wanted: fn(Doing) -> bool| {
             self.agencies.values().filter(|agency| wanted(agency.doing)).count()
         };
         let done = count(|doing| matches!(doing, Doing::Done { .. }));
         let waiting = count(|doing| doing == Doing::Waiting);
+        let states = format!("{waiting} waiting, {done} done");
+        let percentage = percentage(bets, of);
         let (bets, of) = (HumanCount(bets), HumanCount(of));
         let all = self.agencies.len();
         let more = if listed == 0 { String::new() } else { format!("{} more; ", all - listed) };
-        format!("{more}all {all}: {bets}/{of} bets, {waiting} waiting, {done} done")
+        let texts = [
+            format!("{more}all {all}: {bets}/{of} bets, {states}"),
+            format!("all {all}: {bets}/{of} bets, {states}"),
+            format!("all {all}: {percentage}%, {states}"),
+        ];
+        fit(texts, width)
     }
 }
 
@@ -248,7 +255,7 @@ impl Agency {
             _ if bets == of => (HumanCount(bets).to_string(), "100%".into()),
             _ => (
                 format!("{}/{}", HumanCount(bets), HumanCount(of)),
-                format!("{}%", bets.saturating_mul(100).checked_div(of).unwrap_or(100)),
+                format!("{}%", percentage(bets, of)),
             ),
         };
         let left = format!("{} left", FormattedDuration(self.bar.eta()));
@@ -272,8 +279,12 @@ impl Agency {
             ..BAR_WIDTH_MIN => String::new(),
             room => format!("[{}] ", bar(bets, of, room)),
         };
-        fit(format!("{name} {bar}{text}"), width)
+        fit([format!("{name} {bar}{text}")], width)
     }
+}
+
+fn percentage(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(100).checked_div(whole).unwrap_or(100)
 }
 
 /// Returns a bar of `width` columns.
@@ -357,5 +368,6 @@ mod tests {
         assert_eq!(lines.len(), 10);
         let total = "21 more; all 30: 30,000,000/60,000,000 bets, 0 waiting, 0 done";
         assert_eq!(lines[9], total);
+        assert_eq!(state.lines(12, 40)[9], "all 30: 50%, 0 waiting, 0 done");
     }
 }

@@ -98,11 +98,12 @@ fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
     };
     let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
     if listed < agencies.len() {
-        let total = total(summary, HumanCount(summary.bets()));
-        lines.push(format!("{} more; all {total}", agencies.len() - listed));
+        let more = agencies.len() - listed;
+        let [long, short, shortest] = totals(summary, HumanCount(summary.bets()));
+        lines.push(fit([format!("{more} more; all {long}"), short, shortest], width));
     }
     lines.push(describe_draw(summary, width));
-    lines.into_iter().map(|line| fit(line, width)).collect()
+    lines.into_iter().map(|line| fit([line], width)).collect()
 }
 
 /// Returns the lines for the log, with plain numbers. More than [`LOG_LINES_MAX`] agencies share one line.
@@ -111,7 +112,8 @@ fn log_texts(summary: &Summary) -> Vec<String> {
         format!("agency {agency:>3}, {bets:>12} bets, {}", words::state(*state))
     };
     let mut texts = if summary.agencies.len() > LOG_LINES_MAX {
-        vec![total(summary, summary.bets())]
+        let [total, ..] = totals(summary, summary.bets());
+        vec![total]
     } else {
         (1..).zip(&summary.agencies).map(describe).collect()
     };
@@ -119,12 +121,18 @@ fn log_texts(summary: &Summary) -> Vec<String> {
     texts
 }
 
-/// Returns a line for all agencies: their bets, as written already, and the number of agencies in each state.
-fn total(summary: &Summary, bets: impl Display) -> String {
+/// Returns a line for all agencies, and two shorter ones: their bets, as written already, and the number of agencies in
+/// each state.
+fn totals(summary: &Summary, bets: impl Display) -> [String; 3] {
     let count = |state| summary.agencies.iter().filter(|agency| agency.state == state).count();
     let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
-    let agencies = summary.agencies.len();
-    format!("{agencies} agencies, {bets} bets: {open} open, {waiting} waiting for the draw")
+    let all = summary.agencies.len();
+    let states = format!("{open} open, {waiting} waiting");
+    [
+        format!("{all} agencies, {bets} bets: {states} for the draw"),
+        format!("all {all}: {bets} bets, {states}"),
+        format!("all {all}: {states}"),
+    ]
 }
 
 /// Returns the state of the draw, with as many missing agencies as fit.
@@ -168,5 +176,7 @@ mod tests {
         let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
         assert_eq!(held[6], format!("494 more; {total}"));
         assert_eq!(held[7], "the draw was held, 1 winner");
+        let narrow = lines(&lottery(500, None), 10, 40);
+        assert_eq!(narrow[6], "all 500: 500 open, 0 waiting");
     }
 }
