@@ -66,8 +66,8 @@ impl<'b> LineBuffer<'b> {
         LineBuffer { bytes: vec![0; capacity], start: 0, end: 0, line_bytes_max, budget }
     }
 
-    /// Reads once from `reader`. Returns the number of bytes that were read, 0 at its end. The lines before must
-    /// have been taken.
+    /// Reads once from `reader`. Returns the number of bytes that were read, 0 at its end. Complete lines must have been
+    /// taken before, because a buffer without room would look like the end.
     ///
     /// # Errors
     ///

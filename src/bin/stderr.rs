@@ -154,7 +154,7 @@ struct State {
     unwritten: usize,
     /// The number of writes.
     writes: u64,
-    /// Whether the thread is within them.
+    /// Whether the thread is within a write.
     is_writing: bool,
     /// The number of dropped lines that is not reported yet.
     dropped: u64,

@@ -18,8 +18,8 @@ const TLS_FIRST_BYTE: u8 = 0x16;
 
 /// One connection, plain or in TLS.
 ///
-/// Reads and writes fail with a timeout after the deadline that was set last. A plain connection has none that
-/// is in the future before the first is set; one in TLS keeps that of its handshake.
+/// Reads and writes fail with a timeout after the deadline that was set last. A plain connection must be given one
+/// before its first read or write; one in TLS begins with that of its handshake.
 #[derive(Debug)]
 pub struct Stream<'s> {
     socket: TimedSocket<'s>,

@@ -20,6 +20,7 @@ type Task = (u64, Option<Sender<io::Result<Option<String>>>>);
 #[derive(Debug)]
 pub(super) struct Follower {
     tasks: Sender<Task>,
+    /// The number of bytes to which the thread was last let go on.
     told: u64,
     stopper: Option<Stopper>,
     thread: Option<JoinHandle<()>>,

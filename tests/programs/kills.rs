@@ -42,6 +42,16 @@ fn client(scratch: &Scratch, address: &str, agency: usize) -> Program {
     client.variables(&settings).start()
 }
 
+/// Each agency's client ends with its winners, and all bets are stored.
+fn all_succeed(clients: Vec<Program>, scratch: &Scratch, files: &[Vec<Bet>]) {
+    for (agency, client) in (1..).zip(clients) {
+        let ended = client.ends();
+        ended.succeeds();
+        assert_eq!(ended.stdout, winners(agency, &files[agency - 1]).concat(), "agency {agency}");
+    }
+    assert_all_stored(scratch, files);
+}
+
 fn server(scratch: &Scratch, address: &str) -> Program {
     scratch.bare_server().arguments(&["--address", address]).start()
 }
@@ -71,12 +81,7 @@ fn killing_the_server_again_and_again_loses_nothing_and_repeats_nothing() {
     // As a rule not yet all has come.
     let held = scratch.read_if_there("sorteo.toml").is_some();
     let last = server(&scratch, &address);
-    for (agency, client) in (1..).zip(clients) {
-        let ended = client.ends();
-        ended.succeeds();
-        assert_eq!(ended.stdout, winners(agency, &files[agency - 1]).concat(), "agency {agency}");
-    }
-    assert_all_stored(&scratch, &files);
+    all_succeed(clients, &scratch, &files);
     let ended = last.stops_on("TERM");
     assert_eq!(ended.count("action: sorteo | result: success"), usize::from(!held));
 }
@@ -110,12 +115,7 @@ fn killing_the_server_around_the_draw_holds_it_once() {
         }
     }
     let last = server(&scratch, &address);
-    for (agency, client) in (1..).zip(clients) {
-        let ended = client.ends();
-        ended.succeeds();
-        assert_eq!(ended.stdout, winners(agency, &files[agency - 1]).concat(), "agency {agency}");
-    }
-    assert_all_stored(&scratch, &files);
+    all_succeed(clients, &scratch, &files);
     // The clients may have heard from one before.
     last.address();
     if held.is_some() {
@@ -205,12 +205,7 @@ fn killing_both_sides_in_turn_loses_nothing_and_repeats_nothing() {
         server.kill();
     }
     let last = server(&scratch, &address);
-    for (agency, client) in (1..).zip(clients) {
-        let ended = client.ends();
-        ended.succeeds();
-        assert_eq!(ended.stdout, winners(agency, &files[agency - 1]).concat(), "agency {agency}");
-    }
-    assert_all_stored(&scratch, &files);
+    all_succeed(clients, &scratch, &files);
     last.stops_on("TERM");
 }
 
