@@ -1,7 +1,10 @@
-//! The logger, the signals and the exit code of both programs.
+//! What both programs share: their arguments, the logger, the signals and the exit code.
 
-use crate::arguments::Arguments;
-use crate::stderr::Stderr;
+pub(crate) mod arguments;
+pub(crate) mod stderr;
+pub(crate) mod words;
+
+use arguments::Arguments;
 use log::{Level, error, info, log_enabled, warn};
 use loteria::config::{self, InvalidConfig, Program, Sources};
 use loteria::connection::TlsFiles;
@@ -18,6 +21,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
+use stderr::Stderr;
 
 /// The usage or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;

@@ -1,25 +1,19 @@
 //! The agencies of the lottery.
 
-#[path = "../arguments.rs"]
-mod arguments;
 #[path = "../process.rs"]
 mod process;
 mod progress;
 mod report;
-#[path = "../stderr.rs"]
-mod stderr;
-#[path = "../words.rs"]
-mod words;
 mod work;
 
-use arguments::{Arguments, file, switch};
 use log::info;
 use loteria::config::Program;
 use loteria::text::LogValue;
+use process::arguments::{Arguments, file, switch};
+use process::stderr::Stderr;
 use process::{Failure, Signals};
 use progress::Progress;
 use std::process::ExitCode;
-use stderr::Stderr;
 use work::{Form, Work};
 
 const ABOUT: &str = "\

@@ -1,8 +1,8 @@
 //! Shows the client's agencies while they work: bars on a terminal, log lines every few seconds without one, nothing
 //! with `--quiet`.
 
-use crate::stderr::{Stderr, fit, size_of_terminal};
-use crate::words;
+use crate::process::stderr::{Stderr, fit, size_of_terminal};
+use crate::process::words;
 use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, ProgressDrawTarget};
 use log::info;
 use loteria::bet::AgencyId;

@@ -1,6 +1,6 @@
 //! The state of the lottery as `--status` prints it: a table for people, or one line of JSON.
 
-use crate::words::{self, AGENCIES_NAMED_MAX};
+use crate::process::words::{self, AGENCIES_NAMED_MAX};
 use loteria::summary::{AgencyState, AgencySummary, Summary};
 use loteria::text::{Listed, noun_for};
 use serde::Serialize;

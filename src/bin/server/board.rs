@@ -1,8 +1,8 @@
 //! Shows the state of each agency: on a terminal in lines below the log, and with `--progress` without a terminal in
 //! the log.
 
-use crate::stderr::{Stderr, fit, size_of_terminal};
-use crate::words;
+use crate::process::stderr::{Stderr, fit, size_of_terminal};
+use crate::process::words;
 use indicatif::HumanCount;
 use log::info;
 use loteria::draw::Draw;

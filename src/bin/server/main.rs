@@ -1,17 +1,10 @@
 //! The central office of the lottery.
 
-#[path = "../arguments.rs"]
-mod arguments;
 mod board;
 #[path = "../process.rs"]
 mod process;
-#[path = "../stderr.rs"]
-mod stderr;
 mod verify;
-#[path = "../words.rs"]
-mod words;
 
-use arguments::{Arguments, switch};
 use board::Board;
 use log::{info, warn};
 use loteria::config::Program;
@@ -22,6 +15,8 @@ use loteria::server;
 use loteria::stop::Stop;
 use loteria::system;
 use loteria::text::LogValue;
+use process::arguments::{Arguments, switch};
+use process::stderr::Stderr;
 use process::{Failure, Signals};
 use std::env;
 use std::io;
@@ -29,7 +24,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use stderr::Stderr;
 
 const ABOUT: &str = "\
 The lottery's central office: stores the agencies' bets and holds the draw when all are done.

@@ -1,7 +1,7 @@
 //! `--verify`: prints whether the files of a server that is not running agree.
 
 use crate::process::Failure;
-use crate::stderr::Stderr;
+use crate::process::stderr::Stderr;
 use loteria::ledger::{self, OpenError};
 use loteria::stop::Stop;
 use loteria::text::noun_for;
