@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const HELP_WIDTH: usize = 80;
 
 /// The flag that names another file than [`DEFAULT_FILE`].
-const CONFIG: &str = "config";
+pub(crate) const CONFIG: &str = "config";
 
 /// The flags for packaging the programs: completions for a shell, and the manual page.
 const COMPLETIONS: &str = "completions";
@@ -61,11 +61,6 @@ impl Arguments {
     /// Returns the file that a flag names.
     pub(crate) fn file(&self, name: &str) -> Option<&Path> {
         self.0.try_get_one::<PathBuf>(name).ok().flatten().map(PathBuf::as_path)
-    }
-
-    /// Returns the configuration file that was named.
-    pub(crate) fn config(&self) -> Option<&Path> {
-        self.file(CONFIG)
     }
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn configure<'a>(
 ) -> Result<Sources<'a>, InvalidConfig> {
     let flag = Box::new(|name: &str| arguments.flag(name));
     let variable = Box::new(|name: &str| env::var_os(name));
-    let sources = Sources::read(program, arguments.config(), flag, variable);
+    let sources = Sources::read(program, arguments.file(arguments::CONFIG), flag, variable);
     let read = sources.and_then(|sources| Ok((sources.log_filter()?, sources)));
     let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
     let is_short = stderr.is_terminal() && !is_asked_for && other_filter.is_none();

@@ -210,7 +210,7 @@ impl Attempt<'_, '_> {
     /// Tells the server that there are no more bets, and waits for the draw.
     fn wait_for_winners(&mut self) -> Result<(), Broken> {
         let Agency { file, attempts: Attempts { id: agency, .. }, observer, waiting } = self.agency;
-        let _waiting = waiting.register(self.conversation.socket()).ok_or(Error::Abandoned)?;
+        let _waiting = waiting.register(self.conversation.socket).ok_or(Error::Abandoned)?;
         self.conversation.tell(&Command::Winners { agency: *agency })?;
         info!("action: wait_for_draw | result: in_progress | client_id: {agency}");
         observer.waiting(*agency, file.bets());

@@ -36,7 +36,7 @@ pub(super) fn converse<T>(
     settings: &Settings,
     work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Broken>,
 ) -> Result<T, Broken> {
-    let _open = sockets.register(Arc::clone(socket)).ok_or(Error::Stopped)?;
+    let _open = sockets.register(socket).ok_or(Error::Stopped)?;
     let stream = BufReader::new(stream(socket, settings)?);
     let Settings { reply_timeout, .. } = *settings;
     let mut conversation = Conversation { socket, stream, reply_timeout, line: Vec::new() };
@@ -63,18 +63,13 @@ fn stream<'s>(socket: &'s TcpStream, settings: &Settings) -> Result<Stream<'s>, 
 
 /// One connection.
 pub(super) struct Conversation<'s> {
-    socket: &'s Arc<TcpStream>,
+    pub(super) socket: &'s Arc<TcpStream>,
     stream: BufReader<Stream<'s>>,
     reply_timeout: Duration,
     line: Vec<u8>,
 }
 
 impl Conversation<'_> {
-    /// Returns its socket.
-    pub(super) fn socket(&self) -> Arc<TcpStream> {
-        Arc::clone(self.socket)
-    }
-
     /// Sends a message of one command.
     pub(super) fn tell(&mut self, command: &Command<'_>) -> Result<(), Broken> {
         self.send(format!("{command}\n").as_bytes())

@@ -17,13 +17,13 @@ struct List {
 
 impl OpenSockets {
     /// Registers a socket until the returned guard is dropped. Returns `None` if the list is closed.
-    pub fn register(&self, socket: Arc<TcpStream>) -> Option<OpenSocket<'_>> {
+    pub fn register(&self, socket: &Arc<TcpStream>) -> Option<OpenSocket<'_>> {
         let mut list = self.lock();
         if list.closed {
             return None;
         }
         let descriptor = socket.as_raw_fd();
-        list.sockets.insert(descriptor, socket);
+        list.sockets.insert(descriptor, Arc::clone(socket));
         Some(OpenSocket { list: self, descriptor })
     }
 
