@@ -37,7 +37,7 @@ mod writer;
 
 pub use aside::set_aside;
 pub use count::Standing;
-pub use error::{InvalidLine, OpenError};
+pub use error::OpenError;
 pub use files::Paths;
 pub use request::{Access, AgencyCount, Refused};
 pub use result::{AgencyResult, DrawResult};

@@ -2,7 +2,7 @@
 //! away.
 
 use super::disk::DiskFile;
-use super::error::{InvalidLine, OpenError, at};
+use super::error::{OpenError, at};
 use super::journal::Extent;
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX, agency_of, write_row};
 use crate::bet::{Agencies, plain_bet};
@@ -33,8 +33,10 @@ pub(super) fn check(
     let mut checker =
         Checker { agencies, checked: Checked::default(), prefix: (false, Vec::new()) };
     loop {
-        let invalid = |line| OpenError::InvalidLine { path: path.to_owned(), line };
-        checker.check(&mut lines).map_err(invalid)?;
+        checker.check(&mut lines).map_err(|row| {
+            let number = checker.checked.lines + 1;
+            OpenError::InvalidLine { path: path.to_owned(), number, row }
+        })?;
         if stop.has_come() {
             return Err(OpenError::Interrupted);
         }
@@ -67,8 +69,8 @@ struct Checker {
 }
 
 impl Checker {
-    /// Checks the complete lines that have arrived.
-    fn check(&mut self, lines: &mut LineBuffer<'_>) -> Result<(), InvalidLine> {
+    /// Checks the complete lines that have arrived, up to the first that is invalid.
+    fn check(&mut self, lines: &mut LineBuffer<'_>) -> Result<(), InvalidRow> {
         loop {
             let text = lines.rest();
             let mut plain = 0;
@@ -79,11 +81,9 @@ impl Checker {
             self.checked.extent = self.checked.extent.with(&text[..plain]);
             lines.take(plain);
 
-            let number = self.checked.lines + 1;
-            let invalid = |row| InvalidLine { number, row };
-            let line = lines.next_line().map_err(|_| invalid(InvalidRow::TooLong))?;
+            let line = lines.next_line().map_err(|_| InvalidRow::TooLong)?;
             let Some(line) = line else { return Ok(()) };
-            check_line(line, self.agencies).map_err(invalid)?;
+            check_line(line, self.agencies)?;
             self.checked.lines += 1;
             self.checked.extent = self.checked.extent.with(line);
         }
@@ -117,7 +117,7 @@ fn check_line(line: &[u8], agencies: Agencies) -> Result<(), InvalidRow> {
 mod tests {
     //! A file that was cut at any byte keeps its whole lines, and a bad line is named.
 
-    use super::{Checked, InvalidLine, OpenError, check};
+    use super::{Checked, OpenError, check};
     use crate::bet::Agencies;
     use crate::ledger::journal::Extent;
     use crate::stop::{Stop, Stopper};
@@ -137,11 +137,8 @@ mod tests {
         check(&file, "bets.csv".as_ref(), agencies, stop)
     }
 
-    fn invalid(content: &[u8]) -> InvalidLine {
-        match check_bytes(content, &Stop::never()) {
-            Err(OpenError::InvalidLine { line, .. }) => line,
-            other => panic!("{other:?}"),
-        }
+    fn invalid(content: &[u8]) -> String {
+        check_bytes(content, &Stop::never()).expect_err("a line is invalid").to_string()
     }
 
     #[test]
@@ -176,10 +173,10 @@ mod tests {
             ("1,Ana,Paz,1234567,2000-01-01,\"7574\"\n", "line: must have quotes only"),
         ] {
             let line = invalid([ROWS[0], ROWS[1], row, ROWS[2]].concat().as_bytes());
-            assert!(line.to_string().starts_with(&format!("3: {reason}")), "{row:?}: {line}");
+            assert!(line.starts_with(&format!("bets.csv:3: {reason}")), "{row:?}: {line}");
         }
         let endless = [ROWS[0].as_bytes(), &[0; 20_000]].concat();
-        assert_eq!(invalid(&endless).to_string(), "2: line: longer than any bet");
+        assert!(invalid(&endless).starts_with("bets.csv:2: line: longer than any bet"));
     }
 
     #[test]

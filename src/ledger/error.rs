@@ -42,12 +42,14 @@ pub enum OpenError {
     )]
     SamePath(PathBuf),
     /// A `bets.csv` without a journal has a line that this program would not write.
-    #[error("{}:{line}; nothing was changed", path.display())]
+    #[error("{}:{number}: {row}; nothing was changed", path.display())]
     InvalidLine {
         /// The file.
         path: PathBuf,
-        /// The line and its error.
-        line: InvalidLine,
+        /// The number of the line, from 1.
+        number: u64,
+        /// Its error.
+        row: InvalidRow,
     },
     /// A file differs from what was confirmed, or from the bets.
     #[error("{}: {what}; nothing was changed: {way_out}", path.display())]
@@ -91,16 +93,6 @@ pub enum OpenError {
     /// The thread could not be started.
     #[error("no thread for the ledger: {0}")]
     Thread(io::Error),
-}
-
-/// A complete line that is invalid.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{number}: {row}")]
-pub struct InvalidLine {
-    /// Its number, from 1.
-    pub number: u64,
-    /// Its error.
-    pub row: InvalidRow,
 }
 
 #[cfg(test)]

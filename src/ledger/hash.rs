@@ -65,9 +65,7 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         self.stopper = None;
-        if let Some(thread) = self.thread.take() {
-            let _panicked = thread.join();
-        }
+        let _panicked = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -133,8 +133,8 @@ impl<F: DiskFile> Verification<'_, F> {
         match checked {
             Ok(checked) => return Ok(Some(checked)),
             Err(OpenError::NotConfirmed { path, what, .. }) => self.differ(&path, what),
-            Err(OpenError::InvalidLine { path, line }) => {
-                self.differ(&path, format!("line {line}"))
+            Err(OpenError::InvalidLine { path, number, row }) => {
+                self.differ(&path, format!("line {number}: {row}"));
             }
             Err(error) => return Err(error),
         }
