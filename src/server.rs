@@ -1,6 +1,7 @@
 //! The server's life: starts the thread that accepts, waits for a reason to stop, and stops and joins all threads.
 //! Does not interpret commands.
 
+mod idle;
 mod reception;
 
 use crate::bet::{AgencyId, PerAgency};
@@ -13,6 +14,7 @@ use crate::session::Office;
 use crate::stop::{Stop, Stopper};
 use crate::system;
 use crossbeam_channel::{Receiver, after, bounded, never, select};
+use idle::IdleThreads;
 use log::{info, warn};
 use reception::Reception;
 use std::io;
@@ -79,9 +81,8 @@ pub fn run(
     let tls = settings.tls.as_ref();
     let (office, places) = (&office, &places);
     let address_space_max = system::address_space_max();
-    let hand_over = bounded(0);
-    let reception =
-        Reception { listener, address, office, tls, places, hand_over, address_space_max };
+    let idle = IdleThreads::new();
+    let reception = Reception { listener, address, office, tls, places, idle, address_space_max };
     std::thread::scope(|scope| {
         let accepting = Builder::new().name("accept".into());
         let reception = &reception;

@@ -1,6 +1,7 @@
 //! The thread that accepts: gives each connection a place and a thread. That thread performs the TLS handshake, if
 //! there is TLS, and then the conversation.
 
+use super::idle::IdleThreads;
 use super::log_thread_closed;
 use crate::connection::{Acceptor, Stream, is_timeout};
 use crate::ledger::Access;
@@ -10,7 +11,6 @@ use crate::session::{self, Authorization, Office, Peer, REFUSAL_TIME_MAX};
 use crate::stop::Stopper;
 use crate::system;
 use crate::text::LogValue;
-use crossbeam_channel::{Receiver, Sender};
 use log::{error, info, warn};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{Builder, Scope};
@@ -26,10 +26,6 @@ const SPARE_ADDRESS_SPACE: u64 = 16 << 20;
 /// than 96 KiB.
 const SESSION_STACK_BYTES: usize = 256 << 10;
 
-/// The longest time that a thread whose connection has ended waits for another. Under a flood of connections this saves
-/// most of the cost of a connection, which is that of a thread.
-const IDLE_TIME_MAX: Duration = Duration::from_millis(20);
-
 /// The state of the thread that accepts.
 pub(super) struct Reception<'r> {
     pub(super) listener: &'r TcpListener,
@@ -37,8 +33,7 @@ pub(super) struct Reception<'r> {
     pub(super) office: &'r Office<'r>,
     pub(super) tls: Option<&'r Acceptor>,
     pub(super) places: &'r Places,
-    /// Gives a connection to a thread whose own one has ended, if one waits: a channel without capacity.
-    pub(super) hand_over: (Sender<Arrival<'r>>, Receiver<Arrival<'r>>),
+    pub(super) idle: IdleThreads<Arrival<'r>>,
     /// The limit of the address space of the process, in bytes, if there is one: an allocation beyond it would end the
     /// process.
     pub(super) address_space_max: Option<u64>,
@@ -113,9 +108,7 @@ impl<'r> Reception<'r> {
             warn!("action: refuse_connection | result: success | told: nothing | {peer}");
             return;
         };
-        let (hand_over, handed_over) = &self.hand_over;
-        let Err(arrival) = hand_over.try_send(Arrival { place, peer, access }) else { return };
-        let arrival = arrival.into_inner();
+        let Some(arrival) = self.idle.give(Arrival { place, peer, access }) else { return };
         let running = running.clone();
         let name = format!("session-{number}");
         let started = Builder::new()
@@ -123,9 +116,10 @@ impl<'r> Reception<'r> {
             .stack_size(SESSION_STACK_BYTES)
             .spawn_scoped(scope, move || {
                 let _running = running;
-                self.attend(arrival);
-                while let Ok(arrival) = handed_over.recv_timeout(IDLE_TIME_MAX) {
+                let mut next = Some(arrival);
+                while let Some(arrival) = next {
                     self.attend(arrival);
+                    next = if self.office.stop.has_come() { None } else { self.idle.wait() };
                 }
                 log_thread_closed(&name);
             });
