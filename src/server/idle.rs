@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// The longest time that a thread waits for more work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_millis(20);
+/// The most threads that wait, so that a crowd that leaves at once does not.
+const IDLE_MAX: usize = 64;
 
 /// The threads that wait for work, and the work that they have been given.
 pub(super) struct IdleThreads<W> {
@@ -42,9 +44,13 @@ impl<W> IdleThreads<W> {
         None
     }
 
-    /// Blocks until there is work for the calling thread, for at most [`IDLE_TIME_MAX`].
+    /// Blocks until there is work for the calling thread, for at most [`IDLE_TIME_MAX`]. Returns
+    /// `None` at once if [`IDLE_MAX`] others wait.
     pub(super) fn wait(&self) -> Option<W> {
         let mut state = self.lock();
+        if state.waiting == IDLE_MAX {
+            return None;
+        }
         state.waiting += 1;
         let nothing = |state: &mut State<W>| state.given.is_empty();
         let waited = self.given.wait_timeout_while(state, IDLE_TIME_MAX, nothing);
