@@ -26,10 +26,9 @@ mod of_the_server {
         let accepted = ended.count(ACCEPTED);
         let closed = ended.count("action: close_socket | result: success | ip: ");
         assert_eq!(accepted, closed, "{ended}");
-        assert_eq!(
-            ended.count("action: close_thread | result: success | thread: session-"),
-            closed
-        );
+        // A thread may have served several connections.
+        let threads = ended.count("action: close_thread | result: success | thread: session-");
+        assert!(threads <= closed && (threads > 0 || closed == 0), "{ended}");
         for thread in ["accept", "hash", "ledger", "signals"] {
             ended.says(&format!("action: close_thread | result: success | thread: {thread}"));
         }
