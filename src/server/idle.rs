@@ -67,8 +67,18 @@ impl<W> IdleThreads<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::IdleThreads;
+    use super::{IDLE_MAX, IdleThreads};
     use std::thread;
+
+    #[test]
+    fn one_thread_more_than_may_wait_takes_no_work_from_those_that_do() {
+        let threads = IdleThreads::new();
+        threads.lock().waiting = IDLE_MAX;
+        assert_eq!(threads.give(0), None);
+        assert_eq!(threads.wait(), None);
+        threads.lock().waiting -= 1;
+        assert_eq!(threads.wait(), Some(0));
+    }
 
     #[test]
     fn work_is_given_only_to_a_thread_that_waits_and_all_of_it_is_done() {
