@@ -161,8 +161,11 @@ impl DiskFile for File {
 
 /// Opens a regular file.
 fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    let file = patiently(|| options.open(path))?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+    // Checked before the file is opened, because opening a pipe for reading blocks until somebody writes to it.
+    if if_there(std::fs::metadata(path))?.is_some_and(|found| !found.is_file()) {
+        return Err(io::Error::other("not a regular file"));
+    }
+    patiently(|| options.open(path))
 }
 
 /// Returns `None` for the error of a file that does not exist.

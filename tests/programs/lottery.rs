@@ -591,6 +591,22 @@ fn bets_in_a_place_that_is_no_file_are_an_error_that_names_it() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_a_file_is_an_error_that_names_it_and_is_not_waited_for() {
+    for name in ["bets.csv", "bets.journal", "sorteo.toml"] {
+        for arguments in [&[][..], &["--verify"], &["--new-draw"]] {
+            let scratch = Scratch::new();
+            if name != "bets.csv" {
+                scratch.write("bets.csv", "");
+            }
+            let pipe = std::process::Command::new("mkfifo").arg(scratch.path(name)).status();
+            assert!(pipe.expect("`mkfifo` can be run").success());
+            let ended = scratch.server().arguments(arguments).refuses_to_start();
+            ended.says(&format!("error: {name}: not a regular file"));
+        }
+    }
+}
+
+#[test]
 fn a_result_that_could_not_be_written_is_an_error_at_the_start_and_nothing_is_touched() {
     let scratch = Scratch::new();
     let server = scratch.server().variable("DRAW_FILE", "no/where/sorteo.toml");
