@@ -33,10 +33,15 @@ pub(super) fn check(
     let mut checker =
         Checker { agencies, checked: Checked::default(), prefix: (false, Vec::new()) };
     loop {
-        checker.check(&mut lines).map_err(|row| {
+        if let Err(row) = checker.check(&mut lines) {
+            // A crash may leave more bytes than a bet has. Complete lines before them show that the file has bets.
+            let may_be_torn = matches!(row, InvalidRow::TooLong) && checker.checked.lines > 0;
+            if may_be_torn && !has_line_end(&mut lines, &mut reader, path, stop)? {
+                break;
+            }
             let number = checker.checked.lines + 1;
-            OpenError::InvalidLine { path: path.to_owned(), number, row }
-        })?;
+            return Err(OpenError::InvalidLine { path: path.to_owned(), number, row });
+        }
         if stop.has_come() {
             return Err(OpenError::Interrupted);
         }
@@ -44,7 +49,25 @@ pub(super) fn check(
             break;
         }
     }
-    Ok(Checked { torn_bytes: lines.rest().len() as u64, ..checker.checked })
+    Ok(Checked { torn_bytes: reader.position - checker.checked.extent.bytes, ..checker.checked })
+}
+
+/// Reads on, at most to the end of the file. Returns whether a line end follows.
+fn has_line_end(
+    lines: &mut LineBuffer<'_>,
+    reader: &mut impl Read,
+    path: &Path,
+    stop: &Stop,
+) -> Result<bool, OpenError> {
+    while !lines.skip_line() {
+        if stop.has_come() {
+            return Err(OpenError::Interrupted);
+        }
+        if at(path, lines.fill(reader))? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Reads a file from its start to its end.
@@ -175,8 +198,18 @@ mod tests {
             let line = invalid([ROWS[0], ROWS[1], row, ROWS[2]].concat().as_bytes());
             assert!(line.starts_with(&format!("bets.csv:3: {reason}")), "{row:?}: {line}");
         }
-        let endless = [ROWS[0].as_bytes(), &[0; 20_000]].concat();
-        assert!(invalid(&endless).starts_with("bets.csv:2: line: longer than any bet"));
+        let long = [ROWS[0].as_bytes(), &[0; 200_000], b"\n"].concat();
+        assert!(invalid(&long).starts_with("bets.csv:2: line: longer than any bet"));
+        assert!(invalid(&[0; 20_000]).starts_with("bets.csv:1: line: longer than any bet"));
+    }
+
+    #[test]
+    fn what_a_crash_left_is_cut_off_however_long_it_is() {
+        for torn_bytes in [5_000, 20_000, 1 << 20] {
+            let content = [ROWS[0].as_bytes(), &vec![0; torn_bytes]].concat();
+            let checked = check_bytes(&content, &Stop::never()).expect("its whole line is valid");
+            assert_eq!((checked.lines, checked.torn_bytes), (1, torn_bytes as u64));
+        }
     }
 
     #[test]
