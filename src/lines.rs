@@ -6,6 +6,8 @@ use thiserror::Error;
 
 /// The initial size of a growing buffer, in bytes: twice the longest line.
 const CAPACITY_MIN: usize = 16 << 10;
+/// The room of a growing buffer that has shrunk, in bytes: enough for most messages of one command.
+const SHRUNK_ROOM: usize = 512;
 /// The largest size of a growing buffer, in bytes.
 const CAPACITY_MAX: usize = 1 << 20;
 /// The size of a buffer that does not grow, in bytes.
@@ -85,24 +87,36 @@ impl<'b> LineBuffer<'b> {
         Ok(count)
     }
 
-    /// Doubles the buffer, for a peer that sends faster than it is read.
+    /// Restores the initial size of a buffer that has shrunk, and doubles another one, for a peer that sends faster than
+    /// it is read.
     fn grow(&mut self) {
+        let Some(budget) = self.budget else { return };
         let capacity = self.bytes.len();
-        if capacity < CAPACITY_MAX && self.budget.is_some_and(|budget| budget.take(capacity)) {
+        if capacity < CAPACITY_MIN {
+            self.bytes.resize(CAPACITY_MIN, 0);
+        } else if capacity < CAPACITY_MAX && budget.take(capacity) {
             self.bytes.resize(2 * capacity, 0);
         }
     }
 
-    /// Shrinks a growing buffer to its initial size before a long wait. Unread bytes are kept; does
-    /// nothing if they would not fit.
+    /// Shrinks a growing buffer to less than its initial size before a long wait. Unread bytes are kept; does nothing
+    /// if they would not fit.
     pub fn shrink(&mut self) {
-        let Some(budget) = self.budget else { return };
-        if self.end - self.start <= CAPACITY_MIN && self.bytes.len() > CAPACITY_MIN {
-            let rest = self.bytes[self.start..self.end].to_vec();
-            budget.give_back(self.bytes.len() - CAPACITY_MIN);
-            self.bytes = vec![0; CAPACITY_MIN];
-            self.bytes[..rest.len()].copy_from_slice(&rest);
-            (self.start, self.end) = (0, rest.len());
+        let capacity = self.end - self.start + SHRUNK_ROOM;
+        if self.budget.is_some() && capacity <= CAPACITY_MIN {
+            self.give_back();
+            let mut bytes = Vec::with_capacity(capacity);
+            bytes.extend_from_slice(self.rest());
+            (self.start, self.end) = (0, bytes.len());
+            bytes.resize(capacity, 0);
+            self.bytes = bytes;
+        }
+    }
+
+    /// Gives back what was taken from the budget.
+    fn give_back(&self) {
+        if let Some(budget) = self.budget {
+            budget.give_back(self.bytes.len().saturating_sub(CAPACITY_MIN));
         }
     }
 
@@ -145,9 +159,7 @@ impl<'b> LineBuffer<'b> {
 
 impl Drop for LineBuffer<'_> {
     fn drop(&mut self) {
-        if let Some(budget) = self.budget {
-            budget.give_back(self.bytes.len() - CAPACITY_MIN);
-        }
+        self.give_back();
     }
 }
 
@@ -164,7 +176,7 @@ pub struct LineTooLong(usize);
 
 #[cfg(test)]
 mod tests {
-    use super::{CAPACITY_MIN, GrowthBudget, LineBuffer};
+    use super::{CAPACITY_MIN, GrowthBudget, LineBuffer, SHRUNK_ROOM};
 
     /// Returns the rest of `budget`, in units of the initial size.
     fn left(budget: &GrowthBudget) -> usize {
@@ -189,5 +201,16 @@ mod tests {
         assert_eq!(left(&budget), 8);
         assert_eq!(lines.rest(), rest);
         assert_eq!(lines.next_line(), Ok(Some(&b"one line\n"[..])));
+
+        lines.take(lines.rest().len() / 9 * 9);
+        let torn = lines.rest().len();
+        lines.shrink();
+        assert_eq!(lines.bytes.len(), torn + SHRUNK_ROOM, "a wait costs little memory");
+        let mut more = &text[torn..];
+        assert_eq!(lines.fill(&mut more).expect("a slice can be read"), SHRUNK_ROOM);
+        assert_eq!(lines.bytes.len(), CAPACITY_MIN, "the first bytes restore the initial size");
+        assert_eq!(lines.rest(), &text[..torn + SHRUNK_ROOM]);
+        drop(lines);
+        assert_eq!(left(&budget), 8, "the initial size is not out of the budget");
     }
 }
