@@ -124,7 +124,7 @@ settings! {
     BATCH_PERIOD: CLIENT, "client.batch_period_ms", "CLI_BATCH_PERIOD_MS", "",
         MILLISECONDS_OR_NONE, Value("0"), "Milliseconds of pause between batches";
     WINDOW: CLIENT, "client.window", "CLI_WINDOW", "",
-        Number(1, 4096), Value("128"), "Batches in flight without a confirmation";
+        Number(1, 4096), Value("256"), "Batches in flight without a confirmation";
     RESUME: CLIENT, "client.resume", "CLI_RESUME", "",
         Switch, Value("true"), "Go on after what is stored; false for servers without REANUDAR";
     REPLY_TIMEOUT: CLIENT, "client.reply_timeout_ms", "CLI_REPLY_TIMEOUT_MS", "",

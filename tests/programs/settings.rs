@@ -340,7 +340,7 @@ fn the_file_with_all_defaults_is_accepted_by_both() {
     server.stops_on("TERM");
     scratch.write("agencies/agency-1.csv", "bad line");
     let defaults = "client_id: all | server_address: 127.0.0.1:0 | agencies_dir: agencies | \
-                    batch_max_amount: 120 | batch_period_ms: 0 | window: 128 | resume: true | \
+                    batch_max_amount: 120 | batch_period_ms: 0 | window: 256 | resume: true | \
                     reply_timeout_ms: 30000 | retry_for_ms: 60000 | level: info";
     scratch.bare_client().run().exits(1).says(defaults);
 }
