@@ -51,7 +51,7 @@ impl BetsFile {
                 None => bets += 1,
                 Some(reason) => {
                     invalid += 1;
-                    report(format!("{}:{number}: {reason}", path.display()));
+                    report(format!("{}:{number}: {reason}", LogValue(path.display())));
                 }
             }
             Ok::<(), Error>(())

@@ -7,6 +7,7 @@ use super::files::Files;
 use super::journal::Confirmed;
 use super::result::DrawResult;
 use crate::stop::Stop;
+use crate::text::LogValue;
 use std::io;
 use std::path::Path;
 
@@ -146,6 +147,6 @@ impl<F: DiskFile> Verification<'_, F> {
     }
 
     fn differ(&mut self, path: &Path, what: String) {
-        self.differences.push(format!("{}: {what}", path.display()));
+        self.differences.push(format!("{}: {what}", LogValue(path.display())));
     }
 }

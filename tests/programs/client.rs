@@ -107,6 +107,15 @@ mod files {
     }
 
     #[test]
+    fn a_report_of_a_bad_line_is_one_line_whatever_the_name_of_the_file_is() {
+        let scratch = Scratch::new();
+        scratch.write("a|b\n\u{1b}.csv", "x");
+        let arguments = ["--agency", "1", "--file", "a|b\n\u{1b}.csv"];
+        let ended = run_unheard(|address| scratch.client(address).arguments(&arguments), 1);
+        ended.says("a¦b  .csv:1: line: must have 5 fields, not 1");
+    }
+
+    #[test]
     fn a_bad_line_of_one_agency_keeps_all_from_being_sent() {
         let scratch = Scratch::new();
         scratch.write("agencies/agency-1.csv", csv(&bets(1, 20), Ends::Lf));

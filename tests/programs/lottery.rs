@@ -351,7 +351,7 @@ fn a_new_draw_overwrites_no_file_and_follows_links() {
 }
 
 #[test]
-fn a_log_line_of_a_new_draw_is_one_line_whatever_the_names_of_the_files_are() {
+fn a_line_of_a_check_or_of_a_new_draw_is_one_line_whatever_the_names_of_the_files_are() {
     let scratch = Scratch::new();
     let server = |switches: &[&str]| {
         let names = [("BETS_FILE", "be|ts\n.csv"), ("DRAW_FILE", "so|rteo\n.toml")];
@@ -362,6 +362,18 @@ fn a_log_line_of_a_new_draw_is_one_line_whatever_the_names_of_the_files_are() {
     agency.says("GANADORES|1");
     agency.hears("GANADORES|");
     held.stops_on("TERM");
+    let verified = server(&["--verify"]).run();
+    verified.exits(0);
+    assert!(verified.stdout.starts_with("so¦rteo .toml: held at "), "{verified}");
+    assert!(verified.stdout.ends_with("\nbe¦ts .csv: 0 bets, all valid\n"), "{verified}");
+    let (journal, aside) = (scratch.path("be|ts\n.journal"), scratch.path("aside"));
+    fs::rename(&journal, &aside).expect("the journal");
+    scratch.write("be|ts\n.csv", "torn");
+    let differs = server(&["--verify"]).run();
+    differs.exits(1);
+    assert!(differs.stdout.contains("\nbe¦ts .csv: has 4 bytes behind"), "{differs}");
+    scratch.write("be|ts\n.csv", "");
+    fs::rename(&aside, &journal).expect("the journal");
     let ended = server(&["--new-draw"]).run();
     ended.exits(0).says("| bets: be¦ts .1.csv | journal: be¦ts .1.journal | draw: so¦rteo .1.toml");
 }

@@ -4,7 +4,7 @@ use crate::process::Failure;
 use crate::process::stderr::Stderr;
 use loteria::ledger::{self, OpenError};
 use loteria::stop::Stop;
-use loteria::text::noun_for;
+use loteria::text::{LogValue, noun_for};
 
 /// Prints to stdout whether the files agree.
 pub(crate) fn verify(
@@ -17,7 +17,7 @@ pub(crate) fn verify(
         Err(OpenError::Interrupted) => return Ok(()),
         Err(error) => return Err(Failure::failed(error)),
     };
-    let (bets, result) = (settings.bets.display(), settings.result.display());
+    let (bets, result) = (LogValue(settings.bets.display()), LogValue(settings.result.display()));
     let mut report = match &verified.result {
         Some(draw) => {
             let winners = draw.winners_of_all();
