@@ -20,7 +20,7 @@ class Refused(Exception):
 
 def read(path):
     """The file's bets, each with its line. What could break a message is found before any is sent."""
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, strict=True)
         bets = [(rows.line_num, row) for row in rows if row]
     for line, bet in bets:

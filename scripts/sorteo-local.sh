@@ -100,14 +100,14 @@ stop "$server" || code=$?
 server=
 [ "$code" -eq 0 ] || die "the server ended with exit code $code:" "$scratch/server.log"
 
-# Each line of an agency's file is a bet, and so is each line of bets.csv.
+# Each line of bets.csv is a bet, and so is each line of an agency's file that is not empty.
 sold=0
 for agency in $(seq ${#files[@]}); do
-    bets=$(grep -c '' "agencies/agency-$agency.csv" || true)
+    bets=$(LC_ALL=C grep -Ecv $'^(\xef\xbb\xbf)?\r?$' "agencies/agency-$agency.csv" || true)
     sold=$((sold + bets))
     awk -F, -v agency="$agency" -v bets="$bets" '
         $1 == agency { documents = documents " " $2; winners++ }
-        END { printf "agency %d: %d bets, %d %s%s%s\n", agency, bets, winners, winners == 1 ? "winner" : "winners", winners ? ":" : "", documents }
+        END { printf "agency %d: %d %s, %d %s%s%s\n", agency, bets, bets == 1 ? "bet" : "bets", winners, winners == 1 ? "winner" : "winners", winners ? ":" : "", documents }
     ' "$scratch/winners.csv"
 done
 stored=$(grep -c '' "$BETS_FILE" || true)

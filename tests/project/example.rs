@@ -158,7 +158,8 @@ fn it_is_refused_mended_interrupted_and_goes_on_beside_an_agency_of_ours() {
 fn it_takes_up_again_with_a_server_that_was_restarted() {
     let Some(lottery) = Lottery::new() else { return };
     let server = lottery.server();
-    let file = lottery.write("first.csv", &bets(300));
+    // A byte order mark is not part of the first name.
+    let file = lottery.write("first.csv", &format!("\u{feff}{}", bets(300)));
     let other = lottery.write("second.csv", "");
     let example = Start::of(lottery.example(&file)).start();
     example.logs("waiting for the draw");
@@ -170,7 +171,7 @@ fn it_takes_up_again_with_a_server_that_was_restarted() {
     run(lottery.ours(&other)).exits(0);
     example.ends().exits(0).prints("1,30000100\n1,30000200\n1,30000300\n");
     server.stops_quietly();
-    assert_eq!(lottery.bets().lines().count(), 300);
+    assert_eq!(rows_of(1, &lottery.bets()), rows(1, &bets(300)));
 }
 
 #[test]

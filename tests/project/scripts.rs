@@ -515,6 +515,18 @@ mod sorteo_local {
     }
 
     #[test]
+    fn empty_lines_of_a_file_are_not_counted() {
+        let lines = "\u{feff}\nAna,Luna,1234567,2000-02-29,7574\r\n\r\n\n";
+        let project = project(&[("agency-1.csv", lines), ("agency-2.csv", "\n")]);
+        let results = scratch();
+        let output = lottery(project.path(), results.path()).output().expect("the script starts");
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        let told = stdout_of(&output);
+        assert!(told.contains("agency 1: 1 bet, 1 winner: 1234567\n"), "{told}");
+        assert!(told.contains("agency 2: 0 bets, 0 winners\n"), "{told}");
+    }
+
+    #[test]
     fn a_bad_line_is_what_the_lottery_ends_with() {
         let project = project(&[("agency-1.csv", "Ana,Luna,1234567,2000-02-30,7574\n")]);
         let results = scratch();
