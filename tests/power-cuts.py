@@ -7,8 +7,9 @@ The server's files are on a file system of this script's own, which speaks the k
 server and keeps any subset of the 512-byte sectors that were written since each file's last sync, any length that it
 had since, and any beginning of the operations on names since the directory's. Then a server has to start, and have of
 each agency every confirmed bet and whole batches alone. After some cuts the agencies ask for the draw, and the power is
-cut after any of its operations on the disk: what an agency was told stands, over exactly the bets that are stored, and
-the next lottery begins. Nothing but Python is needed.
+cut after any of its operations on the disk: what an agency was told stands, over exactly the bets that are stored. Then
+`--new-draw` sets the files aside under further cuts, which lose none of them, and the next lottery begins. Nothing but
+Python is needed.
 """
 import ctypes, os, random, re, signal, socket, struct, subprocess, sys, tempfile, threading, time
 
@@ -231,8 +232,8 @@ class Agency:
         assert stored in allowed, f"cut {cut}: agency {self.number} has {stored} bets, and may have {allowed}"
         self.confirmed = stored
 
-def launch(server, disk):
-    arguments = [server, "--address", "127.0.0.1:0", "--agencies", "3"]
+def launch(server, disk, *flags):
+    arguments = [server, "--address", "127.0.0.1:0", "--agencies", "3", *flags]
     files = {"BETS_FILE": f"{disk.directory}/bets.csv", "DRAW_FILE": f"{disk.directory}/sorteo.toml"}
     program = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd="/tmp", env=files)
     PROGRAMS.append(program)
@@ -298,14 +299,40 @@ def cut_while_drawing(server, disk, agencies, dice, cut, operations):
         counts = [int(count) for count in re.findall(rb"\nbets = (\d+)", disk.result)]
         assert counts == [agency.confirmed for agency in agencies], f"cut {cut}: the result counts {counts}"
 
+def set_aside_under_cuts(server, disk, dice, cut, number):
+    """Lets `--new-draw` end, or the power be cut after some of its operations, until the files are aside. Returns the
+    number of cuts."""
+    files = {b"bets.csv": b"bets.%d.csv" % number, b"sorteo.toml": b"sorteo.%d.toml" % number}
+    contents = {old: disk.content(old) for old in files}
+    cuts, is_aside = 0, False
+    while not is_aside:
+        disk.mount()
+        cuts += 1
+        # It has some 190 operations, and the last ones rename. Later rounds let it come to its end.
+        disk.left = dice.randint(dice.choice([0, 140]), 180 + 20 * cuts)
+        program = launch(server, disk, "--new-draw")
+        said = program.communicate(timeout=20)[1]
+        is_cut = disk.is_dark.is_set()
+        disk.cut(dice)
+        where = f"cut {cut + cuts}"
+        for old, new in files.items():
+            found = [disk.content(name) for name in (old, new) if name in disk.names]
+            assert found == [contents[old]], f"{where}: {old.decode()} is there {len(found)} times, or is another"
+        is_aside = all(name in disk.names for name in (*files.values(), b"bets.%d.journal" % number))
+        assert is_aside or program.returncode == 1, f"{where}: it was said to be done:\n{said}"
+        assert is_aside or is_cut, f"{where}: it ended by itself:\n{said}"
+    assert not any(name in disk.names for name in (*files, b"bets.journal")), f"cut {cut + cuts}: {list(disk.names)}"
+    return cuts
+
 def main():
     server = os.path.abspath(sys.argv[1])
     cuts = int(sys.argv[2]) if len(sys.argv) > 2 else 300
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     dice = random.Random(seed)
-    cut, early, drawing, draws, bets = 0, 0, 0, 0, 0
+    cut, early, drawing, aside, draws, bets = 0, 0, 0, 0, 0, 0
+    disk, number = Disk(), 0
     while cut < cuts:
-        disk, agencies = Disk(), [Agency(number) for number in (1, 2, 3)]
+        agencies, number = [Agency(agency) for agency in (1, 2, 3)], number + 1
         for _ in range(dice.randint(1, 9)):
             cut += 1
             if dice.random() < 0.2:
@@ -329,8 +356,12 @@ def main():
         disk.cut(dice)
         assert disk.content(b"sorteo.toml") == disk.result, f"cut {cut}: there was another result"
         draws, bets = draws + 1, bets + sum(agency.confirmed for agency in agencies)
-    print(f"{cut} cuts from seed {seed}, {early} of them within a start and {drawing} around {draws} draws: "
-          f"{bets} bets are stored, none was lost, and each draw was held once")
+        cuts_aside = set_aside_under_cuts(server, disk, dice, cut, number)
+        cut, aside, disk.result = cut + cuts_aside, aside + cuts_aside, None
+        if dice.random() < 0.3:
+            disk, number = Disk(), 0
+    print(f"{cut} cuts from seed {seed}: {early} within a start, {drawing} around {draws} draws, and {aside} while their "
+          f"files were set aside. {bets} bets are stored, none was lost, each draw was held once, and each file is there")
 
 if __name__ == "__main__":
     try:
