@@ -28,7 +28,7 @@ impl Acceptor {
         match *self {}
     }
 
-    pub(super) fn accept(&self, _socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
+    pub(super) fn accept(&self, _: &mut TimedSocket<'_>, _heard: &dyn Fn()) -> io::Result<Tls> {
         match *self {}
     }
 }

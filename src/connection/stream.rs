@@ -32,8 +32,8 @@ impl<'s> Stream<'s> {
         Stream { socket: TimedSocket::new(socket), tls: None }
     }
 
-    /// Performs the server's side of a TLS handshake, which may take `time`. Returns `None` if the peer does not speak
-    /// TLS.
+    /// Performs the server's side of a TLS handshake, which may take `time`. Calls `heard` whenever bytes of it arrive.
+    /// Returns `None` if the peer does not speak TLS.
     ///
     /// # Errors
     ///
@@ -42,12 +42,13 @@ impl<'s> Stream<'s> {
         socket: &'s TcpStream,
         acceptor: &Acceptor,
         time: Duration,
+        heard: &dyn Fn(),
     ) -> io::Result<Option<Stream<'s>>> {
         let mut socket = TimedSocket::new(socket);
         if !matches!(socket.within(time).peek()?, None | Some(TLS_FIRST_BYTE)) {
             return Ok(None);
         }
-        match acceptor.accept(&mut socket) {
+        match acceptor.accept(&mut socket, heard) {
             Ok(tls) => Ok(Some(Stream { socket, tls: Some(tls) })),
             Err(error) => {
                 socket.within(DRAIN_TIME_MAX).drain(DRAIN_BYTES_MAX);

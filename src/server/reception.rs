@@ -137,8 +137,7 @@ impl<'r> Reception<'r> {
         let _gone = socket.set_nodelay(true);
         let is_refused = place.eviction().is_some();
         let time = if is_refused { REFUSAL_TIME_MAX } else { self.office.newcomer_timeout };
-        if let Some((mut stream, authorization)) = self.identify(&socket, &peer, time) {
-            place.heard();
+        if let Some((mut stream, authorization)) = self.identify(&socket, &place, &peer, time) {
             let (office, peer) = (self.office, peer.clone());
             session::converse(&mut stream, &mut place, peer, authorization, access, office);
         }
@@ -154,13 +153,14 @@ impl<'r> Reception<'r> {
     fn identify<'s>(
         &self,
         socket: &'s TcpStream,
+        place: &Place<'_>,
         peer: &Peer,
         time: Duration,
     ) -> Option<(Stream<'s>, Authorization)> {
         let Some(acceptor) = self.tls else {
             return Some((Stream::plain(socket), Authorization::Any));
         };
-        match Stream::accept(socket, acceptor, time) {
+        match Stream::accept(socket, acceptor, time, &|| place.heard()) {
             Ok(Some(stream)) => {
                 let authorization = Authorization::of_certificate(&stream.peer_names());
                 info!("action: handshake | result: success | {peer} | agencies: {authorization}");

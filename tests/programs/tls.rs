@@ -9,7 +9,7 @@ use crate::support::certificates::Certificates;
 use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, Start, WITHIN};
 use loteria::connection::{Acceptor, Connector, Stream, TlsFiles};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::cell::Cell;
@@ -250,14 +250,24 @@ fn no_name_but_its_own_is_an_agency_s() {
 /// A client's configuration as others write it, as far as it is the same for all of these.
 fn others(
     certificates: &Certificates,
+    provider: CryptoProvider,
 ) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
     let mut roots = rustls::RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(certificates.path("authority.pem"));
     roots.add(authority.expect("a certificate")).expect("a good one");
-    rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    rustls::ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3 is there")
         .with_root_certificates(roots)
+}
+
+/// The configuration of agency 3.
+fn of_agency_3(certificates: &Certificates, provider: CryptoProvider) -> rustls::ClientConfig {
+    let path = |file: &str| certificates.path(file);
+    let certificate = CertificateDer::from_pem_file(path("agency-3.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(path("agency-3.key")).expect("a key");
+    let config = others(certificates, provider).with_client_auth_cert(vec![certificate], key);
+    config.expect("a key that fits")
 }
 
 /// A connection of such a client.
@@ -273,7 +283,8 @@ fn connect(
 #[test]
 fn who_shows_no_certificate_is_refused() {
     let office = Office::open();
-    let config = Arc::new(others(&office.certificates).with_no_client_auth());
+    let config =
+        Arc::new(others(&office.certificates, ring::default_provider()).with_no_client_auth());
     let mut stream = connect(&office, &config);
     // More than is read before it is refused.
     stream.write_all(format!("{BET}\n").repeat(4_000).as_bytes()).expect("it can be sent");
@@ -288,17 +299,31 @@ fn who_shows_no_certificate_is_refused() {
 #[test]
 fn nobody_comes_back_without_showing_its_certificate_again() {
     let office = Office::open();
-    let path = |file: &str| office.certificates.path(file);
-    let certificate = CertificateDer::from_pem_file(path("agency-3.pem")).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(path("agency-3.key")).expect("a key");
     // It would resume what it can, as most do.
-    let config = others(&office.certificates).with_client_auth_cert(vec![certificate], key);
-    let config = Arc::new(config.expect("a key that fits"));
+    let config = Arc::new(of_agency_3(&office.certificates, ring::default_provider()));
     for _ in 0..2 {
         let mut stream = connect(&office, &config);
         stream.write_all(b"ECO|a\n").expect("it can be sent");
         stream.read_exact(&mut [0; 6]).expect("an answer");
         assert_eq!(stream.conn.handshake_kind(), Some(rustls::HandshakeKind::Full));
+    }
+}
+
+#[test]
+fn of_the_ciphers_that_a_client_offers_the_server_takes_the_one_with_the_cheapest_handshake() {
+    use rustls::CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384};
+    let office = Office::open();
+    let all = ring::default_provider();
+    let mut one = ring::default_provider();
+    one.cipher_suites.truncate(1);
+    // Most clients prefer it, and some may have no other.
+    assert_eq!(one.cipher_suites[0].suite(), TLS13_AES_256_GCM_SHA384);
+    for (offered, taken) in [(all, TLS13_AES_128_GCM_SHA256), (one, TLS13_AES_256_GCM_SHA384)] {
+        let config = Arc::new(of_agency_3(&office.certificates, offered));
+        let mut stream = connect(&office, &config);
+        stream.write_all(b"ECO|a\n").expect("it can be sent");
+        stream.read_exact(&mut [0; 6]).expect("an answer");
+        assert_eq!(stream.conn.negotiated_cipher_suite().map(|suite| suite.suite()), Some(taken));
     }
 }
 
@@ -450,7 +475,7 @@ fn a_client_tries_again_where_only_this_connection_is_broken() {
     // What is no record once there was TLS, and then an end that nobody says.
     for damage in [[0; 40].as_slice(), &[]] {
         let mut socket = next();
-        let stream = Stream::accept(&socket, &acceptor, WITHIN).expect("a handshake");
+        let stream = Stream::accept(&socket, &acceptor, WITHIN, &|| {}).expect("a handshake");
         let stream = stream.expect("the client speaks TLS");
         let mut message = String::new();
         let heard = BufReader::new(stream).read_line(&mut message);
@@ -465,6 +490,26 @@ fn a_client_tries_again_where_only_this_connection_is_broken() {
     ended.says("error: received corrupt message of type InvalidContentType");
     ended.says("error: the connection was cut: it ended without a close_notify");
     assert_eq!(ended.count("action: close_socket | result: success"), 4, "{ended}");
+}
+
+#[test]
+fn a_newcomer_within_its_handshake_is_not_silent_while_bytes_of_it_come() {
+    const NEWCOMERS_MAX: usize = 16;
+    let office = Office::open_with(&[("SERVER_MAX_CONNECTIONS", "20")]);
+    let accepted = |count: usize| {
+        office.server.logs_times("accept_connections | result: in_progress", count + 1);
+    };
+    let config = Arc::new(of_agency_3(&office.certificates, ring::default_provider()));
+    let mut first = connect(&office, &config);
+    accepted(1);
+    let mut silent = office.socket();
+    accepted(2);
+    first.conn.write_tls(&mut first.sock).expect("it can be sent");
+    first.sock.peek(&mut [0]).expect("the server's part of the handshake");
+    let _more: Vec<TcpStream> = (2..=NEWCOMERS_MAX).map(|_| office.socket()).collect();
+    assert_eq!(silent.read(&mut [0]).expect("its end"), 0);
+    first.write_all(b"ECO|a\n").expect("it can be sent");
+    first.read_exact(&mut [0; 6]).expect("an answer");
 }
 
 #[test]
@@ -640,7 +685,8 @@ fn sends_before_the_answer(office: &Office, message: &[u8], ends: bool) {
     let path = |file: &str| office.certificates.path(file);
     let certificate = CertificateDer::from_pem_file(path("agency-1.pem")).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(path("agency-1.key")).expect("a key");
-    let config = others(&office.certificates).with_client_auth_cert(vec![certificate], key);
+    let config = others(&office.certificates, ring::default_provider())
+        .with_client_auth_cert(vec![certificate], key);
     let mut stream = connect(office, &Arc::new(config.expect("a key that fits")));
     stream.conn.complete_io(&mut stream.sock).expect("a handshake");
     stream.conn.writer().write_all(message).expect("it is taken");
