@@ -178,6 +178,10 @@ impl Table {
     /// Makes the connection leave that has been idle longest of those whose holder has more than one for each of its
     /// agencies. Returns it for the caller to shut.
     fn evict_surplus(&mut self, why: Eviction) -> Option<Arc<Guest>> {
+        if self.held == self.holders.len() {
+            // Each has one. A flood asks for every connection, and there may be thousands of holders.
+            return None;
+        }
         let surplus =
             self.holders.iter().filter(|(holder, guests)| guests.len() > holder.len().max(1));
         let idle = surplus.filter_map(|(holder, guests)| {
