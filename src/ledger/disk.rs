@@ -225,9 +225,12 @@ pub(super) fn replace<D: Disk>(
 ) -> io::Result<D::File> {
     let draft = draft_of(path);
     let file = create_locked(disk, &draft)?;
-    file.truncate(0)?;
-    fill(&file)?;
-    file.sync()?;
+    let filled = file.truncate(0).and_then(|()| fill(&file)).and_then(|()| file.sync());
+    if let Err(error) = filled {
+        // On a full disk the draft would keep what room there is. If it cannot be removed, the next one replaces it.
+        let _removed = disk.remove(&draft);
+        return Err(error);
+    }
     disk.rename(&draft, path)?;
     disk.sync_directory_of(path)?;
     Ok(file)

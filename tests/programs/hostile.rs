@@ -402,6 +402,14 @@ fn one_message_with_a_thousand_long_answers_does_not_fill_the_memory() {
 }
 
 #[test]
+fn a_start_without_room_for_the_journal_leaves_no_part_of_it() {
+    let scratch = Scratch::new();
+    scratch.server().limited("-f 4096").refuses_to_start().says("error: bets.journal: ");
+    assert_eq!(scratch.names(), ["bets.csv"]);
+    assert_eq!(scratch.read("bets.csv"), "");
+}
+
+#[test]
 fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
     let scratch = Scratch::new();
     // The journal is larger than a few bets, and has to fit.
