@@ -813,6 +813,7 @@ fn what_is_wrong_with_a_file_is_said_and_nothing_is_started() {
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
     );
     scratch.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    scratch.write("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
     for (variable, value, why) in [
         ("TLS_CERTIFICATE", "missing.pem", "tls: missing.pem: No such file"),
         ("TLS_CERTIFICATE", "empty", "tls: empty: no certificate in PEM"),
@@ -821,6 +822,7 @@ fn what_is_wrong_with_a_file_is_said_and_nothing_is_started() {
         ("TLS_KEY", "locked.key", "tls: locked.key: no key in PEM, or one with a passphrase"),
         ("TLS_AUTHORITY", "empty", "tls: empty: no certificate in PEM"),
         ("TLS_AUTHORITY", "broken.pem", "tls: broken.pem: "),
+        ("TLS_AUTHORITY", "cut.pem", "tls: cut.pem: a certificate in PEM is cut off: its END line"),
         ("TLS_KEY", "", "error: tls: also needs tls.key (TLS_KEY)"),
     ] {
         for program in [scratch.server(), scratch.client("127.0.0.1:1")] {

@@ -37,6 +37,9 @@ fn items<T: PemObject>(path: &Path, kind: &str) -> Result<Vec<T>, InvalidTls> {
     match items {
         Ok(items) if !items.is_empty() => Ok(items),
         Ok(_) => Err(invalid(path, format_args!("no {kind} in PEM"))),
+        Err(pem::Error::MissingSectionEnd { .. }) => {
+            Err(invalid(path, format_args!("a {kind} in PEM is cut off: its END line is missing")))
+        }
         Err(error) => Err(invalid(path, error)),
     }
 }
