@@ -22,6 +22,7 @@ mod aside;
 mod count;
 mod disk;
 mod error;
+mod examine;
 mod files;
 mod hash;
 mod journal;

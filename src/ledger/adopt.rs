@@ -1,120 +1,92 @@
 //! Checks every line of a `bets.csv` without a journal. An older version left it, or an operator moved the journal
 //! away.
 
-use super::disk::DiskFile;
+use super::disk::{self, DiskFile};
 use super::error::{OpenError, at};
 use super::journal::Extent;
+use super::pass::{self, Lines};
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX, agency_of, write_row};
 use crate::bet::{Agencies, plain_bet};
-use crate::lines::LineBuffer;
 use crate::stop::Stop;
-use std::io::{self, Read};
 use std::path::Path;
 
-/// The content of a file of valid lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Checked {
-    /// The number of complete lines.
-    pub(super) lines: u64,
-    pub(super) extent: Extent,
-    /// The number of bytes after them.
-    pub(super) torn_bytes: u64,
-}
-
-/// Checks every complete line of `file`, which is at `path`.
+/// Checks every complete line of `file`, which is at `path`. Returns their extent. A torn line after them is not checked.
 pub(super) fn check(
     file: &impl DiskFile,
     path: &Path,
     agencies: Agencies,
     stop: &Stop,
-) -> Result<Checked, OpenError> {
-    let mut reader = FromStart { file, position: 0 };
-    let mut lines = LineBuffer::fixed(ROW_BYTES_MAX);
-    let mut checker =
-        Checker { agencies, checked: Checked::default(), prefix: (false, Vec::new()) };
-    loop {
-        if let Err(row) = checker.check(&mut lines) {
-            // A crash may leave more bytes than a bet has. Complete lines before them show that the file has bets.
-            let may_be_torn = matches!(row, InvalidRow::TooLong) && checker.checked.lines > 0;
-            if may_be_torn && !has_line_end(&mut lines, &mut reader, path, stop)? {
-                break;
-            }
-            let number = checker.checked.lines + 1;
-            return Err(OpenError::InvalidLine { path: path.to_owned(), number, row });
+) -> Result<Extent, OpenError> {
+    let bytes = bytes_of_lines(file, path, stop)?;
+    let make = || Checker { agencies, lines: 0, invalid: None, prefix: (false, Vec::new()) };
+    let read = at(path, pass::over(file, bytes, stop, make))?;
+    let (extent, checker) = read.ok_or(OpenError::Interrupted)?;
+    match checker.invalid {
+        None => Ok(extent),
+        Some(row) => {
+            let number = checker.lines + 1;
+            Err(OpenError::InvalidLine { path: path.to_owned(), number, row })
         }
+    }
+}
+
+/// Returns the length of `file` up to its last line end. What a crash left behind it may be longer than a bet. If there is
+/// no line end at all, only a file shorter than that is a torn line.
+fn bytes_of_lines(file: &impl DiskFile, path: &Path, stop: &Stop) -> Result<u64, OpenError> {
+    let length = at(path, file.length())?;
+    let mut end = length;
+    while end > 0 {
         if stop.has_come() {
             return Err(OpenError::Interrupted);
         }
-        if at(path, lines.fill(&mut reader))? == 0 {
-            break;
+        let bytes = usize::try_from(end).map_or(ROW_BYTES_MAX, |end| end.min(ROW_BYTES_MAX));
+        let start = end - bytes as u64;
+        let piece = at(path, disk::read(file, start, bytes))?;
+        if let Some(line_end) = memchr::memrchr(b'\n', &piece) {
+            return Ok(start + line_end as u64 + 1);
         }
+        end = start;
     }
-    Ok(Checked { torn_bytes: reader.position - checker.checked.extent.bytes, ..checker.checked })
+    Ok(if length < ROW_BYTES_MAX as u64 { 0 } else { length })
 }
 
-/// Reads on, at most to the end of the file. Returns whether a line end follows.
-fn has_line_end(
-    lines: &mut LineBuffer<'_>,
-    reader: &mut impl Read,
-    path: &Path,
-    stop: &Stop,
-) -> Result<bool, OpenError> {
-    while !lines.skip_line() {
-        if stop.has_come() {
-            return Err(OpenError::Interrupted);
-        }
-        if at(path, lines.fill(reader))? == 0 {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Reads a file from its start to its end.
-struct FromStart<'f, F> {
-    file: &'f F,
-    position: u64,
-}
-
-impl<F: DiskFile> Read for FromStart<'_, F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.position)?;
-        self.position += count as u64;
-        Ok(count)
-    }
-}
-
+/// Checks lines up to the first that is invalid.
 struct Checker {
     agencies: Agencies,
-    checked: Checked,
+    /// The number of valid lines.
+    lines: u64,
+    /// The error of the line after them.
+    invalid: Option<InvalidRow>,
     /// Whether the agency of the last plain row is one of the lottery, and the row's beginning up to the comma.
     prefix: (bool, Vec<u8>),
 }
 
-impl Checker {
-    /// Checks the complete lines that have arrived, up to the first that is invalid.
-    fn check(&mut self, lines: &mut LineBuffer<'_>) -> Result<(), InvalidRow> {
-        loop {
-            let text = lines.rest();
-            let mut plain = 0;
-            while let Some(row_bytes) = self.plain_row(&text[plain..]) {
-                plain += row_bytes;
-                self.checked.lines += 1;
+impl Lines for Checker {
+    fn add(&mut self, mut lines: &[u8]) {
+        while !lines.is_empty() && self.invalid.is_none() {
+            let plain = self.plain_line(lines);
+            match plain.map_or_else(|| check_line(lines, self.agencies), Ok) {
+                Ok(bytes) => {
+                    self.lines += 1;
+                    lines = &lines[bytes..];
+                }
+                Err(row) => self.invalid = Some(row),
             }
-            self.checked.extent = self.checked.extent.with(&text[..plain]);
-            lines.take(plain);
-
-            let line = lines.next_line().map_err(|_| InvalidRow::TooLong)?;
-            let Some(line) = line else { return Ok(()) };
-            check_line(line, self.agencies)?;
-            self.checked.lines += 1;
-            self.checked.extent = self.checked.extent.with(line);
         }
     }
 
+    fn join(&mut self, later: Checker) {
+        if self.invalid.is_none() {
+            self.lines += later.lines;
+            self.invalid = later.invalid;
+        }
+    }
+}
+
+impl Checker {
     /// Returns the bytes of the line that `text` begins with, if it is a plain bet.
     #[inline]
-    fn plain_row(&mut self, text: &[u8]) -> Option<usize> {
+    fn plain_line(&mut self, text: &[u8]) -> Option<usize> {
         // Rows come in batches, so most have the agency of the row before.
         if !text.starts_with(&self.prefix.1) || self.prefix.1.is_empty() {
             let prefix = &text[..=memchr::memchr(b',', text)?];
@@ -126,21 +98,24 @@ impl Checker {
     }
 }
 
-fn check_line(line: &[u8], agencies: Agencies) -> Result<(), InvalidRow> {
-    let fields = Fields::parse(line.strip_suffix(b"\n").unwrap_or(line))?;
+/// Returns the bytes of the line that `text` begins with.
+fn check_line(text: &[u8], agencies: Agencies) -> Result<usize, InvalidRow> {
+    let end = memchr::memchr(b'\n', text).filter(|end| *end < ROW_BYTES_MAX);
+    let line = &text[..=end.ok_or(InvalidRow::TooLong)?];
+    let fields = Fields::parse(&line[..line.len() - 1])?;
     let (agency, bet) = fields.agency_and_bet()?;
     let agency = agencies.parse(agency)?;
     // The search for winners relies on the exact form of a line.
     let mut written = Vec::with_capacity(line.len());
     write_row(agency, &bet, &mut written);
-    if written == line { Ok(()) } else { Err(InvalidRow::OtherQuotes) }
+    if written == line { Ok(line.len()) } else { Err(InvalidRow::OtherQuotes) }
 }
 
 #[cfg(test)]
 mod tests {
     //! A file that was cut at any byte keeps its whole lines, and a bad line is named.
 
-    use super::{Checked, OpenError, check};
+    use super::{OpenError, check};
     use crate::bet::Agencies;
     use crate::ledger::journal::Extent;
     use crate::stop::{Stop, Stopper};
@@ -153,7 +128,7 @@ mod tests {
         "3, Eva,O'Hara,30904466,2096-02-29,0\n",
     ];
 
-    fn check_bytes(content: &[u8], stop: &Stop) -> Result<Checked, OpenError> {
+    fn check_bytes(content: &[u8], stop: &Stop) -> Result<Extent, OpenError> {
         let mut file = tempfile::tempfile().expect("a scratch file");
         file.write_all(content).expect("it can be written");
         let agencies = Agencies::new(3).expect("3 is a number of agencies");
@@ -171,13 +146,8 @@ mod tests {
             let content = &whole[..cut];
             let lines = content.iter().filter(|byte| **byte == b'\n').count();
             let kept = ROWS[..lines].concat();
-            let expected = Checked {
-                lines: lines as u64,
-                extent: Extent::default().with(kept.as_bytes()),
-                torn_bytes: (cut - kept.len()) as u64,
-            };
             let checked = check_bytes(content, &Stop::never()).expect("it is valid");
-            assert_eq!(checked, expected, "cut at {cut}");
+            assert_eq!(checked, Extent::default().with(kept.as_bytes()), "cut at {cut}");
         }
     }
 
@@ -201,6 +171,10 @@ mod tests {
         let long = [ROWS[0].as_bytes(), &[0; 200_000], b"\n"].concat();
         assert!(invalid(&long).starts_with("bets.csv:2: line: longer than any bet"));
         assert!(invalid(&[0; 20_000]).starts_with("bets.csv:1: line: longer than any bet"));
+        // So long that it is read in parts.
+        let [before, after] = [90, 40].map(|times| ROWS[0].repeat(times));
+        let line = invalid([&before, "x\n", &after, "y\n", &after].concat().as_bytes());
+        assert!(line.starts_with("bets.csv:91: line: must have 6 fields"), "{line}");
     }
 
     #[test]
@@ -208,7 +182,7 @@ mod tests {
         for torn_bytes in [5_000, 20_000, 1 << 20] {
             let content = [ROWS[0].as_bytes(), &vec![0; torn_bytes]].concat();
             let checked = check_bytes(&content, &Stop::never()).expect("its whole line is valid");
-            assert_eq!((checked.lines, checked.torn_bytes), (1, torn_bytes as u64));
+            assert_eq!(checked, Extent::default().with(ROWS[0].as_bytes()));
         }
     }
 

@@ -1,16 +1,12 @@
 //! The three files, locked, and what they hold. A start, `--verify` and `--new-draw` begin with them. Changes nothing.
 
-use super::adopt::{self, Checked};
-use super::count::{Count, Stored};
+use super::adopt;
 use super::disk::{self, Disk, DiskFile, Mode};
 use super::error::{OpenError, at};
-use super::hash;
-use super::journal::{Confirmed, Extent, Held};
+use super::journal::{Confirmed, Extent};
 use super::pass::{self, Lines};
-use super::result::DrawResult;
-use super::winners::Winners;
 use super::{Settings, journal_of};
-use crate::bet::{Agencies, PerAgency};
+use crate::bet::Agencies;
 use crate::stop::Stop;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +62,7 @@ pub(super) struct Files<'s, F> {
     /// The bytes of `sorteo.toml`.
     pub(super) result: Option<Vec<u8>>,
     pub(super) agencies: Agencies,
-    stop: &'s Stop,
+    pub(super) stop: &'s Stop,
 }
 
 impl<'s, F: DiskFile> Files<'s, F> {
@@ -87,23 +83,30 @@ impl<'s, F: DiskFile> Files<'s, F> {
 
     /// Returns what the journal confirms. Without a journal, all complete lines of `bets.csv` are confirmed.
     pub(super) fn confirmed(&self) -> Result<Confirmed, OpenError> {
-        let Some(journal) = &self.journal else {
-            return Ok(Confirmed::adopted(self.check_lines()?.extent, self.agencies));
-        };
+        self.journal_confirms()?.map_or_else(|| self.lines_confirm(), Ok)
+    }
+
+    /// Returns what the journal confirms. Returns `None` if there is no journal.
+    pub(super) fn journal_confirms(&self) -> Result<Option<Confirmed>, OpenError> {
+        let Some(journal) = &self.journal else { return Ok(None) };
         let path = &self.paths.journal;
         let bytes = at(path, disk::read_all(journal))?;
-        Confirmed::parse(&bytes).map_err(|damage| self.not_confirmed(path, damage))
+        let confirmed = Confirmed::parse(&bytes);
+        confirmed.map(Some).map_err(|damage| self.not_confirmed(path, damage))
+    }
+
+    /// Returns all complete lines of `bets.csv` as confirmed. Checks each of them.
+    pub(super) fn lines_confirm(&self) -> Result<Confirmed, OpenError> {
+        let extent = match &self.bets {
+            None => Extent::default(),
+            Some(bets) => adopt::check(bets, &self.paths.bets, self.agencies, self.stop)?,
+        };
+        Ok(Confirmed::adopted(extent, self.agencies))
     }
 
     /// Returns whether setting the files aside was interrupted.
     pub(super) fn are_half_aside(&self, confirmed: &Confirmed) -> bool {
         confirmed.slot.aside != 0 && (self.bets.is_none() || self.result.is_none())
-    }
-
-    /// Checks every complete line of `bets.csv`.
-    pub(super) fn check_lines(&self) -> Result<Checked, OpenError> {
-        let Some(bets) = &self.bets else { return Ok(Checked::default()) };
-        adopt::check(bets, &self.paths.bets, self.agencies, self.stop)
     }
 
     /// Checks that the bets are of a lottery with this number of agencies, or that there are none.
@@ -115,73 +118,6 @@ impl<'s, F: DiskFile> Files<'s, F> {
         } else {
             Err(OpenError::OtherAgencies { stored, asked })
         }
-    }
-
-    /// Checks that `bets.csv` is what is confirmed, or what a crash can leave of it. Returns the bets of each agency.
-    pub(super) fn check_bets(&self, confirmed: &Confirmed) -> Result<PerAgency<Stored>, OpenError> {
-        let refuse = |what| Err(self.not_confirmed(&self.paths.bets, what));
-        let (length, base) = (self.bets_bytes()?, confirmed.base);
-        let end = confirmed.extent().bytes;
-        // Without a seal a crash can leave no file while the log has all of its rows.
-        if self.bets.is_none() && (base.bytes > 0 || confirmed.sealed && end > 0) {
-            return refuse(format!("is missing, and {end} bytes of bets were confirmed"));
-        }
-        if length < base.bytes || (confirmed.sealed && length != end) {
-            return refuse(format!("has {length} bytes, and {end} bytes of bets were confirmed"));
-        }
-        let (found, count) = self.count(confirmed)?;
-        if found != base {
-            let bytes = base.bytes;
-            return refuse(format!("its first {bytes} bytes are not those that were confirmed"));
-        }
-        if count.strangers > 0 {
-            return refuse(format!("has {} lines of no agency of the lottery", count.strangers));
-        }
-        Ok(count.stored)
-    }
-
-    /// Compares the draw's result with the `stored` bets of each agency, and with its record. Returns the result, if
-    /// it is there and can be parsed, and the differences, the gravest first. Does not compare the hash.
-    pub(super) fn compare_result(
-        &self,
-        confirmed: &Confirmed,
-        stored: &PerAgency<Stored>,
-    ) -> Result<(Option<DrawResult>, Vec<String>), OpenError> {
-        let recorded = confirmed.slot.held;
-        let Some(text) = &self.result else {
-            let missing = recorded.map(|held| {
-                format!("is missing, and the draw was held on {}", held.winning_number)
-            });
-            return Ok((None, missing.into_iter().collect()));
-        };
-        let result = match DrawResult::parse(text) {
-            Ok(result) => result,
-            Err(what) => return Ok((None, vec![what])),
-        };
-        let make = || Winners::new(self.agencies, result.winning_number);
-        let (_, Winners { documents, .. }) = self.read(confirmed, make)?;
-        let mut differences = result.differences(text, confirmed.extent(), stored, &documents);
-        if recorded.is_some_and(|recorded| recorded != Held::on(result.winning_number, text)) {
-            differences.push("was changed after the draw".into());
-        }
-        Ok((Some(result), differences))
-    }
-
-    /// Compares the hash in the draw's result with that of all that is confirmed. Returns the difference, if there is one.
-    pub(super) fn hash_difference(
-        &self,
-        result: &DrawResult,
-        confirmed: &Confirmed,
-    ) -> Result<Option<String>, OpenError> {
-        let hash = hash::of(self.bets.as_ref(), confirmed.base.bytes, &confirmed.rows, self.stop);
-        let hash = at(&self.paths.bets, hash)?.ok_or(OpenError::Interrupted)?;
-        let differs = hash != result.bets_sha256;
-        Ok(differs.then(|| "was held over other bets: their SHA-256 differs".into()))
-    }
-
-    /// Counts all that is confirmed. Also returns the extent that was read from `bets.csv`.
-    pub(super) fn count(&self, confirmed: &Confirmed) -> Result<(Extent, Count), OpenError> {
-        self.read(confirmed, || Count::new(self.agencies))
     }
 
     /// Returns whether `bets.csv`, as far as it goes, has the rows of the journal's log in their place.
@@ -200,7 +136,7 @@ impl<'s, F: DiskFile> Files<'s, F> {
 
     /// Reads all that is confirmed, in `bets.csv` and then in the journal. Returns the extent that was read from
     /// `bets.csv`, and the computation over all lines.
-    fn read<L: Lines>(
+    pub(super) fn read<L: Lines>(
         &self,
         confirmed: &Confirmed,
         make: impl Fn() -> L + Sync,
@@ -216,9 +152,17 @@ impl<'s, F: DiskFile> Files<'s, F> {
         Ok((extent, lines))
     }
 
-    /// Returns the error of a `bets.csv` or a journal that differs from what was confirmed.
-    fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
-        OpenError::NotConfirmed { path: path.to_owned(), what, way_out: self.paths.way_out() }
+    /// Returns the error of a file that differs from what was confirmed, with the ways to start again.
+    pub(super) fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
+        let way_out = if path == self.paths.result {
+            let journal = self.paths.journal.display();
+            format!(
+                "restore the file, or move it and {journal} away to hold the draw again over the bets that are there"
+            )
+        } else {
+            self.paths.way_out()
+        };
+        OpenError::NotConfirmed { path: path.to_owned(), what, way_out }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The result of the draw, as a value and as `sorteo.toml`.
 
 use super::count::Stored;
-use super::journal::Extent;
+use super::journal::{Confirmed, Extent, Held};
 use super::winners::Documents;
 use crate::bet::{AgencyId, NUMBER_MAX, PerAgency, is_document};
 use serde::{Deserialize, Serialize};
@@ -103,19 +103,20 @@ impl DrawResult {
         Ok(())
     }
 
-    /// Returns the differences between it, or the text that it was parsed from, and the bets. Does not compare the hash.
+    /// Returns the differences between it, or the text that it was parsed from, and what is confirmed. Does not compare the
+    /// hash.
     pub(super) fn differences(
         &self,
         text: &[u8],
-        extent: Extent,
+        confirmed: &Confirmed,
         stored: &PerAgency<Stored>,
         winners: &Documents,
     ) -> Vec<String> {
         let mut differences = Vec::new();
-        if self.bets_bytes != extent.bytes {
-            let (held, stored) = (self.bets_bytes, extent.bytes);
+        let (held, stored_bytes) = (self.bets_bytes, confirmed.extent().bytes);
+        if held != stored_bytes {
             differences
-                .push(format!("was held over {held} bytes of bets, and {stored} are stored"));
+                .push(format!("was held over {held} bytes of bets, and {stored_bytes} are stored"));
         }
         let (told, agencies) = (self.agencies.len(), stored.agencies().count());
         if told != usize::from(agencies) {
@@ -139,6 +140,9 @@ impl DrawResult {
         }
         if self.to_toml().as_bytes() != text {
             differences.push("is not written as this program does".into());
+        }
+        if confirmed.slot.held.is_some_and(|held| held != Held::on(self.winning_number, text)) {
+            differences.push("was changed after the draw".into());
         }
         differences
     }

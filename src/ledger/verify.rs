@@ -1,11 +1,12 @@
 //! Checks the files of a server that is not running. Changes and repairs nothing.
 
-use super::Settings;
 use super::disk::{Disk, DiskFile, FileSystem, Mode};
 use super::error::{OpenError, at};
-use super::files::Files;
+use super::examine::Examined;
+use super::files::{Files, Paths};
 use super::journal::Confirmed;
 use super::result::DrawResult;
+use super::{Repair, Settings};
 use crate::stop::Stop;
 use crate::text::LogValue;
 use std::io;
@@ -41,112 +42,81 @@ pub(super) fn verify_on(
         let why = "no such file, and no journal beside it";
         return at(&files.paths.bets, Err(io::Error::new(io::ErrorKind::NotFound, why)));
     }
-    let mut verification = Verification { files: &files, differences: Vec::new() };
-    let (bets, result) = verification.run()?;
-    Ok(Verified { bets, result, differences: verification.differences })
+    let mut differences = Vec::new();
+    let mut differs =
+        |path: &Path, what| differences.push(format!("{}: {what}", LogValue(path.display())));
+    let Paths { bets, journal, result } = &files.paths;
+    if files.journal.is_none() && files.bets_bytes()? > 0 {
+        differs(journal, "is missing: nothing says what was confirmed".into());
+    }
+    let by_journal = noted(files.journal_confirms(), &mut differs)?.flatten();
+    if let Some(confirmed) = &by_journal {
+        files.check_agencies(confirmed)?;
+        for page in &confirmed.damaged_pages {
+            differs(journal, format!("page {page} is damaged: the next start mends it"));
+        }
+    }
+    let by_lines = noted(files.lines_confirm(), &mut differs)?;
+    let Some(confirmed) = by_journal.or(by_lines) else {
+        if let Some(Err(what)) = files.result.as_deref().map(DrawResult::parse) {
+            differs(result, what);
+        }
+        return Ok(Verified { bets: 0, result: None, differences });
+    };
+    let mut examined = Examined::new(&files, &confirmed)?;
+    examined.compare_hash(&files, &confirmed)?;
+    if examined.differences.is_empty() {
+        for what in repairs(&files, &confirmed, examined.repair)? {
+            differs(bets, what);
+        }
+    }
+    for (path, what) in examined.differences {
+        differs(path, what);
+    }
+    let bets = examined.stored.values().map(|stored| stored.bets).sum();
+    Ok(Verified { bets, result: examined.result, differences })
 }
 
-struct Verification<'v, F> {
-    files: &'v Files<'v, F>,
-    differences: Vec<String>,
+/// Notes the error of a file that was read. Returns `None` then. Fails for any other error.
+fn noted<T>(
+    checked: Result<T, OpenError>,
+    differs: &mut impl FnMut(&Path, String),
+) -> Result<Option<T>, OpenError> {
+    match checked {
+        Ok(checked) => return Ok(Some(checked)),
+        Err(OpenError::NotConfirmed { path, what, .. }) => differs(&path, what),
+        Err(OpenError::InvalidLine { path, number, row }) => {
+            differs(&path, format!("line {number}: {row}"));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(None)
 }
 
-impl<F: DiskFile> Verification<'_, F> {
-    fn run(&mut self) -> Result<(u64, Option<DrawResult>), OpenError> {
-        let files = self.files;
-        let confirmed = self.journal()?;
-        if let Some(confirmed) = &confirmed {
-            files.check_agencies(confirmed)?;
-        }
-        let Some(checked) = self.noted(files.check_lines())? else {
-            if let Some(Err(what)) = files.result.as_deref().map(DrawResult::parse) {
-                self.differ(&files.paths.result, what);
-            }
-            return Ok((0, None));
+/// Returns the defects of `bets.csv` that the next start repairs.
+fn repairs(
+    files: &Files<'_, impl DiskFile>,
+    confirmed: &Confirmed,
+    repair: Repair,
+) -> Result<Vec<String>, OpenError> {
+    let mut repairs = Vec::new();
+    let Repair { cut_bytes, written_bytes, .. } = repair;
+    if !files.has_logged_rows(confirmed)? {
+        let base = confirmed.base.bytes;
+        repairs.push(format!(
+            "its bytes from {base} on are not those that were confirmed: the next start writes them from the journal"
+        ));
+    }
+    if written_bytes > 0 {
+        repairs
+            .push(format!("lacks {written_bytes} bytes that the next start adds from the journal"));
+    }
+    if cut_bytes > 0 {
+        let what = match files.journal {
+            Some(_) => "that were not confirmed",
+            None => "behind its last line, without an end",
         };
-        let there = Confirmed::adopted(checked.extent, files.agencies);
-        let Some(confirmed) = confirmed else {
-            if checked.torn_bytes > 0 {
-                let bytes = checked.torn_bytes;
-                self.bets_differ(format!("has {bytes} bytes behind its last line, without an end"));
-            }
-            return Ok((checked.lines, self.result(&there)?));
-        };
-        let Some(stored) = self.noted(files.check_bets(&confirmed))? else {
-            return Ok((checked.lines, self.result(&Confirmed { slot: confirmed.slot, ..there })?));
-        };
-        let (length, end) = (files.bets_bytes()?, confirmed.extent().bytes);
-        if !files.has_logged_rows(&confirmed)? {
-            let base = confirmed.base.bytes;
-            self.bets_differ(format!(
-                "its bytes from {base} on are not those that were confirmed: the next start writes them from the \
-                 journal"
-            ));
-        }
-        if length < end {
-            let bytes = end - length;
-            self.bets_differ(format!(
-                "lacks {bytes} bytes that the next start adds from the journal"
-            ));
-        }
-        if length > end {
-            let bytes = length - end;
-            self.bets_differ(format!(
-                "has {bytes} bytes that were not confirmed: the next start cuts them off"
-            ));
-        }
-        let bets = stored.values().map(|stored| stored.bets).sum();
-        Ok((bets, self.result(&confirmed)?))
+        repairs.push(format!("has {cut_bytes} bytes {what}: the next start cuts them off"));
     }
-
-    /// Returns the content of the journal. Returns `None` if it is missing or damaged.
-    fn journal(&mut self) -> Result<Option<Confirmed>, OpenError> {
-        let (files, path) = (self.files, &self.files.paths.journal);
-        if files.journal.is_none() {
-            if files.bets_bytes()? > 0 {
-                self.differ(path, "is missing: nothing says what was confirmed".into());
-            }
-            return Ok(None);
-        }
-        let confirmed = self.noted(files.confirmed())?;
-        for page in confirmed.iter().flat_map(|confirmed| &confirmed.damaged_pages) {
-            self.differ(path, format!("page {page} is damaged: the next start mends it"));
-        }
-        Ok(confirmed)
-    }
-
-    /// Checks the result against all that is confirmed. Returns `None` if it is missing or cannot be parsed.
-    fn result(&mut self, confirmed: &Confirmed) -> Result<Option<DrawResult>, OpenError> {
-        let files = self.files;
-        let (_, count) = files.count(confirmed)?;
-        let (result, mut differences) = files.compare_result(confirmed, &count.stored)?;
-        if let Some(result) = &result {
-            differences.extend(files.hash_difference(result, confirmed)?);
-        }
-        for difference in differences {
-            self.differ(&files.paths.result, difference);
-        }
-        Ok(result)
-    }
-
-    /// Notes the error of a file that was read. Returns `None` then. Fails for any other error.
-    fn noted<T>(&mut self, checked: Result<T, OpenError>) -> Result<Option<T>, OpenError> {
-        match checked {
-            Ok(checked) => return Ok(Some(checked)),
-            Err(OpenError::NotConfirmed { path, what, .. }) => self.differ(&path, what),
-            Err(OpenError::InvalidLine { path, number, row }) => {
-                self.differ(&path, format!("line {number}: {row}"));
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(None)
-    }
-
-    fn bets_differ(&mut self, what: String) {
-        self.differ(&self.files.paths.bets, what);
-    }
-
-    fn differ(&mut self, path: &Path, what: String) {
-        self.differences.push(format!("{}: {what}", LogValue(path.display())));
-    }
+    Ok(repairs)
 }

@@ -414,6 +414,9 @@ fn a_journal_that_says_nothing_is_refused_and_one_that_was_moved_away_goes_on_wi
     disk.take("bets.journal");
     let rows = stored_of(&disk, agency(1));
     disk.edit("bets.csv", |bytes| bytes.extend(b"1,Ana,Pa"));
+    let [missing, torn] = &verified(&disk)[..] else { panic!("{:?}", verified(&disk)) };
+    assert!(missing.starts_with("bets.journal: is missing"), "{missing}");
+    assert!(torn.starts_with("bets.csv: has 8 bytes behind its last line"), "{torn}");
     let opened = open(disk.clone(), &settings(), &Stop::never()).expect("a good disk");
     assert!(opened.repair.adopted && opened.repair.cut_bytes == 8, "{:?}", opened.repair);
     assert_eq!(stored_of(&disk, agency(1)), rows);

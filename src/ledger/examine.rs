@@ -1,0 +1,104 @@
+//! The examination of the three files: compares them with what is confirmed, and with each other. A start and `--verify`
+//! make the same one. Changes nothing.
+
+use super::Repair;
+use super::count::{Count, Stored};
+use super::disk::DiskFile;
+use super::error::{OpenError, at};
+use super::files::Files;
+use super::hash;
+use super::journal::Confirmed;
+use super::result::DrawResult;
+use super::winners::Winners;
+use crate::bet::PerAgency;
+use std::path::Path;
+
+/// What the files hold.
+pub(super) struct Examined<'f> {
+    /// The confirmed bets of each agency.
+    pub(super) stored: PerAgency<Stored>,
+    /// The draw's result, if it is there and can be parsed.
+    pub(super) result: Option<DrawResult>,
+    /// The differences that a start refuses, the gravest first: the file, and the difference in words.
+    pub(super) differences: Vec<(&'f Path, String)>,
+    /// The changes by which a start makes `bets.csv` what is confirmed, if there are no differences.
+    pub(super) repair: Repair,
+}
+
+impl<'f> Examined<'f> {
+    /// Examines `files`. Does not compare the hash in the draw's result.
+    pub(super) fn new(
+        files: &'f Files<'_, impl DiskFile>,
+        confirmed: &Confirmed,
+    ) -> Result<Examined<'f>, OpenError> {
+        let (base, end) = (confirmed.base, confirmed.extent().bytes);
+        let length = files.bets_bytes()?;
+        let (found, Count { stored, strangers }) =
+            files.read(confirmed, || Count::new(files.agencies))?;
+        let repair = Repair {
+            adopted: files.journal.is_none() && end > 0,
+            cut_bytes: length.saturating_sub(end),
+            written_bytes: end.saturating_sub(length),
+        };
+        let mut examined = Examined { stored, result: None, differences: Vec::new(), repair };
+
+        let mut differs = |what| examined.differences.push((files.paths.bets.as_path(), what));
+        // Without a seal a crash can leave no file while the log has all of its rows.
+        if files.bets.is_none() && (base.bytes > 0 || confirmed.sealed && end > 0) {
+            differs(format!("is missing, and {end} bytes of bets were confirmed"));
+        } else if length < base.bytes || (confirmed.sealed && length != end) {
+            differs(format!("has {length} bytes, and {end} bytes of bets were confirmed"));
+        } else if found != base {
+            let bytes = base.bytes;
+            differs(format!("its first {bytes} bytes are not those that were confirmed"));
+        } else if strangers > 0 {
+            differs(format!("has {strangers} lines of no agency of the lottery"));
+        }
+        examined.compare_result(files, confirmed)?;
+        Ok(examined)
+    }
+
+    fn compare_result(
+        &mut self,
+        files: &'f Files<'_, impl DiskFile>,
+        confirmed: &Confirmed,
+    ) -> Result<(), OpenError> {
+        let mut differs = |what| self.differences.push((files.paths.result.as_path(), what));
+        let Some(text) = &files.result else {
+            if let Some(held) = confirmed.slot.held {
+                let number = held.winning_number;
+                differs(format!("is missing, and the draw was held on {number}"));
+            }
+            return Ok(());
+        };
+        match DrawResult::parse(text) {
+            Err(what) => differs(what),
+            Ok(result) => {
+                let make = || Winners::new(files.agencies, result.winning_number);
+                let (_, Winners { documents, .. }) = files.read(confirmed, make)?;
+                let differences = result.differences(text, confirmed, &self.stored, &documents);
+                differences.into_iter().for_each(differs);
+                self.result = Some(result);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the hash in the draw's result with that of all that is confirmed, if nothing else differs.
+    pub(super) fn compare_hash(
+        &mut self,
+        files: &'f Files<'_, impl DiskFile>,
+        confirmed: &Confirmed,
+    ) -> Result<(), OpenError> {
+        let Some(result) = self.result.as_ref().filter(|_| self.differences.is_empty()) else {
+            return Ok(());
+        };
+        let hash = hash::of(files.bets.as_ref(), confirmed.base.bytes, &confirmed.rows, files.stop);
+        let hash = at(&files.paths.bets, hash)?.ok_or(OpenError::Interrupted)?;
+        if hash != result.bets_sha256 {
+            let what = "was held over other bets: their SHA-256 differs";
+            self.differences.push((&files.paths.result, what.into()));
+        }
+        Ok(())
+    }
+}
