@@ -75,8 +75,7 @@ impl<R: Send + Sync> Draw<R> {
     /// Returns a draw that was held before.
     pub fn held(agencies: Agencies, result: R) -> Draw<R> {
         let draw = Draw::pending(agencies);
-        draw.decide(Fate::Held(result));
-        draw.announce();
+        draw.decide(&mut draw.lock(), Fate::Held(result));
         draw
     }
 
@@ -163,25 +162,19 @@ impl<R: Send + Sync> Draw<R> {
     /// Cancels the draw and wakes all threads that wait. Does nothing if the fate is decided, or if every agency has
     /// come: the draw is being held then, and `hold` must end.
     pub fn cancel(&self) {
-        let meeting = self.lock();
+        let mut meeting = self.lock();
         if meeting.missing > 0 && self.fate().is_none() {
-            self.decide(Fate::Cancelled);
+            self.decide(&mut meeting, Fate::Cancelled);
             drop(meeting);
-            self.announce();
             self.wake_everybody();
         }
     }
 
-    /// Decides the fate and wakes the threads that have passed the barrier. The caller has the lock, or every agency has
-    /// come, so that nobody else decides. It calls [`Draw::announce`] afterwards, without the lock.
-    fn decide(&self, fate: Fate<R>) {
+    /// Decides the fate, and wakes the threads that have passed the barrier and those that wait for [`Draw::decided`].
+    fn decide(&self, meeting: &mut Meeting, fate: Fate<R>) {
         let first = self.fate.set(fate).is_ok();
         debug_assert!(first, "a fate is decided once");
-    }
-
-    /// Announces that the fate is decided.
-    fn announce(&self) {
-        self.lock().undecided = None;
+        meeting.undecided = None;
     }
 
     /// Wakes every thread that waits for agencies. Must be called without the lock, for which they would have to wait.
@@ -204,8 +197,7 @@ struct Holding<'d, R: Send + Sync> {
 impl<R: Send + Sync> Drop for Holding<'_, R> {
     fn drop(&mut self) {
         let fate = std::mem::replace(&mut self.fate, Fate::Failed);
-        self.draw.decide(fate);
-        self.draw.announce();
+        self.draw.decide(&mut self.draw.lock(), fate);
     }
 }
 
