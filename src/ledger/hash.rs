@@ -13,28 +13,27 @@ const PIECE_BYTES: usize = 256 << 10;
 /// The number of new bytes that wakes the thread.
 const AHEAD_BYTES_MAX: u64 = 1 << 20;
 
-/// The number of bytes to hash from the beginning of the file, and the reply channel of a caller that waits.
-type Task = (u64, Option<Sender<io::Result<Option<String>>>>);
-
-/// The thread. It ends when this is dropped.
+/// The thread, and what it follows. The thread ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Follower {
-    tasks: Sender<Task>,
+pub(super) struct Follower<F> {
+    file: Arc<F>,
+    /// The numbers of bytes to hash from the beginning of the file.
+    tasks: Sender<u64>,
     /// The number of bytes to which the thread was last let go on.
     told: u64,
-    stopper: Option<Stopper>,
-    thread: Option<JoinHandle<()>>,
+    /// `None` after it has ended.
+    thread: Option<(Stopper, JoinHandle<Hash>)>,
 }
 
-impl Follower {
+impl<F: DiskFile> Follower<F> {
     /// Starts the thread over `file`, of which the first `bytes` bytes do not change any more.
-    pub(super) fn start(file: Arc<impl DiskFile>, bytes: u64) -> io::Result<Follower> {
+    pub(super) fn start(file: Arc<F>, bytes: u64) -> io::Result<Follower<F>> {
         let (tasks, queue) = bounded(1);
         let (stopper, stop) = Stopper::new();
-        let work = move || run(&*file, &queue, &stop);
+        let followed = Arc::clone(&file);
+        let work = move || follow(&*followed, &queue, &stop);
         let thread = std::thread::Builder::new().name("hash".into()).spawn(work)?;
-        let mut follower =
-            Follower { tasks, told: 0, stopper: Some(stopper), thread: Some(thread) };
+        let mut follower = Follower { file, tasks, told: 0, thread: Some((stopper, thread)) };
         follower.follow(bytes);
         Ok(follower)
     }
@@ -42,49 +41,51 @@ impl Follower {
     /// Lets the thread continue to `bytes` bytes, if that is worth waking it. Never blocks.
     pub(super) fn follow(&mut self, bytes: u64) {
         // While the thread has a task it needs no other one to go on.
-        if bytes - self.told >= AHEAD_BYTES_MAX && self.tasks.try_send((bytes, None)).is_ok() {
+        if bytes - self.told >= AHEAD_BYTES_MAX && self.tasks.try_send(bytes).is_ok() {
             self.told = bytes;
         }
     }
 
-    /// Returns the hash of the first `bytes` bytes, in hexadecimal. Returns `None` if `stop` comes first.
-    pub(super) fn digest(&self, bytes: u64, stop: &Stop) -> io::Result<Option<String>> {
-        let (reply, answer) = bounded(1);
-        let ended = || io::Error::other("the hashing thread has ended");
-        select! {
-            send(self.tasks, (bytes, Some(reply))) -> sent => sent.map_err(|_| ended())?,
-            recv(stop.channel()) -> _ => return Ok(None),
-        }
-        select! {
-            recv(answer) -> digest => digest.map_err(|_| ended())?,
-            recv(stop.channel()) -> _ => Ok(None),
-        }
+    /// Ends the thread and goes on where it was. Returns the hash of the first `bytes` bytes, in hexadecimal. Returns
+    /// `None` if `stop` comes first.
+    pub(super) fn digest(&mut self, bytes: u64, stop: &Stop) -> io::Result<Option<String>> {
+        let mut hash = self.end().unwrap_or_else(Hash::new);
+        Ok(hash.go_on(&*self.file, bytes, stop)?.then(|| hash.digest()))
     }
 }
 
-impl Drop for Follower {
+impl<F> Follower<F> {
+    /// Ends the thread. Returns the hash as far as it has come, unless the thread has panicked.
+    fn end(&mut self) -> Option<Hash> {
+        let (stopper, thread) = self.thread.take()?;
+        stopper.stop();
+        thread.join().ok()
+    }
+}
+
+impl<F> Drop for Follower<F> {
     fn drop(&mut self) {
-        self.stopper = None;
-        let _panicked = self.thread.take().map(JoinHandle::join);
+        let _not_needed = self.end();
     }
 }
 
 /// Performs tasks until the stop.
-fn run(file: &impl DiskFile, queue: &Receiver<Task>, stop: &Stop) {
+fn follow(file: &impl DiskFile, queue: &Receiver<u64>, stop: &Stop) -> Hash {
     let mut hash = Hash::new();
     loop {
-        let task = select! {
-            recv(queue) -> task => task,
-            recv(stop.channel()) -> _ => return,
-        };
-        let Ok((bytes, reply)) = task else { return };
-        let outcome = hash.go_on(file, bytes, stop);
-        let Some(reply) = reply else { continue };
-        let _gone = reply.send(outcome.map(|done| done.then(|| hash.digest())));
+        select! {
+            recv(queue) -> bytes => {
+                let Ok(bytes) = bytes else { return hash };
+                // An error comes again when the digest is asked for.
+                let _outcome = hash.go_on(file, bytes, stop);
+            }
+            recv(stop.channel()) -> _ => return hash,
+        }
     }
 }
 
 /// The hash of the beginning of a file.
+#[derive(Debug)]
 struct Hash {
     sha256: Sha256,
     bytes: u64,

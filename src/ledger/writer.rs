@@ -51,7 +51,7 @@ pub(super) struct Writer<D: Disk> {
     draw_held: bool,
     tickets: Arc<AtomicU64>,
     stop: Stop,
-    follower: Follower,
+    follower: Follower<D::File>,
     group: Group,
 }
 
