@@ -9,7 +9,6 @@ use crossbeam_channel::select;
 use log::{error, info};
 use std::io;
 use std::iter;
-use std::net::Shutdown;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -103,7 +102,7 @@ pub fn run(
                     "action: agency | result: fail | client_id: {id} | error: {}",
                     LogValue(error)
                 );
-                waiting.close(Shutdown::Both);
+                waiting.close();
             }
             outcome
         })
@@ -138,7 +137,7 @@ fn watched<O>(
     let sockets = OpenSockets::default();
     let watch = |done: &Stop| {
         select! {
-            recv(stop.channel()) -> _ => sockets.close(Shutdown::Both),
+            recv(stop.channel()) -> _ => sockets.close(),
             recv(done.channel()) -> _ => {}
         }
         log_thread_closed();

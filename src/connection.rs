@@ -12,7 +12,7 @@ mod timed;
 #[cfg_attr(not(feature = "tls"), path = "connection/no_tls.rs")]
 mod tls;
 
-pub use open_sockets::{OpenSocket, OpenSockets};
+pub use open_sockets::OpenSockets;
 pub use stream::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Stream};
 pub use tls::{Acceptor, Connector};
 

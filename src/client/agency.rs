@@ -106,7 +106,7 @@ impl Attempt<'_, '_> {
             info!("action: resume | result: success | client_id: {agency} | stored: {stored}");
         }
         if stored > confirmed {
-            self.progress.retry.progress();
+            self.progress.note();
         }
         self.progress.confirmed = stored;
         self.progress.in_doubt = false;
@@ -201,7 +201,7 @@ impl Attempt<'_, '_> {
             info!("{}", log_lines(&confirmed, line));
             self.progress.confirmed += confirmed.iter().copied().map(u64::from).sum::<u64>();
             self.progress.in_doubt = !self.sent.is_empty();
-            self.progress.retry.progress();
+            self.progress.note();
             observer.confirmed(*id, self.progress.confirmed, file.bets());
         }
         outcome
@@ -210,7 +210,9 @@ impl Attempt<'_, '_> {
     /// Tells the server that there are no more bets, and waits for the draw.
     fn wait_for_winners(&mut self) -> Result<(), Broken> {
         let Agency { file, attempts: Attempts { id: agency, .. }, observer, waiting } = self.agency;
-        let _waiting = waiting.register(self.conversation.socket).ok_or(Error::Abandoned)?;
+        if !waiting.register(self.conversation.socket) {
+            return Err(Error::Abandoned.into());
+        }
         self.conversation.tell(&Command::Winners { agency: *agency })?;
         info!("action: wait_for_draw | result: in_progress | client_id: {agency}");
         observer.waiting(*agency, file.bets());
@@ -221,7 +223,7 @@ impl Attempt<'_, '_> {
         let heard = self.conversation.expect_within(ASK_AGAIN_AFTER, bytes_max);
         // Two clients of one agency that replace each other make no progress, so this wait counts as time to retry.
         if !matches!(heard, Err(Broken::Replaced(_))) {
-            self.progress.retry.waited_since(start);
+            self.progress.waited_since(start);
         }
         let documents: Vec<String> = match heard {
             Ok(Some(Reply::Winners { documents })) => {

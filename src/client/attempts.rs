@@ -34,11 +34,14 @@ pub(super) struct Attempts<'a> {
 
 /// The progress of all attempts so far.
 pub(super) struct Progress {
-    pub(super) retry: Retry,
     /// The number of bets of the agency that the server has confirmed.
     pub(super) confirmed: u64,
     /// Whether bets are in flight, or were when the connection was lost.
     pub(super) in_doubt: bool,
+    /// The time of the last progress, put off by what does not count as time without it.
+    last: Instant,
+    /// The number of failures since then.
+    failures: u32,
 }
 
 impl Attempts<'_> {
@@ -50,12 +53,12 @@ impl Attempts<'_> {
         mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<(), Broken>,
     ) -> Result<(), Error> {
         let Settings { retry_for, resume, .. } = *self.settings;
-        let retry = Retry { retry_for, last_progress: Instant::now(), failures: 0 };
-        let mut progress = Progress { retry, confirmed: 0, in_doubt: false };
+        let mut progress =
+            Progress { confirmed: 0, in_doubt: false, last: Instant::now(), failures: 0 };
         loop {
             let start = Instant::now();
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
-            progress.retry.leave_out_since(start);
+            progress.leave_out_since(start);
             let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
             let reason = match outcome {
                 Ok(()) => return Ok(()),
@@ -64,10 +67,9 @@ impl Attempts<'_> {
                 Err(Broken::Lost(reason) | Broken::Replaced(reason)) => reason,
             };
             if progress.in_doubt && !resume {
-                let doubt = "The server is not asked, because resuming is off";
-                return Err(Error::InDoubt(reason, doubt.into()));
+                return Err(Error::InDoubt(reason));
             }
-            let Some(time) = progress.retry.pause() else {
+            let Some(time) = progress.pause(retry_for) else {
                 return Err(Error::GaveUp { after: retry_for, last: reason });
             };
             warn!(
@@ -101,24 +103,16 @@ impl Attempts<'_> {
     }
 }
 
-/// The pauses between attempts: exponential back-off with jitter, for so long without progress.
-#[derive(Debug)]
-pub(super) struct Retry {
-    retry_for: Duration,
-    last_progress: Instant,
-    failures: u32,
-}
-
-impl Retry {
-    /// Notes progress: the time starts again.
-    pub(super) fn progress(&mut self) {
-        self.last_progress = Instant::now();
+impl Progress {
+    /// Notes progress: the time without it starts again.
+    pub(super) fn note(&mut self) {
+        self.last = Instant::now();
         self.failures = 0;
     }
 
     /// Leaves the time since `start` out of account, because the client only waited for its turn.
     fn leave_out_since(&mut self, start: Instant) {
-        self.last_progress += start.elapsed();
+        self.last += start.elapsed();
     }
 
     /// Leaves the time since `start` out of account, because the client only waited for the draw. The next pause is the
@@ -128,9 +122,10 @@ impl Retry {
         self.failures = 0;
     }
 
-    /// Returns the pause before the next attempt. Returns `None` if the time is up.
-    fn pause(&mut self) -> Option<Duration> {
-        let left = self.retry_for.checked_sub(self.last_progress.elapsed())?;
+    /// Returns the pause before the next attempt: exponential back-off with jitter. Returns `None` after `retry_for`
+    /// without progress.
+    fn pause(&mut self, retry_for: Duration) -> Option<Duration> {
+        let left = retry_for.checked_sub(self.last.elapsed())?;
         let longest = PAUSE_MIN.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX);
         self.failures += 1;
         // Between half of it and all, so that agencies that lost one server do not return at once.

@@ -36,7 +36,9 @@ pub(super) fn converse<T>(
     settings: &Settings,
     work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Broken>,
 ) -> Result<T, Broken> {
-    let _open = sockets.register(socket).ok_or(Error::Stopped)?;
+    if !sockets.register(socket) {
+        return Err(Error::Stopped.into());
+    }
     let stream = BufReader::new(stream(socket, settings)?);
     let Settings { reply_timeout, .. } = *settings;
     let mut conversation = Conversation { socket, stream, reply_timeout, line: Vec::new() };

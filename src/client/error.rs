@@ -97,12 +97,18 @@ pub enum Error {
     /// No server answers a question that is asked only once.
     #[error("{0}; check that a server runs there")]
     NoServer(String),
-    /// The confirmation of bets was lost, for the first reason, and the server cannot tell whether it stored them, for
-    /// the second.
+    /// The confirmation of bets was lost, for this reason, and resuming is off.
     #[error(
-        "connection lost ({0}) before a confirmation: the bets in flight may be stored or not. {1}"
+        "connection lost ({0}) before a confirmation: the bets in flight may be stored or not. The server is not \
+         asked, because resuming is off"
     )]
-    InDoubt(String, String),
+    InDoubt(String),
+    /// The confirmation of a single bet was lost, and this number of bets of its agency were stored meanwhile.
+    #[error(
+        "connection lost (another client speaks for the agency) before a confirmation: the bets in flight may be \
+         stored or not. {0} bets of the agency were stored meanwhile by another client"
+    )]
+    OtherClient(u64),
     /// The winners or the state of the lottery could not be printed.
     #[error("stdout could not be written: {0}")]
     Output(io::Error),

@@ -79,9 +79,7 @@ impl SingleBet<'_> {
         if since == 1 && last == Some(own) {
             return Ok(true);
         }
-        let why = "another client speaks for the agency".into();
-        let doubt = format!("{since} bets of the agency were stored meanwhile by another client");
-        Err(Error::InDoubt(why, doubt).into())
+        Err(Error::OtherClient(since).into())
     }
 
     fn send(

@@ -1,9 +1,7 @@
 //! The client's open sockets, in a list that shuts them all when the program stops.
 
-use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The list of open sockets, until it is closed.
 #[derive(Debug, Default)]
@@ -12,28 +10,28 @@ pub struct OpenSockets(Mutex<List>);
 #[derive(Debug, Default)]
 struct List {
     closed: bool,
-    sockets: HashMap<RawFd, Arc<TcpStream>>,
+    /// Those that are not open any more are removed when there is no room for another.
+    sockets: Vec<Weak<TcpStream>>,
 }
 
 impl OpenSockets {
-    /// Registers a socket until the returned guard is dropped. Returns `None` if the list is closed.
-    pub fn register(&self, socket: &Arc<TcpStream>) -> Option<OpenSocket<'_>> {
-        let mut list = self.lock();
-        if list.closed {
-            return None;
+    /// Registers a socket for as long as it is open. Returns whether it could: not if the list is closed.
+    pub fn register(&self, socket: &Arc<TcpStream>) -> bool {
+        let List { closed, sockets } = &mut *self.lock();
+        if sockets.len() == sockets.capacity() {
+            sockets.retain(|socket| socket.strong_count() > 0);
         }
-        let descriptor = socket.as_raw_fd();
-        list.sockets.insert(descriptor, Arc::clone(socket));
-        Some(OpenSocket { list: self, descriptor })
+        sockets.push(Arc::downgrade(socket));
+        !*closed
     }
 
-    /// Closes the list and shuts its sockets for reading, writing or both. Threads that are blocked on one wake up.
-    pub fn close(&self, how: Shutdown) {
+    /// Closes the list and shuts its sockets. Threads that are blocked on one wake up.
+    pub fn close(&self) {
         let mut list = self.lock();
         list.closed = true;
-        for socket in list.sockets.values() {
+        for socket in list.sockets.iter().filter_map(Weak::upgrade) {
             // It fails if the peer has closed the socket, and then no thread is blocked on it.
-            let _already_shut = socket.shutdown(how);
+            let _already_shut = socket.shutdown(Shutdown::Both);
         }
     }
 
@@ -45,18 +43,5 @@ impl OpenSockets {
     fn lock(&self) -> std::sync::MutexGuard<'_, List> {
         // No statement under the lock panics, and the list is consistent between any two.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A socket on the list.
-#[derive(Debug)]
-pub struct OpenSocket<'l> {
-    list: &'l OpenSockets,
-    descriptor: RawFd,
-}
-
-impl Drop for OpenSocket<'_> {
-    fn drop(&mut self) {
-        self.list.lock().sockets.remove(&self.descriptor);
     }
 }
