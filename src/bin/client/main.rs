@@ -14,7 +14,7 @@ use process::stderr::Stderr;
 use process::{Failure, Signals};
 use progress::Progress;
 use std::process::ExitCode;
-use work::{Form, Work};
+use work::Work;
 
 const ABOUT: &str = "\
 An agency of the lottery, or all: sends its file's bets and prints its winners.
@@ -60,7 +60,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let settings = sources.client()?;
     let work = if arguments.is_set("status") {
         // The state is printed to stdout; a log line of the settings before it would only distract.
-        Work::Status(if arguments.is_set("json") { Form::Json } else { Form::Table })
+        Work::Status { as_json: arguments.is_set("json") }
     } else {
         let file = arguments.file("file");
         let work = work::bets(sources.agency()?, sources.agencies_dir()?, file)?;

@@ -25,17 +25,10 @@ const SUMMARY_LINES_MAX: usize = 20;
 
 /// The progress of all agencies, and the way in which it is shown.
 pub(crate) struct Progress {
-    shown: Shown,
+    is_quiet: bool,
     pub(crate) stderr: Stderr,
     start: Instant,
     state: Mutex<State>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    Bars,
-    Lines,
-    Nothing,
 }
 
 #[derive(Default)]
@@ -68,17 +61,12 @@ enum Doing {
 impl Progress {
     /// Shows bars if stderr is a terminal, lines if it is not, nothing if `is_quiet`.
     pub(crate) fn new(stderr: Stderr, is_quiet: bool) -> Progress {
-        let shown = match (is_quiet, stderr.is_terminal()) {
-            (true, _) => Shown::Nothing,
-            (false, true) => Shown::Bars,
-            (false, false) => Shown::Lines,
-        };
-        Progress { shown, stderr, start: Instant::now(), state: Mutex::default() }
+        Progress { is_quiet, stderr, start: Instant::now(), state: Mutex::default() }
     }
 
     /// Returns whether it shows bars.
     pub(crate) fn shows_bars(&self) -> bool {
-        self.shown == Shown::Bars
+        !self.is_quiet && self.stderr.is_terminal()
     }
 
     /// Returns an agency that waits for the draw, if one does.
@@ -149,7 +137,8 @@ impl Observer for Progress {
             shown.bar.reset_eta();
         }
         shown.doing = Doing::Sending;
-        if self.shown == Shown::Lines && shown.last_line.elapsed() >= LINE_PERIOD {
+        let logs = !self.is_quiet && !self.stderr.is_terminal();
+        if logs && shown.last_line.elapsed() >= LINE_PERIOD {
             shown.last_line = Instant::now();
             info!(
                 "action: progress | result: in_progress | client_id: {agency} | stored: {bets} | of: {of}"

@@ -27,16 +27,12 @@ const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO
 
 /// The client's task.
 pub(crate) enum Work {
-    Status(Form),
+    /// Printing the state of the lottery.
+    Status {
+        as_json: bool,
+    },
     Agencies(Vec<(AgencyId, PathBuf)>),
     Bet(AgencyId, [String; 5]),
-}
-
-/// How `--status` prints the state of the lottery.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Form {
-    Table,
-    Json,
 }
 
 /// Returns the task of sending bets: the bet of the variables, or those of files.
@@ -134,75 +130,34 @@ fn agency_of(path: &Path) -> Option<AgencyId> {
     AgencyId::parse(name.strip_prefix("agency-")?.strip_suffix(".csv")?)
 }
 
+/// Does `work`. To be stopped is no failure.
 pub(crate) fn run(
     settings: &client::Settings,
     work: Work,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let sends_files = matches!(work, Work::Agencies(_));
-    match work_until(settings, work, progress, stop) {
-        Ok(()) if sends_files && process::is_log_short() => {
-            progress.stderr.say(&progress.summary());
-        }
-        Err(Error::Stopped) if sends_files => log_interrupted(settings, progress),
-        Ok(()) | Err(Error::Stopped) => {}
-        Err(error) => return Err(Failure::failed(error)),
-    }
-    Ok(())
-}
-
-/// Logs the progress of a run that a signal ended, and the next step.
-fn log_interrupted(settings: &client::Settings, progress: &Progress) {
-    if !settings.resume {
-        return;
-    }
-    let (stored, next) = match progress.stored() {
-        None => {
-            let server = LogValue(&settings.server_address);
-            (
-                format!("unknown, no answer from {server} yet"),
-                "goes on after the bets that are stored",
-            )
-        }
-        Some((stored, of)) if stored < of => {
-            (format!("{stored} | of: {of}"), "goes on after the bets that are stored")
-        }
-        Some((stored, of)) => (format!("{stored} | of: {of}"), "asks for the winners"),
-    };
-    info!(
-        "action: interrupt | result: success | stored: {stored} | next: run the client again, it {next}"
-    );
-}
-
-fn work_until(
-    settings: &client::Settings,
-    work: Work,
-    progress: &Progress,
-    stop: &Stop,
-) -> Result<(), Error> {
-    match work {
-        Work::Status(form) => {
-            let summary = client::status(settings, stop)?;
-            let text = match form {
-                Form::Table => report::table(&summary),
-                Form::Json => {
-                    report::json(&summary).map_err(|error| Error::Output(error.into()))?
-                }
-            };
-            progress.stderr.print(&text).map_err(Error::Output)
-        }
+    let done = match work {
+        Work::Status { as_json } => client::status(settings, stop).and_then(|summary| {
+            let text = if as_json { report::json(&summary) } else { Ok(report::table(&summary)) };
+            let printed =
+                text.map_err(io::Error::from).and_then(|text| progress.stderr.print(&text));
+            printed.map_err(Error::Output)
+        }),
         Work::Agencies(agencies) => run_agencies(agencies, settings, progress, stop),
         Work::Bet(agency, fields) => {
             let bet = Bet::new(fields.each_ref().map(String::as_str));
             let bet = bet.expect("it was checked when it was read");
             client::place(SingleBet { agency, bet }, settings, stop)
         }
+    };
+    match done {
+        Ok(()) | Err(Error::Stopped) => Ok(()),
+        Err(error) => Err(Failure::failed(error)),
     }
 }
 
-/// Runs agencies. If there are bars, beside a thread that draws them and one that asks the server for the missing
-/// agencies.
+/// Runs agencies, with bars if they are shown.
 fn run_agencies(
     agencies: Vec<(AgencyId, PathBuf)>,
     settings: &client::Settings,
@@ -210,9 +165,21 @@ fn run_agencies(
     stop: &Stop,
 ) -> Result<(), Error> {
     let run = || client::run(agencies, settings, progress, stop);
-    if !progress.shows_bars() {
-        return run();
+    let done = if progress.shows_bars() { with_bars(settings, progress, run) } else { run() };
+    match &done {
+        Ok(()) if process::is_log_short() => progress.stderr.say(&progress.summary()),
+        Err(Error::Stopped) if settings.resume => log_interrupted(settings, progress),
+        _ => {}
     }
+    done
+}
+
+/// Calls `run` beside a thread that draws the bars and one that asks the server for the missing agencies.
+fn with_bars(
+    settings: &client::Settings,
+    progress: &Progress,
+    run: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
     let draw = |done: &Stop| {
         while !done.wait_for(DRAW_PERIOD) {
             progress.draw();
@@ -220,18 +187,34 @@ fn run_agencies(
         progress.stderr.show(Vec::new());
     };
     let ask = |done: &Stop| ask_while_waiting(settings, progress, done);
-    let run_and_ask = || {
-        if settings.resume {
-            stop::beside("question", ask, run).map_err(Error::Thread)?
-        } else {
-            run()
-        }
-    };
+    let run_and_ask = || stop::beside("question", ask, run).map_err(Error::Thread)?;
     stop::beside("progress", draw, run_and_ask).map_err(Error::Thread)?
 }
 
-/// Asks the server for the missing agencies, while an agency waits, until `done` comes.
+/// Logs the progress of a run that a signal ended, and the next step.
+fn log_interrupted(settings: &client::Settings, progress: &Progress) {
+    let stored = match progress.stored() {
+        Some((stored, of)) => format!("{stored} | of: {of}"),
+        None => {
+            let server = LogValue(&settings.server_address);
+            format!("unknown, no answer from {server} yet")
+        }
+    };
+    let next = match progress.stored() {
+        Some((stored, of)) if stored >= of => "asks for the winners",
+        _ => "goes on after the bets that are stored",
+    };
+    info!(
+        "action: interrupt | result: success | stored: {stored} | next: run the client again, it {next}"
+    );
+}
+
+/// Asks the server for the missing agencies, while an agency waits, until `done` comes. Does nothing if resuming is off,
+/// because each question resumes the agency.
 fn ask_while_waiting(settings: &client::Settings, progress: &Progress, done: &Stop) {
+    if !settings.resume {
+        return;
+    }
     let mut pause = ASK_FIRST_AFTER;
     while !done.wait_for(pause) {
         let Some(agency) = progress.waiting_agency() else { continue };

@@ -20,27 +20,13 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// More agencies than this share one line of the log.
 const LOG_LINES_MAX: usize = 20;
 
-/// The place where the state is shown.
-pub(crate) enum Board {
-    /// Lines below the log.
-    Lines(Stderr),
-    /// The log, after changes.
-    Log,
-    /// None.
-    Nothing,
+/// The place where the state is shown: lines below the log on a terminal, and otherwise the log, if that is wanted.
+pub(crate) struct Board {
+    pub(crate) stderr: Stderr,
+    pub(crate) is_wanted: bool,
 }
 
 impl Board {
-    /// Returns [`Board::Lines`] if stderr is a terminal, [`Board::Log`] if not but `wanted`, and [`Board::Nothing`]
-    /// otherwise.
-    pub(crate) fn new(stderr: Stderr, wanted: bool) -> Board {
-        match (stderr.is_terminal(), wanted) {
-            (true, _) => Board::Lines(stderr),
-            (false, true) => Board::Log,
-            (false, false) => Board::Nothing,
-        }
-    }
-
     /// Calls `serve`, and shows the state of each agency meanwhile.
     pub(crate) fn beside(
         &self,
@@ -48,7 +34,7 @@ impl Board {
         draw: &Draw<DrawResult>,
         serve: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
-        if matches!(self, Board::Nothing) {
+        if !self.stderr.is_terminal() && !self.is_wanted {
             return serve();
         }
         let access = ledger.access();
@@ -59,29 +45,24 @@ impl Board {
     fn show(&self, access: &Access<'_>, draw: &Draw<DrawResult>, over: &Stop) {
         let mut logged = Vec::new();
         while let Ok(summary) = session::summary(access, draw) {
-            match self {
-                Board::Lines(stderr) => {
-                    let (rows, width) = size_of_terminal();
-                    stderr.show(lines(&summary, rows, width));
-                }
-                _ => {
-                    let texts = log_texts(&summary);
-                    if texts != logged {
-                        let line = |text: &String| {
-                            format!("action: progress | result: in_progress | state: {text}")
-                        };
-                        info!("{}", log_lines(&texts, line));
-                        logged = texts;
-                    }
+            if self.stderr.is_terminal() {
+                let (rows, width) = size_of_terminal();
+                self.stderr.show(lines(&summary, rows, width));
+            } else {
+                let texts = log_texts(&summary);
+                if texts != logged {
+                    let line = |text: &String| {
+                        format!("action: progress | result: in_progress | state: {text}")
+                    };
+                    info!("{}", log_lines(&texts, line));
+                    logged = texts;
                 }
             }
             if over.wait_for(PERIOD) {
                 break;
             }
         }
-        if let Board::Lines(stderr) = self {
-            stderr.show(Vec::new());
-        }
+        self.stderr.show(Vec::new());
     }
 }
 

@@ -102,7 +102,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let tls = server.tls.clone();
     let at_hangup = move || tls.iter().for_each(read_again);
     let address = sources.address()?;
-    let board = Board::new(stderr.clone(), arguments.is_set("progress"));
+    let board = Board { stderr: stderr.clone(), is_wanted: arguments.is_set("progress") };
     process::until_signal(signals, stderr, at_hangup, |stop| {
         serve(&address, ledger, &server, &board, stop)
     })
