@@ -44,13 +44,16 @@ pub enum Eviction {
     Agency(usize),
 }
 
-#[derive(Debug, Default)]
+/// The agency, or the agencies in its certificate, that a connection belongs to. `None` for a newcomer.
+type Holder = Option<Vec<AgencyId>>;
+
+#[derive(Debug)]
 struct Table {
     closed: bool,
-    newcomers: Vec<Arc<Guest>>,
-    holders: BTreeMap<Vec<AgencyId>, Vec<Arc<Guest>>>,
-    /// The number of connections of all holders, to find it without counting.
-    held: usize,
+    /// The connections of each holder, and the newcomers. No list but theirs is empty.
+    guests: BTreeMap<Holder, Vec<Arc<Guest>>>,
+    /// The number of all of these, to find it without counting.
+    count: usize,
     /// In the order of their evictions.
     leaving: VecDeque<Arc<Guest>>,
 }
@@ -69,7 +72,9 @@ struct Guest {
 impl Places {
     /// Returns a table without connections, for at most `connections_max` at a time.
     pub fn new(connections_max: usize) -> Places {
-        let (table, left) = (Mutex::default(), Condvar::new());
+        let guests = BTreeMap::from([(None, Vec::new())]);
+        let table = Table { closed: false, guests, count: 0, leaving: VecDeque::new() };
+        let (table, left) = (Mutex::new(table), Condvar::new());
         Places { connections_max, start: Instant::now(), table, left }
     }
 
@@ -88,11 +93,11 @@ impl Places {
         });
         let mut table = self.table_with_few_leaving()?;
         let newcomers_max = NEWCOMERS_MIN.max(self.connections_max / 4);
-        let evicted = if table.newcomers.len() >= newcomers_max {
-            table.evict_newcomer(Eviction::Newcomers(newcomers_max))
-        } else if table.newcomers.len() + table.held >= self.connections_max {
+        let evicted = if table.newcomers() >= newcomers_max {
+            table.evict(&None, Eviction::Newcomers(newcomers_max))
+        } else if table.count >= self.connections_max {
             let why = Eviction::Connections(self.connections_max);
-            let evicted = table.evict_surplus(why).or_else(|| table.evict_newcomer(why));
+            let evicted = table.evict_surplus(why).or_else(|| table.evict(&None, why));
             if evicted.is_none() {
                 table.refuse(Arc::clone(&guest), why);
                 return Some(Place { places: self, guest, holder: None });
@@ -101,7 +106,7 @@ impl Places {
         } else {
             None
         };
-        table.newcomers.push(Arc::clone(&guest));
+        table.add(Arc::clone(&guest), None);
         // The thread that wakes needs the table.
         drop(table);
         evicted.iter().for_each(|evicted| evicted.shut(Shutdown::Read));
@@ -112,8 +117,8 @@ impl Places {
     /// Blocks until a connection has ended, for at most `LEAVING_TIME_MAX`.
     pub fn make_room(&self) {
         let mut table = self.lock();
-        let max = table.newcomers.len() + table.held;
-        let evicted = table.evict_newcomer(Eviction::Connections(max));
+        let why = Eviction::Connections(table.count);
+        let evicted = table.evict(&None, why);
         evicted.iter().for_each(|evicted| evicted.shut(Shutdown::Read));
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
     }
@@ -128,8 +133,7 @@ impl Places {
     pub fn close(&self, how: Shutdown) {
         let mut table = self.lock();
         table.closed = true;
-        let held = table.holders.values().flatten();
-        for guest in table.newcomers.iter().chain(held).chain(&table.leaving) {
+        for guest in table.guests.values().flatten().chain(&table.leaving) {
             guest.shut(how);
         }
         self.left.notify_all();
@@ -160,6 +164,10 @@ impl Places {
 }
 
 impl Table {
+    fn newcomers(&self) -> usize {
+        self.guests[&None].len()
+    }
+
     /// Makes a connection that is on no list leave. Its own thread tells the peer, as soon as it is shut for reading.
     fn refuse(&mut self, guest: Arc<Guest>, why: Eviction) {
         let first = guest.eviction.set(why).is_ok();
@@ -167,10 +175,10 @@ impl Table {
         self.leaving.push_back(guest);
     }
 
-    /// Makes the newcomer that has been silent longest leave. Returns it for the caller to shut.
-    fn evict_newcomer(&mut self, why: Eviction) -> Option<Arc<Guest>> {
-        let silent = idle_longest(&self.newcomers)?;
-        let guest = self.newcomers.swap_remove(silent);
+    /// Makes the connection of `holder` leave that has been idle longest. Returns it for the caller to shut.
+    fn evict(&mut self, holder: &Holder, why: Eviction) -> Option<Arc<Guest>> {
+        let guest = Arc::clone(idle_longest(self.guests.get(holder)?)?);
+        self.remove(&guest, holder);
         self.refuse(Arc::clone(&guest), why);
         Some(guest)
     }
@@ -178,45 +186,43 @@ impl Table {
     /// Makes the connection leave that has been idle longest of those whose holder has more than one for each of its
     /// agencies. Returns it for the caller to shut.
     fn evict_surplus(&mut self, why: Eviction) -> Option<Arc<Guest>> {
-        if self.held == self.holders.len() {
-            // Each has one. A flood asks for every connection, and there may be thousands of holders.
+        if self.count - self.newcomers() == self.guests.len() - 1 {
+            // Each holder has one. A flood asks for every connection, and there may be thousands of holders.
             return None;
         }
-        let surplus =
-            self.holders.iter().filter(|(holder, guests)| guests.len() > holder.len().max(1));
-        let idle = surplus.filter_map(|(holder, guests)| {
-            let place = idle_longest(guests)?;
-            Some((guests[place].heard.load(Ordering::Relaxed), holder.clone(), place))
+        let surplus = self.guests.iter().filter(|(holder, guests)| {
+            holder.as_ref().is_some_and(|agencies| guests.len() > agencies.len().max(1))
         });
-        let (_, holder, place) = idle.min()?;
-        let guest = self.holders.get_mut(&holder)?.swap_remove(place);
-        self.held -= 1;
-        self.refuse(Arc::clone(&guest), why);
-        Some(guest)
+        let idle = surplus.filter_map(|(holder, guests)| Some((idle_longest(guests)?, holder)));
+        let (_, holder) = idle.min_by_key(|(guest, _)| guest.heard.load(Ordering::Relaxed))?;
+        let holder = holder.clone();
+        self.evict(&holder, why)
+    }
+
+    /// Adds a connection to those of `holder`.
+    fn add(&mut self, guest: Arc<Guest>, holder: Holder) {
+        self.guests.entry(holder).or_default().push(guest);
+        self.count += 1;
     }
 
     /// Removes a connection from its list.
-    fn remove(&mut self, guest: &Arc<Guest>, holder: Option<&[AgencyId]>) {
+    fn remove(&mut self, guest: &Arc<Guest>, holder: &Holder) {
         if guest.eviction.get().is_some() {
             self.leaving.retain(|other| !Arc::ptr_eq(other, guest));
-        } else if let Some(holder) = holder {
-            if let Some(guests) = self.holders.get_mut(holder) {
-                guests.retain(|other| !Arc::ptr_eq(other, guest));
-                if guests.is_empty() {
-                    self.holders.remove(holder);
-                }
+        } else if let Some(guests) = self.guests.get_mut(holder) {
+            guests.retain(|other| !Arc::ptr_eq(other, guest));
+            if guests.is_empty() && holder.is_some() {
+                self.guests.remove(holder);
             }
-            self.held -= 1;
-        } else {
-            self.newcomers.retain(|other| !Arc::ptr_eq(other, guest));
+            self.count -= 1;
         }
     }
 }
 
-/// Returns the index of the connection that has been idle longest, except those that wait for the draw.
-fn idle_longest(guests: &[Arc<Guest>]) -> Option<usize> {
-    let idle = guests.iter().enumerate().filter(|(_, guest)| !guest.waits.load(Ordering::Relaxed));
-    idle.min_by_key(|(_, guest)| guest.heard.load(Ordering::Relaxed)).map(|(place, _)| place)
+/// Returns the connection that has been idle longest, except those that wait for the draw.
+fn idle_longest(guests: &[Arc<Guest>]) -> Option<&Arc<Guest>> {
+    let idle = guests.iter().filter(|guest| !guest.waits.load(Ordering::Relaxed));
+    idle.min_by_key(|guest| guest.heard.load(Ordering::Relaxed))
 }
 
 impl Guest {
@@ -231,8 +237,7 @@ impl Guest {
 pub struct Place<'p> {
     places: &'p Places,
     guest: Arc<Guest>,
-    /// `None` for a newcomer.
-    holder: Option<Vec<AgencyId>>,
+    holder: Holder,
 }
 
 impl Place<'_> {
@@ -270,26 +275,18 @@ impl Place<'_> {
         if let Some(why) = self.eviction() {
             return Err(why);
         }
-        table.remove(&self.guest, self.holder.as_deref());
+        table.remove(&self.guest, &self.holder);
         let max = CONNECTIONS_PER_AGENCY_MAX * holder.len().max(1);
-        let guests = table.holders.entry(holder.to_vec()).or_default();
-        let mut idle = None;
-        if guests.len() >= max {
-            let Some(place) = idle_longest(guests) else {
-                let why = Eviction::Agency(max);
+        let (holder, why) = (Some(holder.to_vec()), Eviction::Agency(max));
+        if table.guests.get(&holder).is_some_and(|guests| guests.len() >= max) {
+            let Some(evicted) = table.evict(&holder, why) else {
                 table.refuse(Arc::clone(&self.guest), why);
                 return Err(why);
             };
-            idle = Some(guests.swap_remove(place));
-            table.held -= 1;
+            evicted.shut(Shutdown::Read);
         }
-        table.holders.entry(holder.to_vec()).or_default().push(Arc::clone(&self.guest));
-        table.held += 1;
-        if let Some(idle) = &idle {
-            table.refuse(Arc::clone(idle), Eviction::Agency(max));
-            idle.shut(Shutdown::Read);
-        }
-        self.holder = Some(holder.to_vec());
+        table.add(Arc::clone(&self.guest), holder.clone());
+        self.holder = holder;
         Ok(())
     }
 
@@ -327,6 +324,6 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.places.lock().remove(&self.guest, self.holder.as_deref());
+        self.places.lock().remove(&self.guest, &self.holder);
     }
 }
