@@ -22,6 +22,9 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub const NUMBER_MAX: u16 = 9999;
 /// The number of fields of a bet.
 pub const BET_FIELDS: usize = 5;
+/// The bytes of the shortest bet as CSV: two names of a letter, a document of 7 digits, a date, a number of one, and 4
+/// commas.
+pub const BET_BYTES_MIN: usize = 1 + 1 + 7 + 10 + 1 + 4;
 
 /// The characters that delimit bets and their fields in messages.
 pub const DELIMITERS: [char; 2] = ['|', ';'];

@@ -2,8 +2,8 @@
 //! that an agency that waits needs no file descriptor for it.
 
 use super::error::Error;
-use crate::bet::plain_bet;
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
+use crate::bet::{BET_BYTES_MIN, plain_bet};
 use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
 use crate::system::uninterrupted;
@@ -15,8 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// The bytes that are read at once and have one checksum. A line buffer always has room for them.
 const PIECE_BYTES: usize = 64 << 10;
-/// The bytes of the shortest bet: two names of a letter, a document of 7 digits, a date, a number of one, and 4 commas.
-const BET_BYTES_MIN: usize = 1 + 1 + 7 + 10 + 1 + 4;
 /// The byte order mark that some programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 

@@ -2,7 +2,7 @@
 
 use super::pass::Lines;
 use crate::bet::row::{agency_of, document_and_number};
-use crate::bet::{Agencies, PerAgency};
+use crate::bet::{Agencies, BET_BYTES_MIN, PerAgency};
 
 /// The stored bets of an agency.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,10 @@ impl Lines for Count {
             let (prefix, mut run, mut bets) = (&lines[..=comma], 0, 0);
             while begins(&lines[run..], prefix) {
                 let rest = &lines[run..];
-                run += memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+                // A line that is shorter than its shortest bet was not written by a ledger.
+                let least = rest.len().min(prefix.len() + BET_BYTES_MIN);
+                let end = memchr::memchr(b'\n', &rest[least..]);
+                run += end.map_or(rest.len(), |end| least + end + 1);
                 bets += 1;
             }
             match agency_of(prefix, self.stored.agencies()) {
@@ -96,11 +99,11 @@ mod tests {
 
     const ROWS: [&str; 6] = [
         "1,Ana,Paz,1234567,2000-01-01,7574\n",
-        "1,Ana,Paz,1234568,2000-01-01,7574\n",
+        "1,A,P,1234568,2000-01-01,7\n",
         "11,\"Paz, la de \"\"acá\"\"\",Ñandú,12345678,1999-12-31,0075\n",
         "1,Santiago Lionel,Lorca,30904465,1999-03-17,2201\n",
         "3, Eva,O'Hara,30904466,2096-02-29,0\n",
-        "11,Ana,Paz,1234569,2000-01-01,1\n",
+        "11,A,P,1234569,2000-01-01,1\n",
     ];
 
     #[test]
