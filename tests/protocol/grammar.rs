@@ -7,7 +7,7 @@ use crate::support::random::Random;
 use crate::support::transcript::Step;
 use loteria::bet::Agencies;
 use loteria::protocol::{Command, Reply};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The characters that are written over others.
 const OTHERS: [char; 16] =
@@ -46,47 +46,59 @@ impl Grammar {
 
     fn matches(&self, name: &str, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
-        self.ends(&Rule::Named(name.into()), &text, 0).contains(&text.len())
+        self.ends(&Rule::Named(name.into()), &text, vec![0]).contains(&text.len())
     }
 
-    /// Where a match of `rule` that begins at `at` can end.
-    fn ends(&self, rule: &Rule, text: &[char], at: usize) -> BTreeSet<usize> {
-        let one = |is_one: &dyn Fn(char) -> bool| {
-            text.get(at).filter(|c| is_one(**c)).map(|_| at + 1).into_iter().collect()
-        };
+    /// Returns where a match of `rule` that begins at one of these places can end, each place once.
+    fn ends(&self, rule: &Rule, text: &[char], mut from: Vec<usize>) -> Vec<usize> {
         match rule {
             Rule::Text(literal) => {
-                let literal: Vec<char> = literal.chars().collect();
-                let there = text[at..].starts_with(&literal);
-                there.then_some(at + literal.len()).into_iter().collect()
+                let length = literal.chars().count();
+                from.retain(|at| text[*at..].iter().copied().take(length).eq(literal.chars()));
+                from.iter_mut().for_each(|at| *at += length);
+                from
             }
-            Rule::Range(first, last) => one(&|c| (*first..=*last).contains(&c)),
-            Rule::Character => one(&|c| !matches!(c, '|' | ';') && !c.is_control()),
+            Rule::Range(first, last) => one(text, from, |c| (*first..=*last).contains(&c)),
+            Rule::Character => one(text, from, |c| !matches!(c, '|' | ';') && !c.is_control()),
             Rule::Named(name) => {
                 let rule = self.0.get(name).unwrap_or_else(|| panic!("no rule for {name}"));
-                self.ends(rule, text, at)
+                self.ends(rule, text, from)
             }
             Rule::Choice(rules) => {
-                rules.iter().flat_map(|rule| self.ends(rule, text, at)).collect()
+                let ends = rules.iter().flat_map(|rule| self.ends(rule, text, from.clone()));
+                each_once(ends.collect())
             }
-            Rule::Sequence(rules) => rules.iter().fold([at].into(), |from, rule| {
-                from.into_iter().flat_map(|at| self.ends(rule, text, at)).collect()
-            }),
+            Rule::Sequence(rules) => {
+                rules.iter().fold(from, |from, rule| self.ends(rule, text, from))
+            }
             Rule::Times(least, most, rule) => {
-                let (mut ends, mut from) = (BTreeSet::new(), BTreeSet::from([at]));
+                let mut ends = Vec::new();
                 for time in 0..=*most {
                     if time >= *least {
                         ends.extend(&from);
                     }
-                    from = from.into_iter().flat_map(|at| self.ends(rule, text, at)).collect();
+                    from = self.ends(rule, text, from);
                     if from.is_empty() {
                         break;
                     }
                 }
-                ends
+                each_once(ends)
             }
         }
     }
+}
+
+/// Returns the places behind one character of this kind.
+fn one(text: &[char], mut from: Vec<usize>, is_one: impl Fn(char) -> bool) -> Vec<usize> {
+    from.retain(|at| text.get(*at).is_some_and(|c| is_one(*c)));
+    from.iter_mut().for_each(|at| *at += 1);
+    from
+}
+
+fn each_once(mut places: Vec<usize>) -> Vec<usize> {
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
 /// Reads a rule from the left.
