@@ -17,7 +17,7 @@ fn peak_kib() -> Option<u64> {
 #[test]
 fn short_messages_with_long_answers_do_not_fill_the_memory() {
     const PEERS: usize = 100;
-    const MESSAGES: usize = 16_000;
+    const MESSAGES: usize = 8_000;
     let Some(before) = peak_kib() else { return };
     let office = Office::start(Lottery::of(5));
     let mut peers: Vec<Agency> = (0..PEERS).map(|_| office.agency()).collect();
