@@ -199,14 +199,20 @@ pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
 /// Reads `length` bytes from `offset` on.
 pub(super) fn read(file: &impl DiskFile, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
+    read_exact(file, &mut bytes, offset)?;
+    Ok(bytes)
+}
+
+/// Fills `buffer` with the bytes from `offset` on.
+pub(super) fn read_exact(file: &impl DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     let mut end = 0;
-    while end < length {
-        match file.read_at(&mut bytes[end..], offset + end as u64)? {
+    while end < buffer.len() {
+        match file.read_at(&mut buffer[end..], offset + end as u64)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             count => end += count,
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Creates a file, or opens it, and locks it.

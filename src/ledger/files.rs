@@ -90,8 +90,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
     pub(super) fn journal_confirms(&self) -> Result<Option<Confirmed>, OpenError> {
         let Some(journal) = &self.journal else { return Ok(None) };
         let path = &self.paths.journal;
-        let bytes = at(path, disk::read_all(journal))?;
-        let confirmed = Confirmed::parse(&bytes);
+        let read = |buffer: &mut [u8], offset| disk::read_exact(journal, buffer, offset);
+        let confirmed = at(path, journal.length().and_then(|bytes| Confirmed::read(bytes, read)))?;
         confirmed.map(Some).map_err(|damage| self.not_confirmed(path, damage))
     }
 

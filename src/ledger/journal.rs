@@ -65,6 +65,8 @@ const LOG_BYTES: usize = if cfg!(test) { 8 * PAGE } else { 4 << 20 };
 const SLOT_COPIES: usize = 2;
 const SLOT_BYTES: usize = SLOT_COPIES * PAGE;
 const JOURNAL_BYTES: usize = LOG_BYTES + 2 * SLOT_BYTES;
+/// The size of one read of the log. The log of a test has several of them too.
+const PIECE_BYTES: usize = if cfg!(test) { 3 * PAGE } else { 16 * PAGE };
 
 const SLOT_MAGIC: &[u8; 8] = b"loteria\x01";
 const SLOT_USED: usize = 48;
@@ -164,7 +166,7 @@ impl Slot {
 }
 
 fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    std::array::from_fn(|place| bytes[at + place])
+    bytes[at..at + N].try_into().expect("a slice of N bytes")
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -236,16 +238,26 @@ impl Confirmed {
         Confirmed { slot, base, rows, sealed, damaged_pages: Vec::new() }
     }
 
-    /// Parses the bytes of a journal.
+    /// Reads and parses a journal of `length` bytes, of which `read` fills a buffer from an offset on. The inner error
+    /// is the damage that hides what is confirmed, in words.
+    pub(super) fn read(
+        length: u64,
+        mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<Result<Confirmed, String>> {
+        if length != JOURNAL_BYTES as u64 {
+            return Ok(Err(format!("has {length} bytes, and must have {JOURNAL_BYTES}")));
+        }
+        let mut slots = [0; 2 * SLOT_BYTES];
+        read(&mut slots, LOG_BYTES as u64)?;
+        Ok(Confirmed::parse(&read_log(read)?, &slots))
+    }
+
+    /// Parses the pages of the log, without pages of zeros at its end, and of the slots.
     ///
     /// # Errors
     ///
     /// The damage that hides what is confirmed, in words.
-    pub(super) fn parse(journal: &[u8]) -> Result<Confirmed, String> {
-        if journal.len() != JOURNAL_BYTES {
-            return Err(format!("has {} bytes, and must have {JOURNAL_BYTES}", journal.len()));
-        }
-        let (log, slots) = journal.split_at(LOG_BYTES);
+    fn parse(log: &[u8], slots: &[u8]) -> Result<Confirmed, String> {
         let (slot, mut damaged_pages) = newest_slot(slots)?;
         let mut confirmed = Confirmed::by(slot);
         let mut end = slot.extent;
@@ -274,8 +286,8 @@ impl Confirmed {
             end_page = page;
         }
         if slot.stopped {
-            let is_used = |page: &usize| log[page * PAGE..][..PAGE] != [0; PAGE];
-            confirmed.damaged_pages.extend((0..LOG_BYTES / PAGE).filter(is_used));
+            let used = log.chunks(PAGE).enumerate().filter(|(_, page)| is_used(page));
+            confirmed.damaged_pages.extend(used.map(|(page, _)| page));
         }
         confirmed.damaged_pages.append(&mut damaged_pages);
         Ok(confirmed)
@@ -290,6 +302,27 @@ impl Confirmed {
     pub(super) fn extent(&self) -> Extent {
         self.base.with(&self.rows)
     }
+}
+
+/// Reads the log up to its last page that is not zeros, so that a start needs no memory for a whole one.
+fn read_log(mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>) -> io::Result<Vec<u8>> {
+    let (mut log, mut piece) = (Vec::new(), vec![0; PIECE_BYTES]);
+    for start in (0..LOG_BYTES).step_by(PIECE_BYTES) {
+        piece.truncate(LOG_BYTES - start);
+        read(&mut piece, start as u64)?;
+        if let Some(last) = piece.chunks(PAGE).rposition(is_used) {
+            while log.len() < start {
+                log.extend_from_slice(&[0; PAGE]);
+            }
+            log.extend_from_slice(&piece[..(last + 1) * PAGE]);
+        }
+    }
+    Ok(log)
+}
+
+/// Returns whether a page holds anything but zeros.
+fn is_used(page: &[u8]) -> bool {
+    *page != [0; PAGE]
 }
 
 /// Returns the newest valid slot, and the pages that should hold a valid one and do not.
