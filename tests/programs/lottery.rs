@@ -182,6 +182,8 @@ fn the_result_of_a_draw_stays_whatever_number_a_later_start_names() {
     let ended = scratch.client(&server.address()).run();
     assert_eq!(ended.sorted_stdout(), all_winners(&agencies));
     assert_eq!(scratch.read("sorteo.toml"), before);
+    let ended = server.stops_on("TERM");
+    ended.says("the draw was held on 7574, and the winning number is set to 1; the draw stands");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn read_again(acceptor: &Acceptor) {
     match acceptor.reload() {
         Ok(()) => info!("action: reload_certificates | result: success"),
         Err(error) => warn!(
-            "action: reload_certificates | result: fail | error: {}; those before stay in use",
+            "action: reload_certificates | result: fail | error: {}; the previous files stay in use",
             LogValue(error)
         ),
     }
@@ -192,7 +192,7 @@ fn log_found(bets: &Path, found: &Found, winning_number: u16) {
     if *held_on != winning_number {
         warn!(
             "action: open_ledger | result: in_progress | error: the draw was held on {held_on}, and the winning \
-             number {winning_number} is for another, which --new-draw begins"
+             number is set to {winning_number}; the draw stands, and --new-draw prepares another"
         );
     }
 }
