@@ -261,6 +261,12 @@ impl Place<'_> {
         self.guest.heard.store(self.places.now(), Ordering::Relaxed);
     }
 
+    /// Notes that the connection ends as soon as its peer has read why. From now on it is the first that is closed for
+    /// another, as if it had been idle longest.
+    pub fn ends(&self) {
+        self.guest.heard.store(0, Ordering::Relaxed);
+    }
+
     /// Makes the connection one of `holder`: an agency, or the agencies in a certificate, which may be none. If the
     /// holder has too many, the one that has been idle longest is closed.
     ///

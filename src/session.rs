@@ -88,6 +88,7 @@ pub fn converse(
         Ok(()) => session.stream.end(),
         Err(End::Refused(refusal)) => {
             refusal.reply().write(&mut session.answers);
+            session.place.ends();
             // A server that stops does not drain, so a reset wakes a peer that goes on writing.
             match session.send() {
                 Ok(()) if refusal.code == ErrorCode::Stopping => session.stream.end(),

@@ -169,6 +169,7 @@ impl<'r> Reception<'r> {
             Ok(None) => {
                 let error = "the peer does not speak TLS";
                 info!("action: handshake | result: fail | {peer} | error: {error}");
+                place.ends();
                 let refusal =
                     ErrorCode::TlsRequired.with("this server speaks TLS and nothing else");
                 session::refuse(&mut Stream::plain(socket), &refusal);

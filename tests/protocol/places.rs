@@ -117,6 +117,22 @@ fn of_an_agencys_fifth_connections_the_one_that_was_idle_longest_is_closed_and_n
 }
 
 #[test]
+fn a_connection_that_was_told_why_it_ends_leaves_its_place_to_the_next_of_its_agency() {
+    let office = Office::start(Lottery::of(2));
+    let mut others = [(); 2].map(|()| connection_of(&office, 1));
+    let mut waiting = office.agency();
+    waiting.says("GANADORES|1");
+    office.agency_waits(1);
+    let mut newer = connection_of(&office, 1);
+    newer.says("GANADORES|1");
+    // It has not closed yet.
+    waiting.hears_error(ErrorCode::Superseded);
+    let mut next = connection_of(&office, 1);
+    others.iter_mut().chain([&mut next]).for_each(is_attended);
+    waiting.hears_the_end();
+}
+
+#[test]
 fn an_agency_that_has_no_connection_gets_in_where_others_hold_all_places() {
     let office = Office::start(Lottery::of(3).connections(4));
     let mut first = connection_of(&office, 1);
