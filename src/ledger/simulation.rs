@@ -71,6 +71,13 @@ fn start(disk: &SimulatedDisk) -> Option<(Writer<SimulatedDisk>, Option<DrawResu
     Some((writer.expect("a thread"), result))
 }
 
+/// A request to store one batch, and its answer.
+fn request(agency: AgencyId, rows: &[String]) -> (Request, Receiver<StoreAnswer>) {
+    let (reply, answer) = sync_channel(1);
+    let (bets, rows) = (rows.len() as u64, rows.concat().into_bytes());
+    (Request::Store(StoreRequest { ticket: 1, agency, bets, rows, reply }), answer)
+}
+
 /// An agency and its knowledge, over all lives of the server.
 struct Sender {
     agency: AgencyId,
@@ -89,11 +96,9 @@ impl Sender {
             return None;
         }
         let end = (sent + 1 + random.below(9) as usize).min(BETS_EACH);
-        let rows = rows_of(self.agency)[sent..end].concat().into_bytes();
-        let (reply, answer) = sync_channel(1);
+        let (batch, answer) = request(self.agency, &rows_of(self.agency)[sent..end]);
         self.waiting.push_back((end, answer));
-        let bets = (end - sent) as u64;
-        Some(Request::Store(StoreRequest { ticket: 1, agency: self.agency, bets, rows, reply }))
+        Some(batch)
     }
 
     fn hear(&mut self) {
@@ -282,10 +287,8 @@ fn ask_to_store(
     number: u16,
     rows: &[String],
 ) -> Receiver<StoreAnswer> {
-    let (reply, answer) = sync_channel(1);
-    let (bets, rows) = (rows.len() as u64, rows.concat().into_bytes());
-    let store = StoreRequest { ticket: 1, agency: agency(number), bets, rows, reply };
-    writer.take(Request::Store(store)).expect("a batch is only taken");
+    let (batch, answer) = request(agency(number), rows);
+    writer.take(batch).expect("a batch is only taken");
     answer
 }
 
@@ -436,9 +439,7 @@ enum Played {
 fn play(disk: &SimulatedDisk) -> Option<Played> {
     let rows = rows_of(agency(1));
     let mut played = None;
-    let Ok(opened) = open(disk.clone(), &settings(), &Stop::never()) else { return played };
-    let tickets = Arc::default();
-    let mut writer = Writer::new(opened, WINNING_NUMBER, tickets, Stop::never()).expect("a thread");
+    let Some((mut writer, _)) = start(disk) else { return played };
     for batch in [&rows[..2], &rows[2..]] {
         if store(&mut writer, 1, batch) != Some(Ok(())) {
             return played;

@@ -93,8 +93,6 @@ struct Inode {
     durable: Vec<u8>,
     /// The changes since the last sync.
     changes: Vec<Change>,
-    /// Locks for reading and for writing.
-    locks: (u32, u32),
 }
 
 #[derive(Clone, Debug)]
@@ -247,9 +245,6 @@ impl SimulatedDisk {
         let mut world = self.world();
         world.life += 1;
         (world.one_fails_in, world.calls_left) = (0, None);
-        for inode in &mut world.inodes {
-            inode.locks = (0, 0);
-        }
     }
 
     /// The power fails.
@@ -278,7 +273,7 @@ impl SimulatedDisk {
     }
 
     fn file(&self, inode: usize, life: u64) -> SimulatedFile {
-        SimulatedFile { disk: self.clone(), inode, life, lock: Mutex::new(None) }
+        SimulatedFile { disk: self.clone(), inode, life }
     }
 }
 
@@ -381,7 +376,6 @@ pub(super) struct SimulatedFile {
     disk: SimulatedDisk,
     inode: usize,
     life: u64,
-    lock: Mutex<Option<Mode>>,
 }
 
 impl SimulatedFile {
@@ -400,35 +394,10 @@ impl SimulatedFile {
     }
 }
 
-impl Drop for SimulatedFile {
-    fn drop(&mut self) {
-        let mut world = self.disk.world();
-        if world.life == self.life {
-            let lock = self.lock.lock().expect("nothing panics while it is held").take();
-            let locks = &mut world.inodes[self.inode].locks;
-            match lock {
-                Some(Mode::Read) => locks.0 -= 1,
-                Some(Mode::Write) => locks.1 -= 1,
-                None => {}
-            }
-        }
-    }
-}
-
 impl DiskFile for SimulatedFile {
-    fn try_lock(&self, mode: Mode) -> io::Result<bool> {
-        self.call(|inode, _| {
-            let locks = &mut inode.locks;
-            let free = locks.1 == 0 && (mode == Mode::Read || locks.0 == 0);
-            if free {
-                match mode {
-                    Mode::Read => locks.0 += 1,
-                    Mode::Write => locks.1 += 1,
-                }
-                *self.lock.lock().expect("nothing panics while it is held") = Some(mode);
-            }
-            Ok(free)
-        })
+    /// There is one server at a time.
+    fn try_lock(&self, _: Mode) -> io::Result<bool> {
+        self.call(|_, _| Ok(true))
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -2,20 +2,19 @@
 
 use super::disk::SimulatedDisk;
 use super::{
-    agency, ask_to_store, good, good_with_seed, hold, is_open, rows_of, settings, start, store,
-    stored_of,
+    agency, ask_to_store, good, good_with_seed, hold, is_open, request, rows_of, settings, start,
+    store, stored_of,
 };
 use crate::bet::Agencies;
 use crate::ledger::aside::set_aside_on;
 use crate::ledger::journal::Confirmed;
 use crate::ledger::open::open;
-use crate::ledger::request::{Request, StoreRequest};
 use crate::ledger::verify::verify_on;
 use crate::ledger::writer::{GROUP_BYTES_MAX, Writer, WriterFailed};
 use crate::ledger::{Ledger, OpenError, Settings};
 use crate::stop::Stop;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
@@ -91,19 +90,17 @@ fn every_bit_that_changes_in_the_files_of_a_finished_lottery_is_found() {
         journal[at / 8] ^= 1 << (at % 8);
     }
     for name in ["bets.csv", "sorteo.toml"] {
-        let bytes = disk.bytes(name).expect("it is there");
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                disk.edit(name, |bytes| bytes[at] ^= 1 << bit);
-                let found = match verify_on(&disk, &settings(), &Stop::never()) {
-                    Ok(verified) => verified.differences.len(),
-                    Err(OpenError::OtherAgencies { .. }) => 1,
-                    Err(error) => panic!("{error}"),
-                };
-                assert!(found > 0, "{name}: bit {bit} of byte {at}");
-                disk.edit(name, |bytes| bytes[at] ^= 1 << bit);
-            }
-        }
+        is_found_in_each_bit(&disk, name);
+    }
+}
+
+/// Changes the bits of a file, one at a time. Each change is found.
+fn is_found_in_each_bit(disk: &SimulatedDisk, name: &str) {
+    for at in 0..8 * disk.bytes(name).expect("it is there").len() {
+        let flip = |bytes: &mut Vec<u8>| bytes[at / 8] ^= 1 << (at % 8);
+        disk.edit(name, flip);
+        assert!(!verified(disk).is_empty(), "{name}: bit {at}");
+        disk.edit(name, flip);
     }
 }
 
@@ -143,11 +140,7 @@ fn every_bit_that_changes_in_bets_that_only_the_log_confirms_is_found() {
     drop(writer);
     disk.kill();
     assert_eq!(verified(&disk), [""; 0]);
-    for at in 0..8 * disk.bytes("bets.csv").expect("it is there").len() {
-        disk.edit("bets.csv", |bytes| bytes[at / 8] ^= 1 << (at % 8));
-        assert!(!verified(&disk).is_empty(), "bit {at}");
-        disk.edit("bets.csv", |bytes| bytes[at / 8] ^= 1 << (at % 8));
-    }
+    is_found_in_each_bit(&disk, "bets.csv");
 }
 
 #[test]
@@ -290,10 +283,9 @@ fn a_journal_that_is_changed_while_the_server_runs_ends_it_before_the_next_confi
 fn a_request_behind_the_one_that_ends_the_ledger_is_refused() {
     let (disk, writer) = stored();
     let ledger = Ledger::start(writer, Arc::default()).expect("a thread");
-    let send = |rows| {
-        let (reply, answer) = sync_channel(1);
-        let store = StoreRequest { ticket: 1, agency: agency(3), bets: 1, rows, reply };
-        ledger.requests.send(Request::Store(store)).expect("the thread runs");
+    let send = |row| {
+        let (batch, answer) = request(agency(3), &[row]);
+        ledger.requests.send(batch).expect("the thread runs");
         answer
     };
     let mut answers = Vec::new();
@@ -301,11 +293,11 @@ fn a_request_behind_the_one_that_ends_the_ledger_is_refused() {
     disk.edit("bets.csv", |bytes| {
         bytes.push(b'x');
         // So long that its group has no room for another.
-        answers.push(send(vec![b'x'; GROUP_BYTES_MAX]));
+        answers.push(send("x".repeat(GROUP_BYTES_MAX)));
         while !ledger.requests.is_empty() {
             thread::yield_now();
         }
-        answers.push(send(rows_of(agency(3))[0].clone().into_bytes()));
+        answers.push(send(rows_of(agency(3))[0].clone()));
     });
     for answer in answers {
         let heard = answer.recv_timeout(Duration::from_secs(60));
