@@ -47,7 +47,11 @@ impl<'a> Command<'a> {
     ///
     /// Returns the first error.
     pub fn parse(text: &'a str, agencies: Agencies) -> Result<Command<'a>, Refusal> {
-        let invalid_field = |error: InvalidBet| ErrorCode::InvalidField.with(error);
+        let only_agency = |word, fields| {
+            let [agency] = exactly(word, fields)?;
+            let invalid = |error: InvalidBet| ErrorCode::InvalidField.with(error);
+            agencies.parse(agency).map_err(invalid)
+        };
         let mut fields = text.split(FIELD_SEPARATOR);
         match fields.next().unwrap_or_default() {
             word::BET => {
@@ -60,16 +64,8 @@ impl<'a> Command<'a> {
             word::CLOSE_BATCH => {
                 exactly::<0>(word::CLOSE_BATCH, fields).map(|[]| Command::CloseBatch)
             }
-            word::WINNERS => {
-                let [agency] = exactly(word::WINNERS, fields)?;
-                let agency = agencies.parse(agency).map_err(invalid_field)?;
-                Ok(Command::Winners { agency })
-            }
-            word::RESUME => {
-                let [agency] = exactly(word::RESUME, fields)?;
-                let agency = agencies.parse(agency).map_err(invalid_field)?;
-                Ok(Command::Resume { agency })
-            }
+            word::WINNERS => Ok(Command::Winners { agency: only_agency(word::WINNERS, fields)? }),
+            word::RESUME => Ok(Command::Resume { agency: only_agency(word::RESUME, fields)? }),
             word::ECHO => {
                 let [text] = exactly(word::ECHO, fields)?;
                 if text.chars().any(char::is_control) {
