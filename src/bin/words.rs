@@ -1,10 +1,24 @@
 //! The state of a lottery in words, for people.
 
+use indicatif::HumanCount;
 use loteria::summary::AgencyState;
 use loteria::text::{Listed, noun_for};
 
 /// The most missing agencies that a line names.
 pub(crate) const AGENCIES_NAMED_MAX: usize = 20;
+
+/// Returns the number of agencies that have a line each on a terminal of `rows` rows, with `below` lines under them: all,
+/// or as many as fit with a line for the others.
+pub(crate) fn listed(agencies: usize, rows: usize, below: usize) -> usize {
+    // One row is for the cursor, and one for the log.
+    let rows = rows.saturating_sub(2 + below).max(1);
+    if agencies <= rows { agencies } else { rows - 1 }
+}
+
+/// Returns a number with its noun.
+pub(crate) fn count_of(count: u64, noun: &str) -> String {
+    format!("{} {}", HumanCount(count), noun_for(count, noun))
+}
 
 /// Returns the word for the state of an agency.
 pub(crate) fn state(state: AgencyState) -> &'static str {

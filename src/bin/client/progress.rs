@@ -2,13 +2,12 @@
 //! with `--quiet`.
 
 use crate::process::stderr::{Stderr, fit, size_of_terminal};
-use crate::process::words;
+use crate::process::words::{self, count_of};
 use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, ProgressDrawTarget};
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
 use loteria::summary::Summary;
-use loteria::text::noun_for;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -194,11 +193,9 @@ impl State {
 
     /// Returns a line for each agency, or for as many as fit with the others in one line.
     fn lines(&self, rows: usize, width: usize) -> Vec<String> {
-        // One row is for the cursor, and one for the log.
-        let rows = rows.saturating_sub(2).max(1);
         let missing = usize::from(!self.missing.is_empty());
-        let fits = self.agencies.len() + missing <= rows;
-        let count = if fits { rows } else { rows.saturating_sub(1 + missing) };
+        let count = words::listed(self.agencies.len(), rows, missing);
+        let fits = count == self.agencies.len();
         // Agencies that are done make room for the others.
         let is_listed = |agency: &Agency| fits || !matches!(agency.doing, Doing::Done { .. });
         let listed = self.agencies.iter().filter(|(_, agency)| is_listed(agency)).take(count);
@@ -283,11 +280,6 @@ fn bar(part: u64, whole: u64, width: usize) -> String {
         .map_or(width, |filled| usize::try_from(filled).unwrap_or(width).min(width));
     let head = if filled < width { ">" } else { "" };
     format!("{:<width$}", "=".repeat(filled) + head)
-}
-
-/// Returns a number with its noun.
-fn count_of(count: u64, noun: &str) -> String {
-    format!("{} {}", HumanCount(count), noun_for(count, noun))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::session;
 use loteria::stop::{self, Stop};
 use loteria::summary::{AgencyState, AgencySummary, Summary};
-use loteria::text::{log_lines, noun_for};
+use loteria::text::log_lines;
 use std::fmt::Display;
 use std::io;
 use std::time::Duration;
@@ -70,9 +70,7 @@ impl Board {
 /// one line.
 fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
     let agencies = &summary.agencies;
-    // One row is for the cursor, one for the log and one for the draw.
-    let rows = rows.saturating_sub(3).max(1);
-    let listed = if agencies.len() <= rows { agencies.len() } else { rows - 1 };
+    let listed = words::listed(agencies.len(), rows, 1);
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
         let bets = HumanCount(*bets).to_string();
         format!("agency {agency:>3} {bets:>12} bets, {}", words::state(*state))
@@ -120,9 +118,7 @@ fn totals(summary: &Summary, bets: impl Display) -> [String; 3] {
 fn describe_draw(summary: &Summary, width: usize) -> String {
     let missing = summary.missing();
     match summary.winners {
-        Some(winners) => {
-            format!("the draw was held, {} {}", HumanCount(winners), noun_for(winners, "winner"))
-        }
+        Some(winners) => format!("the draw was held, {}", words::count_of(winners, "winner")),
         None if missing.is_empty() => "every agency is done".into(),
         None => words::missing(&missing, width),
     }
