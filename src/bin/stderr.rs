@@ -8,7 +8,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The size of the queue, in bytes.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
@@ -53,20 +53,15 @@ impl Stderr {
         state.is_closing = true;
         state.lines.clear();
         shared.work.notify_one();
-        let mut deadline = Instant::now() + FLUSH_TIME_MAX;
-        let mut before = (state.is_writing, state.writes);
         while !state.is_closed {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let now = (state.is_writing, state.writes);
-                if state.is_stopping || (state.is_writing && now == before) {
-                    return;
-                }
-                (deadline, before) = (Instant::now() + FLUSH_TIME_MAX, now);
-                continue;
-            }
-            let waited = shared.written.wait_timeout(state, left);
+            let before = (state.is_writing, state.writes);
+            let waited =
+                shared.written.wait_timeout_while(state, FLUSH_TIME_MAX, |state| !state.is_closed);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let is_stuck = state.is_writing && (state.is_writing, state.writes) == before;
+            if !state.is_closed && (state.is_stopping || is_stuck) {
+                return;
+            }
         }
         drop(state);
         // A panic of the thread has already been printed.
