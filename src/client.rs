@@ -93,8 +93,8 @@ pub fn run(
         let named = |(id, file)| (format!("agency-{id}"), (id, file));
         in_threads(files.into_iter().map(named), |(id, file)| {
             let attempts = Attempts { id, settings, stop, sockets, turns: &turns };
-            let agency = Agency { file, attempts, observer, waiting: &waiting };
-            let outcome = agency.run();
+            let agency = Agency { id, file, settings, stop, observer, waiting: &waiting };
+            let outcome = agency.run(&attempts);
             if let Err(error) = &outcome
                 && !matches!(error, Error::Stopped | Error::Abandoned)
             {

@@ -4,8 +4,10 @@ use super::attempts::{Attempts, Progress};
 use super::bets_file::BetsFile;
 use super::conversation::{Broken, Conversation, unexpected};
 use super::{Error, Observer, Settings};
+use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
 use crate::protocol::{BatchWriter, Command, LastBet, MESSAGE_BYTES_MAX, Reply};
+use crate::stop::Stop;
 use crate::text::log_lines;
 use log::info;
 use std::collections::VecDeque;
@@ -19,8 +21,10 @@ const DOCUMENT_BYTES: usize = 9;
 
 /// One agency's run.
 pub(super) struct Agency<'a> {
+    pub(super) id: AgencyId,
     pub(super) file: BetsFile,
-    pub(super) attempts: Attempts<'a>,
+    pub(super) settings: &'a Settings,
+    pub(super) stop: &'a Stop,
     pub(super) observer: &'a dyn Observer,
     /// The connections that wait for the draw, shut when there will be none.
     pub(super) waiting: &'a OpenSockets,
@@ -28,10 +32,10 @@ pub(super) struct Agency<'a> {
 
 impl Agency<'_> {
     /// Sends the file and asks for the winners, over as many connections as needed.
-    pub(super) fn run(&self) -> Result<(), Error> {
-        let Attempts { id, settings, .. } = self.attempts;
-        self.attempts.run(
-            || self.observer.reconnecting(id, self.file.bets()),
+    pub(super) fn run(&self, attempts: &Attempts<'_>) -> Result<(), Error> {
+        let settings = self.settings;
+        attempts.run(
+            || self.observer.reconnecting(self.id, self.file.bets()),
             |conversation, turn, progress| {
                 // An agency that pauses between batches does not keep the others from theirs.
                 let turn = Some(turn).filter(|_| settings.batch_period.is_zero());
@@ -50,14 +54,14 @@ impl Agency<'_> {
 
     /// Compares the bet that the server stored last with the one in its place in the file.
     fn check_last(&self, stored: u64, last: LastBet<'_>) -> Result<(), Error> {
-        let Agency { file, attempts, .. } = self;
+        let Agency { file, stop, .. } = self;
         let of = file.bets();
         if stored > of {
             let why = format!("the server has {stored} bets stored and the file has {of}");
             return Err(Error::OtherFile(why));
         }
         let mut place = 0;
-        file.each_bet(attempts.stop, |line_number, line| {
+        file.each_bet(stop, |line_number, line| {
             place += 1;
             if place != stored {
                 return Ok(());
@@ -93,30 +97,30 @@ struct Attempt<'a, 'c> {
 impl Attempt<'_, '_> {
     /// Asks how many bets are stored, and checks that the last one is in its place in this file.
     fn resume(&mut self) -> Result<(), Broken> {
-        let Agency { file, attempts: Attempts { id: agency, .. }, observer, .. } = self.agency;
-        let (stored, last) = self.conversation.resume(*agency)?;
+        let Agency { id, file, observer, .. } = self.agency;
+        let (stored, last) = self.conversation.resume(*id)?;
         let confirmed = self.progress.confirmed;
         if stored < confirmed {
-            return Err(Error::BetsGone { agency: *agency, confirmed, stored }.into());
+            return Err(Error::BetsGone { agency: *id, confirmed, stored }.into());
         }
         if let Some(last) = last {
             self.agency.check_last(stored, last)?;
         }
         if stored > 0 {
-            info!("action: resume | result: success | client_id: {agency} | stored: {stored}");
+            info!("action: resume | result: success | client_id: {id} | stored: {stored}");
         }
         if stored > confirmed {
             self.progress.note();
         }
         self.progress.confirmed = stored;
         self.progress.in_doubt = false;
-        observer.confirmed(*agency, stored, file.bets());
+        observer.confirmed(*id, stored, file.bets());
         Ok(())
     }
 
     /// Sends every bet that is not confirmed yet, and reads the confirmation of each batch.
     fn send_rest(&mut self) -> Result<(), Broken> {
-        let Agency { file, attempts: Attempts { id, settings, stop, .. }, .. } = self.agency;
+        let Agency { id, file, settings, stop, .. } = self.agency;
         let mut writer = BatchWriter::new(*id, settings.batch_max_amount);
         // One write sends enough batches to make few writes, but only a part of the window, so that the server has
         // others to store meanwhile.
@@ -165,9 +169,8 @@ impl Attempt<'_, '_> {
         if writer.closed().is_empty() {
             return Ok(());
         }
-        let Attempts { settings, stop, .. } = self.agency.attempts;
-        let Settings { window, batch_period, .. } = *settings;
-        if self.paced && stop.wait_for(batch_period) {
+        let Settings { window, batch_period, .. } = *self.agency.settings;
+        if self.paced && self.agency.stop.wait_for(batch_period) {
             return Err(Error::Stopped.into());
         }
         self.hear_until(window - writer.closed().len().min(window))?;
@@ -182,7 +185,7 @@ impl Attempt<'_, '_> {
 
     /// Reads confirmations until at most `left` batches are in flight, and reports them.
     fn hear_until(&mut self, left: usize) -> Result<(), Broken> {
-        let Agency { file, attempts: Attempts { id, .. }, observer, .. } = self.agency;
+        let Agency { id, file, observer, .. } = self.agency;
         let (mut confirmed, mut outcome) = (Vec::new(), Ok(()));
         while outcome.is_ok() && self.sent.len() > left {
             let expected = self.sent[0];
@@ -209,13 +212,13 @@ impl Attempt<'_, '_> {
 
     /// Tells the server that there are no more bets, and waits for the draw.
     fn wait_for_winners(&mut self) -> Result<(), Broken> {
-        let Agency { file, attempts: Attempts { id: agency, .. }, observer, waiting } = self.agency;
+        let Agency { id, file, observer, waiting, .. } = self.agency;
         if !waiting.register(self.conversation.socket) {
             return Err(Error::Abandoned.into());
         }
-        self.conversation.tell(&Command::Winners { agency: *agency })?;
-        info!("action: wait_for_draw | result: in_progress | client_id: {agency}");
-        observer.waiting(*agency, file.bets());
+        self.conversation.tell(&Command::Winners { agency: *id })?;
+        info!("action: wait_for_draw | result: in_progress | client_id: {id}");
+        observer.waiting(*id, file.bets());
         let start = Instant::now();
         // There are at most as many winners as bets.
         let bets = usize::try_from(file.bets()).unwrap_or(usize::MAX);
@@ -235,10 +238,10 @@ impl Attempt<'_, '_> {
             Err(broken) => return Err(broken),
         };
         info!(
-            "action: consulta_ganadores | result: success | cant_ganadores: {} | client_id: {agency}",
+            "action: consulta_ganadores | result: success | cant_ganadores: {} | client_id: {id}",
             documents.len()
         );
-        observer.winners(*agency, &documents).map_err(Error::Output)?;
+        observer.winners(*id, &documents).map_err(Error::Output)?;
         Ok(())
     }
 }
