@@ -133,9 +133,11 @@ impl Places {
     pub fn close(&self, how: Shutdown) {
         let mut table = self.lock();
         table.closed = true;
-        for guest in table.guests.values().flatten().chain(&table.leaving) {
-            guest.shut(how);
-        }
+        let guests = table.guests.values().flatten().chain(&table.leaving);
+        let guests: Vec<_> = guests.cloned().collect();
+        // The threads that wake need the table.
+        drop(table);
+        guests.iter().for_each(|guest| guest.shut(how));
         self.left.notify_all();
     }
 

@@ -186,12 +186,7 @@ impl Session<'_, '_, '_> {
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
         let deadline = self.limited(deadline);
         let count = lines.fill(self.stream.until(deadline));
-        if self.office.stop.has_come() {
-            return Err(stopping("the server is stopping").into());
-        }
-        if let Some(eviction) = self.place.eviction() {
-            return Err(eviction.into());
-        }
+        self.may_go_on()?;
         match count {
             Ok(0) => {
                 self.note_sign_of_life();
@@ -220,6 +215,14 @@ impl Session<'_, '_, '_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Fails if the server is stopping, or if the connection has to leave its place.
+    fn may_go_on(&self) -> Result<(), End> {
+        if self.office.stop.has_come() {
+            return Err(stopping("the server is stopping").into());
+        }
+        self.place.eviction().map_or(Ok(()), |eviction| Err(eviction.into()))
     }
 
     /// Notes that the peer has ended cleanly or sent more. If its winners were sent before, its agency has been told.

@@ -24,7 +24,8 @@ impl Session<'_, '_, '_> {
         })?;
         let mut commands = Command::split(text);
         while let Some(command) = commands.next() {
-            let executed = self.execute_command(command, lines);
+            // The commands that have arrived may be a hundred thousand, and each may ask the ledger.
+            let executed = self.may_go_on().and_then(|()| self.execute_command(command, lines));
             let rest = || std::iter::once(command).chain(commands.clone());
             if let Err(End::Refused(refusal)) = &executed {
                 self.log_refused(refusal, command, rest());

@@ -48,6 +48,23 @@ fn of_too_many_newcomers_the_one_that_was_silent_longest_is_closed() {
     }
 }
 
+#[test]
+fn a_connection_that_is_closed_for_another_executes_no_further_command() {
+    const COMMANDS: usize = 1000;
+    let office = Office::start(Lottery::of(4000).connections(50));
+    // It does not read, so that the server is within its answers.
+    let mut greedy = office.agency();
+    greedy.says(&vec!["ESTADO"; COMMANDS].join(";"));
+    assert!(greedy.hears_a_line().starts_with("ESTADO|"));
+    let mut others: Vec<Agency> = (0..NEWCOMERS_MIN).map(|_| office.agency()).collect();
+    others.iter_mut().for_each(is_attended);
+    let last =
+        (1..COMMANDS).map(|_| greedy.hears_a_line()).find(|line| !line.starts_with("ESTADO|"));
+    let last = last.expect("an error before the last answer");
+    assert!(last.starts_with("ERROR|too_many_connections|"), "{last}");
+    greedy.hears_the_end();
+}
+
 fn too_many_newcomers(connections: usize, newcomers_max: usize) {
     let office = Office::start(Lottery::of(5).connections(connections));
     let mut agency = connection_of(&office, 1);

@@ -56,6 +56,35 @@ fn who_drips_does_not_hold_the_stop_up() {
 }
 
 #[test]
+fn a_peer_whose_many_commands_have_arrived_hears_that_it_stops_before_they_are_executed() {
+    let mut office = Office::start(Lottery::of(4000));
+    let mut agency = office.agency();
+    let message = vec!["ESTADO"; 1000].join(";");
+    let mut more = agency.stream_again();
+    let (answered, has_answered) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        // The server may end before it has taken all of them.
+        scope.spawn(move || more.write_all(format!("{message}\n").repeat(20).as_bytes()));
+        let reader = scope.spawn(move || {
+            let mut answers = 0;
+            loop {
+                let line = agency.hears_a_line();
+                if !line.starts_with("ESTADO|") {
+                    return (answers, line);
+                }
+                answers += 1;
+                let _listens = answered.send(());
+            }
+        });
+        has_answered.recv().expect("an answer");
+        office.stop();
+        let (answers, last) = reader.join().expect("the reader");
+        assert_eq!(last, "ERROR|stopping|the server is stopping");
+        assert!(answers < 20_000, "all commands were executed");
+    });
+}
+
+#[test]
 fn agencies_that_wait_for_the_draw_hear_that_there_is_none() {
     plays(
         r"
