@@ -42,7 +42,6 @@ pub(crate) enum Step {
 /// * `[1 30904461]` is a whole `APUESTA` of agency 1 with this document, and with `[1 30904461 75]` it is on this number;
 /// * a `…` that ends what is heard stands for anything;
 /// * `1 is lost` ends connection 1 both ways;
-/// * `agency 1 waits` asks for the status until it says so;
 /// * `stored documents: 30904461 30904462` are the documents in `bets.csv`, in their order;
 /// * `the draw is held` and `the draw is not held` look for `sorteo.toml`.
 #[track_caller]
