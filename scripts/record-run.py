@@ -5,7 +5,7 @@
 
 Starts the server and the client, each on a terminal of its own, with small batches and pauses so that there is
 something to see, and keeps what the terminals show, five times a second. RECORD_PROGRAMS names the directory of the
-programs (target/release). Needs Python and nothing else.
+programs (target/release), and RECORD_PERIOD_MS is the pause after each batch (40). Needs Python and nothing else.
 """
 
 import fcntl
@@ -181,7 +181,7 @@ def record(programs):
             "SERVER_ADDRESS": address,
             "CLI_SERVER_ADDRESS": address,
             "CLI_BATCH_MAX_AMOUNT": "20",
-            "CLI_BATCH_PERIOD_MS": "40",
+            "CLI_BATCH_PERIOD_MS": os.environ.get("RECORD_PERIOD_MS", "40"),
         }
         server = Terminal([f"{programs}/server"], SERVER_LINES, environment)
         client = None

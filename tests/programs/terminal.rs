@@ -180,7 +180,7 @@ fn a_client_that_waits_asks_who_is_missing_over_one_connection() {
     let waiting = on_terminal(scratch.client(&address).variable("CLI_ID", "1")).start();
     waiting.prints("missing agency: 2");
     // The other agency takes longer than the time between two questions.
-    let slowly = [("CLI_ID", "2"), ("CLI_BATCH_PERIOD_MS", "280"), ("CLI_BATCH_MAX_AMOUNT", "1")];
+    let slowly = [("CLI_ID", "2"), ("CLI_BATCH_PERIOD_MS", "150"), ("CLI_BATCH_MAX_AMOUNT", "1")];
     scratch.client(&address).variables(&slowly).run().succeeds();
     waiting.ends().exits(0);
     let server = server.stops_on("TERM");

@@ -604,7 +604,9 @@ mod record_run {
         let file = scratch.path().join("run.svg");
         let programs = Path::new(env!("CARGO_BIN_EXE_server")).parent().expect("a directory");
         let mut command = Command::new(root().join("scripts/record-run.py"));
-        let output = command.arg(&file).env("RECORD_PROGRAMS", programs).output().expect("a start");
+        // Without pauses the last picture is the same.
+        command.arg(&file).env("RECORD_PROGRAMS", programs).env("RECORD_PERIOD_MS", "0");
+        let output = command.output().expect("a start");
         assert!(output.status.success(), "{}", stderr_of(&output));
         let recorded = fs::read_to_string(file).expect("the picture");
         let committed = fs::read_to_string(root().join("docs/run.svg")).expect("the picture");
