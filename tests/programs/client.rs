@@ -391,6 +391,17 @@ mod single_bets {
     }
 
     #[test]
+    fn a_file_beside_it_is_a_usage_error_that_says_what_to_leave_out() {
+        let scratch = Scratch::new();
+        scratch.write("other.csv", csv(&bets(1, 5), Ends::Lf));
+        let start = |address: &str| {
+            scratch.client(address).variables(&SINGLE).arguments(&["--file", "other.csv"])
+        };
+        let ended = run_unheard(start, 2);
+        ended.says("--file: NOMBRE, APELLIDO, DOCUMENTO, NACIMIENTO, NUMERO are set").says("unset");
+    }
+
+    #[test]
     fn a_server_of_the_older_dialect_takes_one_from_a_client_that_was_told_so() {
         let scratch = Scratch::new();
         let office = Office::shared(false);

@@ -39,13 +39,20 @@ pub(crate) enum Work {
 ///
 /// # Errors
 ///
-/// The bet is incomplete or invalid, or there is no file.
+/// The bet is incomplete or invalid, there is a bet and a file, or there is no file.
 pub(crate) fn bets(
     agency: Option<AgencyId>,
     directory: PathBuf,
     file: Option<&Path>,
 ) -> Result<Work, Failure> {
     if let Some((agency, fields)) = single_bet(agency)? {
+        if file.is_some() {
+            let variables = BET_VARIABLES.join(", ");
+            let reason = format!(
+                "--file: {variables} are set, which is a single bet: unset them to send the file, or leave --file out"
+            );
+            return Err(Failure::Usage(reason));
+        }
         return Ok(Work::Bet(agency, fields));
     }
     Ok(Work::Agencies(match (agency, file) {
