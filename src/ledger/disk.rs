@@ -260,7 +260,7 @@ pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
 }
 
 /// Returns the name that a file has until it is complete.
-fn draft_of(path: &Path) -> PathBuf {
+pub(super) fn draft_of(path: &Path) -> PathBuf {
     let mut draft = path.to_owned().into_os_string();
     draft.push(".draft");
     draft.into()

@@ -41,6 +41,18 @@ pub enum OpenError {
         .0.display()
     )]
     SamePath(PathBuf),
+    /// One of the files has the name under which another is written.
+    #[error(
+        "{}: is the name under which {} is written before it is complete; name other files with --bets and DRAW_FILE",
+        path.display(),
+        draft_of.display()
+    )]
+    DraftPath {
+        /// The file.
+        path: PathBuf,
+        /// The other one.
+        draft_of: PathBuf,
+    },
     /// A `bets.csv` without a journal has a line that this program would not write.
     #[error("{}:{number}: {row}; nothing was changed", path.display())]
     InvalidLine {

@@ -33,6 +33,12 @@ impl Paths {
                 return Err(OpenError::SamePath(one.clone()));
             }
         }
+        for (drafted, other) in [(&result, &bets), (&journal, &result)] {
+            if names_one_file(&disk::draft_of(drafted), other) {
+                let (draft_of, path) = (drafted.clone(), other.clone());
+                return Err(OpenError::DraftPath { path, draft_of });
+            }
+        }
         Ok(Paths { bets, journal, result })
     }
 

@@ -415,6 +415,23 @@ fn a_check_counts_what_there_is_and_says_so_if_there_is_nothing() {
 }
 
 #[test]
+fn a_file_that_has_the_name_of_another_ones_draft_is_refused_at_the_start() {
+    for (bets, draw, draft, file) in [
+        ("s.toml.draft", "s.toml", "s.toml.draft", "s.toml"),
+        ("./s.toml.draft", "here/s.toml", "s.toml.draft", "s.toml"),
+        ("all.csv", "all.journal.draft", "all.journal.draft", "all.journal"),
+    ] {
+        let scratch = Scratch::new();
+        std::os::unix::fs::symlink(".", scratch.path("here")).expect("a symbolic link");
+        let names = [("BETS_FILE", bets), ("DRAW_FILE", draw)];
+        let refused = scratch.server().variables(&names).refuses_to_start();
+        refused.says(&format!("{draft}: is the name under which "));
+        refused.says(&format!("{file} is written before it is complete"));
+        assert!(!scratch.path(bets).exists() && !scratch.path(draw).exists(), "{refused}");
+    }
+}
+
+#[test]
 fn files_that_are_one_under_two_names_are_refused_at_the_start() {
     for (bets, draw) in [
         ("./all.csv", "all.csv"),
