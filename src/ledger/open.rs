@@ -87,10 +87,8 @@ fn write_confirmed<D: Disk>(
     if !confirmed.rows.is_empty() {
         bets.write_at(&confirmed.rows, confirmed.base.bytes)?;
     }
-    let end = confirmed.extent().bytes;
-    if bets.length()? > end {
-        bets.truncate(end)?;
-    }
+    // Even if it has this length: after a failed sync the disk may have another one than the system shows.
+    bets.truncate(confirmed.extent().bytes)?;
     bets.sync()?;
     disk.sync_directory_of(&paths.bets)?;
     Ok(bets)

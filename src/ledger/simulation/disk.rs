@@ -44,6 +44,7 @@ struct World {
     name_changes: Vec<NameChange>,
     /// The number of changes to the names.
     names_version: u64,
+    seed: u64,
     random: Random,
     /// The average number of calls to one that fails. 0 means that none fails.
     one_fails_in: u64,
@@ -162,12 +163,17 @@ impl SimulatedDisk {
             durable_names: BTreeMap::new(),
             name_changes: Vec::new(),
             names_version: 0,
+            seed,
             random: Random(seed),
             one_fails_in: 0,
             calls_left: None,
             life: 0,
             owner: std::thread::current().id(),
         })))
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.world().seed
     }
 
     /// Makes a file durable, in place of what had its name.
