@@ -246,7 +246,9 @@ impl Session<'_, '_, '_> {
             Ok(message) => Ok(message),
             Err(too_long) => {
                 self.store_gathered()?;
-                Err(ErrorCode::MessageTooLong.with(too_long).into())
+                let refusal = ErrorCode::MessageTooLong.with(too_long);
+                self.log_open_refused(&refusal);
+                Err(refusal.into())
             }
         }
     }

@@ -20,7 +20,10 @@ impl Session<'_, '_, '_> {
     ) -> Result<(), End> {
         let text = std::str::from_utf8(without_end(message)).map_err(|error| {
             let at = error.valid_up_to() + 1;
-            ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"))
+            let refusal =
+                ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"));
+            self.log_open_refused(&refusal);
+            refusal
         })?;
         let mut commands = Command::split(text);
         while let Some(command) = commands.next() {
@@ -28,7 +31,7 @@ impl Session<'_, '_, '_> {
             let executed = self.may_go_on().and_then(|()| self.execute_command(command, lines));
             let rest = || std::iter::once(command).chain(commands.clone());
             if let Err(End::Refused(refusal)) = &executed {
-                self.log_refused(refusal, command, rest());
+                self.log_refused(refusal, rest());
             }
             if !self.answer_error(executed)? {
                 self.refuse_rest(rest());
@@ -42,22 +45,38 @@ impl Session<'_, '_, '_> {
         Ok(())
     }
 
-    /// Logs the batch that is refused with `command`, if there is one: its bets so far, and those of the rest of the
-    /// message.
-    fn log_refused<'c>(
-        &self,
-        refusal: &Refusal,
-        command: &str,
-        rest: impl Iterator<Item = &'c str>,
-    ) {
-        let bets = match self.batches.open {
-            Open::Bets(bets) => bets,
-            Open::Nothing if Command::is_bet(command) => 0,
-            Open::Nothing | Open::Refused => return,
+    /// Logs the batches that are refused with the first of `commands`, which failed: the one that was open or that it
+    /// begins, and the one that the message leaves open. A batch that is whole within the rest of the message was not
+    /// executed, and is neither.
+    fn log_refused<'c>(&self, refusal: &Refusal, commands: impl Iterator<Item = &'c str>) {
+        let mut refused = Vec::new();
+        // The bets of the batch at this place of the message, unless it was logged before, and whether it is one of the
+        // rest.
+        let (mut bets, mut is_of_rest) = match self.batches.open {
+            Open::Bets(bets) => (Some(bets), false),
+            Open::Nothing => (Some(0), false),
+            Open::Refused => (None, false),
         };
-        let rest = rest.take_while(|command| !Command::is_close(command));
-        let more: u32 = rest.filter(|command| Command::is_bet(command)).map(|_| 1).sum();
-        log_refused(&[bets + more], refusal, &self.peer);
+        for (place, command) in commands.enumerate() {
+            if Command::is_bet(command) {
+                is_of_rest |= place > 0 && bets == Some(0);
+                bets = bets.map(|bets| bets + 1);
+            } else if Command::is_close(command) {
+                refused.extend(bets.filter(|bets| *bets > 0 && !is_of_rest));
+                bets = Some(0);
+            }
+        }
+        refused.extend(bets.filter(|bets| *bets > 0));
+        if !refused.is_empty() {
+            log_refused(&refused, refusal, &self.peer);
+        }
+    }
+
+    /// Logs the open batch, if there is one, that is refused because the message after it cannot be read.
+    pub(super) fn log_open_refused(&self, refusal: &Refusal) {
+        if let Open::Bets(bets) = self.batches.open {
+            log_refused(&[bets], refusal, &self.peer);
+        }
     }
 
     /// Skips the rest of a message after a command that failed. A batch that is open after it is refused, up to its end.

@@ -677,16 +677,30 @@ mod log_lines {
             (format!("{good};GANADORES|1;{good};FINAPUESTA"), "open_batch"),
             (format!("{good};FINAPUESTA|"), "field_count"),
             (format!("HOLA;{good};FINAPUESTA"), "unknown_command"),
+            (format!("HOLA;{good};FINAPUESTA;{good};{good}"), "unknown_command"),
+            (format!("ECO;{good};FINAPUESTA;{good};{good};{good}"), "field_count"),
+            ("FINAPUESTA;ECO".into(), "field_count"),
+            (format!("{bad};FINAPUESTA;{good};{good}"), "invalid_bet"),
+            (format!("FINAPUESTA;{good};{good};{good}\nECO|\u{80}"), "invalid_field"),
+            ("x".repeat(8192), "message_too_long"),
         ] {
             peer.says(&message);
             peer.hears_a_line_of(&format!("ERROR|{code}|"));
         }
+        let mut peer = Peer::at(server.address());
+        peer.says(&good);
+        peer.sends(b"ECO|\xff\n");
+        peer.hears_a_line_of("ERROR|invalid_utf8|");
         let ended = server.stops_on("TERM");
         let refused = ended.stderr.iter().filter_map(|line| {
             let (_, after) = line.split_once("apuesta_recibida | result: fail | cantidad: ")?;
             after.split(' ').next()
         });
-        assert_eq!(refused.collect::<Vec<_>>(), ["3", "4", "2", "1"], "{ended}");
+        assert_eq!(
+            refused.collect::<Vec<_>>(),
+            ["3", "4", "2", "1", "2", "3", "1", "2", "3", "1"],
+            "{ended}"
+        );
     }
 
     #[test]
