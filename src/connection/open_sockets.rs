@@ -45,3 +45,28 @@ impl OpenSockets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OpenSockets;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_list_shuts_the_sockets_that_are_open_and_forgets_the_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let connect = || Arc::new(TcpStream::connect(address).expect("it listens"));
+        let sockets = OpenSockets::default();
+        for _ in 0..50 {
+            assert!(sockets.register(&connect()));
+        }
+        assert!(sockets.lock().sockets.len() < 10, "they are closed");
+        let open = connect();
+        assert!(sockets.register(&open));
+        sockets.close();
+        assert_eq!((&*open).read(&mut [0]).expect("it is shut"), 0);
+        assert!(sockets.is_closed() && !sockets.register(&open));
+    }
+}

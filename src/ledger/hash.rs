@@ -139,3 +139,35 @@ pub(super) fn of(
     hash.sha256.update(rows);
     Ok(Some(hash.digest()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AHEAD_BYTES_MAX, Follower, of};
+    use crate::stop::{Stop, Stopper};
+    use std::io::Write;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_digest_goes_on_wherever_the_thread_was() {
+        let mut file = tempfile::tempfile().expect("a scratch file");
+        let bytes = 3 * AHEAD_BYTES_MAX + 7;
+        for number in 0..bytes.div_ceil(8) {
+            file.write_all(&number.to_le_bytes()).expect("it can be written");
+        }
+        let hash = of(Some(&file), bytes, &[], &Stop::never()).expect("it can be read");
+        let file = Arc::new(file);
+        for yields in [0, 10, 1_000] {
+            let mut follower =
+                Follower::start(Arc::clone(&file), AHEAD_BYTES_MAX).expect("a thread");
+            follower.follow(2 * AHEAD_BYTES_MAX);
+            (0..yields).for_each(|_| std::thread::yield_now());
+            for _ in 0..2 {
+                let digest = follower.digest(bytes, &Stop::never()).expect("it can be read");
+                assert_eq!(digest, hash, "after {yields} yields");
+            }
+            let (stopper, stop) = Stopper::new();
+            stopper.stop();
+            assert_eq!(follower.digest(bytes, &stop).expect("it is stopped"), None);
+        }
+    }
+}
