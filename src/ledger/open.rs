@@ -13,6 +13,7 @@ use super::{Repair, Settings};
 use crate::bet::PerAgency;
 use crate::stop::Stop;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// An open ledger whose `bets.csv` holds all that is confirmed, and nothing else.
@@ -49,9 +50,11 @@ pub(super) fn open<D: Disk>(
         return Err(files.not_confirmed(path, what));
     }
     let Files { paths, bets, journal, result: text, .. } = files;
-    if result.is_none() {
-        at(&paths.result, disk::try_replace(&disk, &paths.result))?;
-    }
+    let ready = match &result {
+        None => disk::try_replace(&disk, &paths.result),
+        Some(_) => make_durable(&disk, &paths.result),
+    };
+    at(&paths.result, ready)?;
 
     // Nothing was changed so far.
     let extent = confirmed.extent();
@@ -71,6 +74,15 @@ pub(super) fn open<D: Disk>(
     };
     let journal = at(&paths.journal, journal)?;
     Ok(Opened { disk, paths, bets, journal, extent, stored, result, repair })
+}
+
+/// Makes the draw's result durable, before the journal records that it is there: a crash may have come before its
+/// directory was synced, and an operator may have copied it.
+fn make_durable(disk: &impl Disk, result: &Path) -> io::Result<()> {
+    if let Some(file) = disk.open(result, Mode::Read)? {
+        file.sync()?;
+    }
+    disk.sync_directory_of(result)
 }
 
 /// Makes `bets.csv` what is confirmed, durably.

@@ -59,7 +59,14 @@ fn stored_of(disk: &SimulatedDisk, agency: AgencyId) -> Vec<String> {
 
 /// Opens the ledger. `None` if the disk keeps it from that; anything else that does is a defect.
 fn start(disk: &SimulatedDisk) -> Option<(Writer<SimulatedDisk>, Option<DrawResult>)> {
-    let opened = match open(disk.clone(), &settings(), &Stop::never()) {
+    start_with(disk, &settings())
+}
+
+fn start_with(
+    disk: &SimulatedDisk,
+    settings: &Settings,
+) -> Option<(Writer<SimulatedDisk>, Option<DrawResult>)> {
+    let opened = match open(disk.clone(), settings, &Stop::never()) {
         Ok(opened) => opened,
         Err(OpenError::Io { .. }) => return None,
         Err(error) => panic!("seed {}: the server does not start: {error}", disk.seed()),
@@ -407,6 +414,48 @@ fn the_draw_is_not_held_if_its_result_cannot_be_written() {
             return;
         }
         assert_eq!(answer, None, "nobody is told");
+    }
+}
+
+/// A result whose directory is another than that of the bets, and was not synced before the program died.
+#[test]
+fn a_result_that_was_found_at_a_start_survives_the_next_power_cut() {
+    let settings = Settings { result: "draws/sorteo.toml".into(), ..settings() };
+    let mut found = 0;
+    for calls in 0.. {
+        for seed in 0..6 {
+            let disk = SimulatedDisk::new(seed);
+            let (mut writer, _) = start_with(&disk, &settings).expect("a good disk");
+            assert_eq!(store(&mut writer, 1, &rows_of(agency(1))), Some(Ok(())));
+            disk.misbehave(0, Some(calls));
+            let (outcome, _) = hold(&mut writer);
+            disk.kill();
+            let (_, result) = start_with(&disk, &settings).expect("a good disk");
+            disk.cut_power();
+            let (_, later) = start_with(&disk, &settings).expect("a good disk");
+            assert_eq!(result, later, "seed {seed}, {calls} calls: there is one draw");
+            found += u32::from(result.is_some());
+            if outcome.is_ok() {
+                assert!(found > 10, "only {found} results were found");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_result_that_an_operator_has_copied_survives_the_next_power_cut() {
+    for seed in 0..20 {
+        let (disk, mut writer) = good_with_seed(seed);
+        let result = hold(&mut writer).1;
+        drop(writer);
+        let text = disk.bytes("sorteo.toml").expect("the draw was held");
+        disk.edit("sorteo.toml", Vec::clear);
+        disk.append("sorteo.toml", &text);
+        disk.kill();
+        assert_eq!(start(&disk).expect("a good disk").1, result);
+        disk.cut_power();
+        assert_eq!(start(&disk).expect("a good disk").1, result, "seed {seed}");
     }
 }
 

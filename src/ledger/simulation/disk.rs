@@ -70,6 +70,15 @@ enum NameChange {
 }
 
 impl NameChange {
+    /// A path in its directory.
+    fn path(&self) -> &Path {
+        match self {
+            NameChange::Set(path, _) | NameChange::Remove(path) | NameChange::Rename(path, _) => {
+                path
+            }
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, Name>) {
         match self {
             NameChange::Set(path, name) => {
@@ -367,9 +376,10 @@ impl Disk for SimulatedDisk {
         Ok((world.random.below(2) == 0).then_some(version))
     }
 
-    fn sync_directory_of(&self, _: &Path) -> io::Result<()> {
+    fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
         let world = &mut *self.call()?;
-        for change in world.name_changes.drain(..) {
+        let synced = |change: &mut NameChange| change.path().parent() == path.parent();
+        for change in world.name_changes.extract_if(.., synced) {
             change.apply(&mut world.durable_names);
         }
         Ok(())
