@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().expect("a scratch directory")
@@ -17,24 +17,40 @@ fn scratch() -> tempfile::TempDir {
 /// The metrics of a status; nothing without python3.
 #[track_caller]
 fn metrics_of(status: &str) -> Option<String> {
+    let output = converted(status)?;
+    assert!(output.status.success());
+    Some(String::from_utf8(output.stdout).expect("UTF-8"))
+}
+
+/// How the conversion of a status ends; nothing without python3.
+fn converted(status: &str) -> Option<Output> {
     if tool("python3").is_none() {
         skipped("packaging/loteria-metrics", "python3");
         return None;
     }
     let mut command = Command::new(root().join("packaging/loteria-metrics"));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut program = command.spawn().expect("it starts");
     let mut stdin = program.stdin.take().expect("a pipe");
     stdin.write_all(status.as_bytes()).expect("it reads");
     drop(stdin);
-    let output = program.wait_with_output().expect("it ends");
-    assert!(output.status.success());
-    Some(String::from_utf8(output.stdout).expect("UTF-8"))
+    Some(program.wait_with_output().expect("it ends"))
 }
 
 /// The samples, without what is said about them.
 fn samples(metrics: &str) -> Vec<&str> {
     metrics.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn what_is_not_a_status_is_an_error_on_one_line() {
+    for text in ["x", "{}", "[]", "5", r#"{"draw":"held","winners":1,"agencies":[5]}"#] {
+        let Some(output) = converted(text) else { return };
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]), "{text}");
+        let error = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(error.starts_with("loteria-metrics: stdin is not what "), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
 }
 
 #[test]
