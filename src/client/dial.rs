@@ -78,11 +78,19 @@ pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> 
 
 /// Connects to the first of the addresses behind `address` that accepts.
 fn connect(address: &str) -> io::Result<TcpStream> {
+    first_of(address.to_socket_addrs()?, once)
+}
+
+/// Attempts each address in its order until one succeeds. Returns the last error if none does.
+fn first_of<C>(
+    addresses: impl Iterator<Item = SocketAddr>,
+    attempt: impl Fn(&SocketAddr, Duration) -> io::Result<C>,
+) -> io::Result<C> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in address.to_socket_addrs()? {
+    for address in addresses {
         for time in CONNECT_TIMES_MS {
-            match once(&address, Duration::from_millis(time)) {
-                Ok(stream) => return Ok(stream),
+            match attempt(&address, Duration::from_millis(time)) {
+                Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
             }
             // Only an address that does not answer at all is tried again.
@@ -108,8 +116,10 @@ fn once(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONNECT_TIMES_MS, TURNS_MAX, Turns};
+    use super::{CONNECT_TIMES_MS, TURNS_MAX, Turns, first_of};
     use crate::stop::{Stop, Stopper};
+    use std::cell::RefCell;
+    use std::io::ErrorKind::{self, ConnectionRefused, TimedOut};
 
     #[test]
     fn seven_attempts_that_a_full_backlog_drops_cost_little_more_than_half_a_second() {
@@ -120,6 +130,30 @@ mod tests {
             assert!(times[..2] == [50, 50] && times[2] > longest, "{times:?}");
             longest = times[2];
         }
+    }
+
+    /// Returns the port of the address that accepts, or the error, and the ports that were attempted. The addresses have
+    /// the ports from 0 on, and respond with these errors, or accept.
+    fn attempted(errors: &[Option<ErrorKind>]) -> (Result<u16, ErrorKind>, Vec<u16>) {
+        let ports = RefCell::new(Vec::new());
+        let addresses = (0..).zip(errors).map(|(port, _)| ([127, 0, 0, 1], port).into());
+        let connected = first_of(addresses, |address, _| {
+            ports.borrow_mut().push(address.port());
+            errors[usize::from(address.port())].map_or(Ok(address.port()), |kind| Err(kind.into()))
+        });
+        (connected.map_err(|error| error.kind()), ports.into_inner())
+    }
+
+    #[test]
+    fn an_address_that_refuses_is_tried_once_and_one_that_does_not_answer_each_time() {
+        let (refused, silent) = (Some(ConnectionRefused), Some(TimedOut));
+        assert_eq!(attempted(&[refused]), (Err(ConnectionRefused), vec![0]));
+        assert_eq!(attempted(&[refused, refused]), (Err(ConnectionRefused), vec![0, 1]));
+        assert_eq!(attempted(&[refused, None, None]), (Ok(1), vec![0, 1]));
+        let times = vec![0; CONNECT_TIMES_MS.len()];
+        assert_eq!(attempted(&[silent]), (Err(TimedOut), times.clone()));
+        assert_eq!(attempted(&[silent, None]), (Ok(1), [times, vec![1]].concat()));
+        assert_eq!(attempted(&[]), (Err(ErrorKind::NotFound), vec![]));
     }
 
     #[test]
