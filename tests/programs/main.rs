@@ -4,6 +4,12 @@
 //! Each test has a scratch directory that is also the working directory of its programs, and writes
 //! nothing outside it. A server takes port 0 unless it has to come back at the same address.
 
+/// Tests start in the order of their names. These wait for ten and for seven seconds, so they start before all others.
+#[path = "."]
+mod at_first {
+    mod storms;
+    mod terminal;
+}
 mod cable;
 mod client;
 mod fake_server;
@@ -18,10 +24,8 @@ mod sample;
 mod settings;
 mod signals;
 mod stderr;
-mod storms;
 #[path = "../support/mod.rs"]
 mod support;
-mod terminal;
 #[cfg(feature = "tls")]
 mod tls;
 mod two_draws;
