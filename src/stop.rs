@@ -15,7 +15,8 @@ pub struct Stopper(Sender<Infallible>);
 impl Stopper {
     /// Returns a stopper and the stop that it announces.
     pub fn new() -> (Stopper, Stop) {
-        let (sender, receiver) = bounded(0);
+        // Nothing is sent. One without capacity would take a lock whenever it is polled, which sessions do at each command.
+        let (sender, receiver) = bounded(1);
         (Stopper(sender), Stop(receiver))
     }
 
