@@ -40,7 +40,9 @@ fn screen(ended: &Ended) -> Vec<String> {
 
 /// The lines of a terminal that were ever on it and stayed below the log.
 fn staying(ended: &Ended) -> impl Iterator<Item = &str> {
-    let lines = ended.stdout.split(['\r', '\n']).map(|line| line.trim_start_matches("\x1b[J"));
+    // Before the first line those that were there are erased.
+    let erased = |line: &str| line.rfind("\x1b[J").map_or(0, |at| at + "\x1b[J".len());
+    let lines = ended.stdout.split(['\r', '\n']).map(move |line| &line[erased(line)..]);
     lines.filter(|line| {
         line.starts_with("agency ")
             || line.starts_with("missing ")
