@@ -31,7 +31,8 @@ pub const DELIMITERS: [char; 2] = ['|', ';'];
 
 /// Returns whether no field may hold `c`: a delimiter, or a control character.
 pub fn is_excluded(c: char) -> bool {
-    c.is_control() || DELIMITERS.contains(&c)
+    let [field_end, command_end] = DELIMITERS;
+    c == field_end || c == command_end || c.is_control()
 }
 
 /// A valid bet. Its fields are kept as they were written.
@@ -82,7 +83,7 @@ fn check(field: Field, text: &str, rule: fn(&str) -> Result<(), Reason>) -> Resu
 }
 
 fn check_name(text: &str) -> Result<(), Reason> {
-    if text.contains(is_excluded) {
+    if text.chars().any(is_excluded) {
         return Err(Reason::NameCharacter);
     }
     if text.chars().all(char::is_whitespace) {

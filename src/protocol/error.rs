@@ -94,7 +94,7 @@ impl ErrorCode {
     /// Returns an error of this code. Escapes the characters of its detail that no field can hold.
     pub fn with(self, detail: impl fmt::Display) -> Refusal {
         let mut detail = detail.to_string();
-        if detail.contains(is_excluded) {
+        if detail.chars().any(is_excluded) {
             let escape = |c: char| match c {
                 c if is_excluded(c) => c.escape_unicode().to_string(),
                 c => c.to_string(),
