@@ -385,7 +385,7 @@ fn one_message_with_a_thousand_long_answers_does_not_fill_the_memory() {
         return;
     }
     let scratch = Scratch::new();
-    let server = scratch.server().arguments(&["--agencies", "4000"]).start();
+    let server = scratch.server().arguments(&["--agencies", "2000"]).start();
     let address = server.address();
     let message = vec!["ESTADO"; 1_000].join(";");
     // Nobody reads: what is answered is either on its way or in the memory.
