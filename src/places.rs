@@ -50,7 +50,7 @@ type Holder = Option<Vec<AgencyId>>;
 #[derive(Debug)]
 struct Table {
     closed: bool,
-    /// The connections of each holder, and the newcomers. No list but theirs is empty.
+    /// The connections of each holder, and the newcomers. Only the list of the newcomers may be empty.
     guests: BTreeMap<Holder, Vec<Arc<Guest>>>,
     /// The number of all of these, to find it without counting.
     count: usize,

@@ -47,26 +47,20 @@ impl Session<'_, '_, '_> {
 
     /// Logs the batches that are refused with the first of `commands`, which failed: the one that was open or that it
     /// begins, and the one that the message leaves open. A batch that is whole within the rest of the message was not
-    /// executed, and is neither.
+    /// executed, and is neither. One that was refused before has been logged.
     fn log_refused<'c>(&self, refusal: &Refusal, commands: impl Iterator<Item = &'c str>) {
-        let mut refused = Vec::new();
-        // The bets of the batch at this place of the message, unless it was logged before, and whether it is one of the
-        // rest.
-        let (mut bets, mut is_of_rest) = match self.batches.open {
-            Open::Bets(bets) => (Some(bets), false),
-            Open::Nothing => (Some(0), false),
-            Open::Refused => (None, false),
+        let commands: Vec<&str> = commands.collect();
+        let bets_of =
+            |part: &[&str]| part.iter().map(|text| u32::from(Command::is_bet(text))).sum();
+        let mut parts = commands.split(|text| Command::is_close(text)).map(bets_of);
+        let (first, left_open): (u32, Option<u32>) = (parts.next().unwrap_or(0), parts.next_back());
+        let first = match self.batches.open {
+            Open::Bets(bets) => bets + first,
+            Open::Nothing if left_open.is_none() || Command::is_bet(commands[0]) => first,
+            Open::Nothing | Open::Refused => 0,
         };
-        for (place, command) in commands.enumerate() {
-            if Command::is_bet(command) {
-                is_of_rest |= place > 0 && bets == Some(0);
-                bets = bets.map(|bets| bets + 1);
-            } else if Command::is_close(command) {
-                refused.extend(bets.filter(|bets| *bets > 0 && !is_of_rest));
-                bets = Some(0);
-            }
-        }
-        refused.extend(bets.filter(|bets| *bets > 0));
+        let refused = [first, left_open.unwrap_or(0)].into_iter().filter(|bets| *bets > 0);
+        let refused: Vec<u32> = refused.collect();
         if !refused.is_empty() {
             log_refused(&refused, refusal, &self.peer);
         }
