@@ -9,12 +9,12 @@ mod batches;
 mod commands;
 mod peer;
 mod refusal;
-mod summary;
+mod status;
 
 pub use authorization::Authorization;
 pub use batches::BATCH_BYTES_MAX;
 pub use peer::Peer;
-pub use summary::summary;
+pub use status::status;
 
 use crate::bet::AgencyId;
 use crate::connection::{Stream, is_timeout};

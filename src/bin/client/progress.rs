@@ -7,7 +7,7 @@ use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, Pro
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
-use loteria::summary::Summary;
+use loteria::status::Status;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -76,8 +76,8 @@ impl Progress {
     }
 
     /// Notes the state of the lottery.
-    pub(crate) fn stands(&self, summary: &Summary) {
-        self.lock().missing = summary.missing();
+    pub(crate) fn stands(&self, status: &Status) {
+        self.lock().missing = status.missing();
     }
 
     /// Draws the bars.

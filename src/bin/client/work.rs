@@ -145,8 +145,8 @@ pub(crate) fn run(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let done = match work {
-        Work::Status { as_json } => client::status(settings, stop).and_then(|summary| {
-            let text = if as_json { report::json(&summary) } else { Ok(report::table(&summary)) };
+        Work::Status { as_json } => client::status(settings, stop).and_then(|status| {
+            let text = if as_json { report::json(&status) } else { Ok(report::table(&status)) };
             let printed =
                 text.map_err(io::Error::from).and_then(|text| progress.stderr.print(&text));
             printed.map_err(Error::Output)
@@ -225,8 +225,8 @@ fn ask_while_waiting(settings: &client::Settings, progress: &Progress, done: &St
     let mut pause = ASK_FIRST_AFTER;
     while !done.wait_for(pause) {
         let Some(agency) = progress.waiting_agency() else { continue };
-        let asked = client::watch(agency, settings, ASK_PERIOD, done, |summary| {
-            progress.stands(&summary);
+        let asked = client::watch(agency, settings, ASK_PERIOD, done, |status| {
+            progress.stands(&status);
             progress.waiting_agency().is_some()
         });
         // A failed question is ignored: the bars only lack the missing agencies.

@@ -2,16 +2,16 @@
 
 /// The state of a lottery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct Status {
     /// The number of winning bets of all agencies. `None` if the draw is still to be held.
     pub winners: Option<u64>,
     /// Every agency, in their order.
-    pub agencies: Vec<AgencySummary>,
+    pub agencies: Vec<AgencyStatus>,
 }
 
 /// The state of an agency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgencySummary {
+pub struct AgencyStatus {
     /// The number of its bets that are stored.
     pub bets: u64,
     /// Its progress.
@@ -29,7 +29,7 @@ pub enum AgencyState {
     Waiting,
 }
 
-impl Summary {
+impl Status {
     /// Returns the number of bets of all agencies.
     pub fn bets(&self) -> u64 {
         self.agencies.iter().map(|agency| agency.bets).sum()

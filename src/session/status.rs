@@ -2,14 +2,14 @@
 
 use crate::draw::{Draw, Fate};
 use crate::ledger::{Access, AgencyCount, DrawResult, Refused};
-use crate::summary::{AgencyState, AgencySummary, Summary};
+use crate::status::{AgencyState, AgencyStatus, Status};
 
 /// Returns the state of the lottery.
 ///
 /// # Errors
 ///
 /// [`Refused::Ended`].
-pub fn summary(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, Refused> {
+pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, Refused> {
     // Before the counts, so that these have all bets that the draw was held over.
     let fate = draw.fate();
     let counts = access.count()?;
@@ -17,7 +17,7 @@ pub fn summary(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, 
         Some(Fate::Held(result)) => Some(result.winners_of_all()),
         _ => None,
     };
-    let agency = |(count, waiting): (AgencyCount, bool)| AgencySummary {
+    let agency = |(count, waiting): (AgencyCount, bool)| AgencyStatus {
         bets: count.bets,
         state: match (count.finished, waiting) {
             // Threads that have not woken up from the wait still count as waiting.
@@ -28,5 +28,5 @@ pub fn summary(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, 
         },
     };
     let agencies = counts.into_iter().zip(draw.waiting()).map(agency).collect();
-    Ok(Summary { winners, agencies })
+    Ok(Status { winners, agencies })
 }
