@@ -51,16 +51,16 @@ type Holder = Option<Vec<AgencyId>>;
 struct Table {
     closed: bool,
     /// The connections of each holder, and the newcomers. Only the list of the newcomers may be empty.
-    guests: BTreeMap<Holder, Vec<Arc<Guest>>>,
+    connections: BTreeMap<Holder, Vec<Arc<Connection>>>,
     /// The number of all of these, to find it without counting.
     count: usize,
     /// In the order of their evictions.
-    leaving: VecDeque<Arc<Guest>>,
+    leaving: VecDeque<Arc<Connection>>,
 }
 
 /// A connection, shared between its own thread and those that evict it.
 #[derive(Debug)]
-struct Guest {
+struct Connection {
     socket: Arc<TcpStream>,
     /// The time of the last bytes from its peer, in microseconds since the server began.
     heard: AtomicU64,
@@ -72,8 +72,8 @@ struct Guest {
 impl Places {
     /// Returns a table without connections, for at most `connections_max` at a time.
     pub fn new(connections_max: usize) -> Places {
-        let guests = BTreeMap::from([(None, Vec::new())]);
-        let table = Table { closed: false, guests, count: 0, leaving: VecDeque::new() };
+        let connections = BTreeMap::from([(None, Vec::new())]);
+        let table = Table { closed: false, connections, count: 0, leaving: VecDeque::new() };
         let (table, left) = (Mutex::new(table), Condvar::new());
         Places { connections_max, start: Instant::now(), table, left }
     }
@@ -85,7 +85,7 @@ impl Places {
     ///
     /// Returns `None` after [`Places::close`], or if too many connections are leaving and do not end.
     pub fn enter(&self, socket: TcpStream) -> Option<Place<'_>> {
-        let guest = Arc::new(Guest {
+        let connection = Arc::new(Connection {
             socket: Arc::new(socket),
             heard: AtomicU64::new(self.now()),
             waits: AtomicBool::new(false),
@@ -99,18 +99,20 @@ impl Places {
             let why = Eviction::Connections(self.connections_max);
             let evicted = table.evict_surplus(why).or_else(|| table.evict(&None, why));
             if evicted.is_none() {
-                table.refuse(Arc::clone(&guest), why);
-                return Some(Place { places: self, guest, holder: None });
+                table.make_leave(Arc::clone(&connection), why);
+                return Some(Place { places: self, connection, holder: None });
             }
             evicted
         } else {
             None
         };
-        table.add(Arc::clone(&guest), None);
+        table.add(Arc::clone(&connection), None);
         // The thread that wakes needs the table.
         drop(table);
-        evicted.iter().for_each(|evicted| evicted.shut(Shutdown::Read));
-        Some(Place { places: self, guest, holder: None })
+        if let Some(evicted) = evicted {
+            evicted.shut(Shutdown::Read);
+        }
+        Some(Place { places: self, connection, holder: None })
     }
 
     /// Closes the newcomer that has been silent longest, because the system has no room for another connection.
@@ -118,8 +120,9 @@ impl Places {
     pub fn make_room(&self) {
         let mut table = self.lock();
         let why = Eviction::Connections(table.count);
-        let evicted = table.evict(&None, why);
-        evicted.iter().for_each(|evicted| evicted.shut(Shutdown::Read));
+        if let Some(evicted) = table.evict(&None, why) {
+            evicted.shut(Shutdown::Read);
+        }
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
     }
 
@@ -133,11 +136,13 @@ impl Places {
     pub fn close(&self, how: Shutdown) {
         let mut table = self.lock();
         table.closed = true;
-        let guests = table.guests.values().flatten().chain(&table.leaving);
-        let guests: Vec<_> = guests.cloned().collect();
+        let connections = table.connections.values().flatten().chain(&table.leaving);
+        let connections: Vec<_> = connections.cloned().collect();
         // The threads that wake need the table.
         drop(table);
-        guests.iter().for_each(|guest| guest.shut(how));
+        for connection in connections {
+            connection.shut(how);
+        }
         self.left.notify_all();
     }
 
@@ -146,8 +151,10 @@ impl Places {
     fn table_with_few_leaving(&self) -> Option<MutexGuard<'_, Table>> {
         let mut table = self.lock();
         if table.leaving.len() >= LEAVING_MAX {
-            // The thread of the oldest had its time, or waits for a peer that does not read.
-            table.leaving.iter().take(1).for_each(|guest| guest.shut(Shutdown::Both));
+            if let Some(oldest) = table.leaving.front() {
+                // Its thread had its time, or waits for a peer that does not read.
+                oldest.shut(Shutdown::Both);
+            }
             let too_many = |table: &mut Table| !table.closed && table.leaving.len() >= LEAVING_MAX;
             let waited = self.left.wait_timeout_while(table, LEAVING_TIME_MAX, too_many);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -167,54 +174,56 @@ impl Places {
 
 impl Table {
     fn newcomers(&self) -> usize {
-        self.guests[&None].len()
+        self.connections[&None].len()
     }
 
     /// Makes a connection that is on no list leave. Its own thread tells the peer, as soon as it is shut for reading.
-    fn refuse(&mut self, guest: Arc<Guest>, why: Eviction) {
-        let first = guest.eviction.set(why).is_ok();
+    fn make_leave(&mut self, connection: Arc<Connection>, why: Eviction) {
+        let first = connection.eviction.set(why).is_ok();
         debug_assert!(first, "one that is leaving is on no other list");
-        self.leaving.push_back(guest);
+        self.leaving.push_back(connection);
     }
 
     /// Makes the connection of `holder` leave that has been idle longest. Returns it for the caller to shut.
-    fn evict(&mut self, holder: &Holder, why: Eviction) -> Option<Arc<Guest>> {
-        let guest = Arc::clone(idle_longest(self.guests.get(holder)?)?);
-        self.remove(&guest, holder);
-        self.refuse(Arc::clone(&guest), why);
-        Some(guest)
+    fn evict(&mut self, holder: &Holder, why: Eviction) -> Option<Arc<Connection>> {
+        let connection = Arc::clone(idle_longest(self.connections.get(holder)?)?);
+        self.remove(&connection, holder);
+        self.make_leave(Arc::clone(&connection), why);
+        Some(connection)
     }
 
     /// Makes the connection leave that has been idle longest of those whose holder has more than one for each of its
     /// agencies. Returns it for the caller to shut.
-    fn evict_surplus(&mut self, why: Eviction) -> Option<Arc<Guest>> {
-        if self.count - self.newcomers() == self.guests.len() - 1 {
+    fn evict_surplus(&mut self, why: Eviction) -> Option<Arc<Connection>> {
+        if self.count - self.newcomers() == self.connections.len() - 1 {
             // Each holder has one. A flood asks for every connection, and there may be thousands of holders.
             return None;
         }
-        let surplus = self.guests.iter().filter(|(holder, guests)| {
-            holder.as_ref().is_some_and(|agencies| guests.len() > agencies.len().max(1))
+        let surplus = self.connections.iter().filter(|(holder, connections)| {
+            holder.as_ref().is_some_and(|agencies| connections.len() > agencies.len().max(1))
         });
-        let idle = surplus.filter_map(|(holder, guests)| Some((idle_longest(guests)?, holder)));
-        let (_, holder) = idle.min_by_key(|(guest, _)| guest.heard.load(Ordering::Relaxed))?;
+        let idle =
+            surplus.filter_map(|(holder, connections)| Some((idle_longest(connections)?, holder)));
+        let (_, holder) =
+            idle.min_by_key(|(connection, _)| connection.heard.load(Ordering::Relaxed))?;
         let holder = holder.clone();
         self.evict(&holder, why)
     }
 
     /// Adds a connection to those of `holder`.
-    fn add(&mut self, guest: Arc<Guest>, holder: Holder) {
-        self.guests.entry(holder).or_default().push(guest);
+    fn add(&mut self, connection: Arc<Connection>, holder: Holder) {
+        self.connections.entry(holder).or_default().push(connection);
         self.count += 1;
     }
 
     /// Removes a connection from its list.
-    fn remove(&mut self, guest: &Arc<Guest>, holder: &Holder) {
-        if guest.eviction.get().is_some() {
-            self.leaving.retain(|other| !Arc::ptr_eq(other, guest));
-        } else if let Some(guests) = self.guests.get_mut(holder) {
-            guests.retain(|other| !Arc::ptr_eq(other, guest));
-            if guests.is_empty() && holder.is_some() {
-                self.guests.remove(holder);
+    fn remove(&mut self, connection: &Arc<Connection>, holder: &Holder) {
+        if connection.eviction.get().is_some() {
+            self.leaving.retain(|other| !Arc::ptr_eq(other, connection));
+        } else if let Some(connections) = self.connections.get_mut(holder) {
+            connections.retain(|other| !Arc::ptr_eq(other, connection));
+            if connections.is_empty() && holder.is_some() {
+                self.connections.remove(holder);
             }
             self.count -= 1;
         }
@@ -222,12 +231,12 @@ impl Table {
 }
 
 /// Returns the connection that has been idle longest, except those that wait for the draw.
-fn idle_longest(guests: &[Arc<Guest>]) -> Option<&Arc<Guest>> {
-    let idle = guests.iter().filter(|guest| !guest.waits.load(Ordering::Relaxed));
-    idle.min_by_key(|guest| guest.heard.load(Ordering::Relaxed))
+fn idle_longest(connections: &[Arc<Connection>]) -> Option<&Arc<Connection>> {
+    let idle = connections.iter().filter(|connection| !connection.waits.load(Ordering::Relaxed));
+    idle.min_by_key(|connection| connection.heard.load(Ordering::Relaxed))
 }
 
-impl Guest {
+impl Connection {
     fn shut(&self, how: Shutdown) {
         // It fails if the peer has closed the socket, and then no thread is blocked on it.
         let _already_shut = self.socket.shutdown(how);
@@ -238,14 +247,14 @@ impl Guest {
 #[derive(Debug)]
 pub struct Place<'p> {
     places: &'p Places,
-    guest: Arc<Guest>,
+    connection: Arc<Connection>,
     holder: Holder,
 }
 
 impl Place<'_> {
     /// Returns the connection.
     pub fn socket(&self) -> Arc<TcpStream> {
-        Arc::clone(&self.guest.socket)
+        Arc::clone(&self.connection.socket)
     }
 
     /// Returns whether the holder is not known yet.
@@ -255,18 +264,18 @@ impl Place<'_> {
 
     /// Returns why the connection has to leave. `None` if it may stay.
     pub fn eviction(&self) -> Option<Eviction> {
-        self.guest.eviction.get().copied()
+        self.connection.eviction.get().copied()
     }
 
     /// Notes that bytes came from the peer.
     pub fn heard(&self) {
-        self.guest.heard.store(self.places.now(), Ordering::Relaxed);
+        self.connection.heard.store(self.places.now(), Ordering::Relaxed);
     }
 
     /// Notes that the connection ends as soon as its peer has read why. From now on it is the first that is closed for
     /// another, as if it had been idle longest.
     pub fn ends(&self) {
-        self.guest.heard.store(0, Ordering::Relaxed);
+        self.connection.heard.store(0, Ordering::Relaxed);
     }
 
     /// Makes the connection one of `holder`: an agency, or the agencies in a certificate, which may be none. If the
@@ -283,17 +292,17 @@ impl Place<'_> {
         if let Some(why) = self.eviction() {
             return Err(why);
         }
-        table.remove(&self.guest, &self.holder);
+        table.remove(&self.connection, &self.holder);
         let max = CONNECTIONS_PER_AGENCY_MAX * holder.len().max(1);
         let (holder, why) = (Some(holder.to_vec()), Eviction::Agency(max));
-        if table.guests.get(&holder).is_some_and(|guests| guests.len() >= max) {
+        if table.connections.get(&holder).is_some_and(|connections| connections.len() >= max) {
             let Some(evicted) = table.evict(&holder, why) else {
-                table.refuse(Arc::clone(&self.guest), why);
+                table.make_leave(Arc::clone(&self.connection), why);
                 return Err(why);
             };
             evicted.shut(Shutdown::Read);
         }
-        table.add(Arc::clone(&self.guest), holder.clone());
+        table.add(Arc::clone(&self.connection), holder.clone());
         self.holder = holder;
         Ok(())
     }
@@ -308,17 +317,17 @@ impl Place<'_> {
         if let Some(why) = self.eviction() {
             return Err(why);
         }
-        self.guest.waits.store(true, Ordering::Relaxed);
+        self.connection.waits.store(true, Ordering::Relaxed);
         drop(table);
         let waited = wait();
         self.heard();
-        self.guest.waits.store(false, Ordering::Relaxed);
+        self.connection.waits.store(false, Ordering::Relaxed);
         Ok(waited)
     }
 
     /// Returns whether there is nothing to read from the peer, not even its end.
     pub fn is_quiet(&self) -> bool {
-        let socket = &self.guest.socket;
+        let socket = &self.connection.socket;
         let peeked = socket.set_nonblocking(true).and_then(|()| socket.peek(&mut [0]));
         let blocks_again = socket.set_nonblocking(false).is_ok();
         blocks_again && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
@@ -326,12 +335,12 @@ impl Place<'_> {
 
     /// Returns whether the system has reported no error of the connection.
     pub fn is_sound(&self) -> bool {
-        matches!(self.guest.socket.take_error(), Ok(None))
+        matches!(self.connection.socket.take_error(), Ok(None))
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.places.lock().remove(&self.guest, &self.holder);
+        self.places.lock().remove(&self.connection, &self.holder);
     }
 }
