@@ -33,17 +33,11 @@ pub(super) struct Reception<'r> {
     pub(super) office: &'r Office<'r>,
     pub(super) tls: Option<&'r Acceptor>,
     pub(super) places: &'r Places,
-    pub(super) idle: IdleThreads<Arrival<'r>>,
+    /// The threads are given connections that have their places.
+    pub(super) idle: IdleThreads<(Place<'r>, Peer, Access<'r>)>,
     /// The limit of the address space of the process, in bytes, if there is one: an allocation beyond it would end the
     /// process.
     pub(super) address_space_max: Option<u64>,
-}
-
-/// A connection that has its place, and needs a thread.
-pub(super) struct Arrival<'r> {
-    place: Place<'r>,
-    peer: Peer,
-    access: Access<'r>,
 }
 
 impl<'r> Reception<'r> {
@@ -108,7 +102,7 @@ impl<'r> Reception<'r> {
             warn!("action: refuse_connection | result: success | told: nothing | {peer}");
             return;
         };
-        let Some(arrival) = self.idle.give(Arrival { place, peer, access }) else { return };
+        let Some(connection) = self.idle.give((place, peer, access)) else { return };
         let running = running.clone();
         let name = format!("session-{number}");
         let started = Builder::new()
@@ -116,9 +110,9 @@ impl<'r> Reception<'r> {
             .stack_size(SESSION_STACK_BYTES)
             .spawn_scoped(scope, move || {
                 let _running = running;
-                let mut next = Some(arrival);
-                while let Some(arrival) = next {
-                    self.attend(arrival);
+                let mut next = Some(connection);
+                while let Some((place, peer, access)) = next {
+                    self.serve(place, peer, access);
                     next = if self.office.stop.has_come() { None } else { self.idle.wait() };
                 }
                 log_thread_closed(&name);
@@ -130,7 +124,7 @@ impl<'r> Reception<'r> {
     }
 
     /// Identifies a peer, has a conversation with it and closes its connection.
-    fn attend(&self, Arrival { mut place, peer, access }: Arrival<'r>) {
+    fn serve(&self, mut place: Place<'_>, peer: Peer, access: Access<'_>) {
         let socket = place.socket();
         // Answers are written whole, so that delaying small segments gains nothing. It fails if the peer has closed
         // the connection, which the conversation will notice.
