@@ -12,6 +12,7 @@ use crate::stop::Stopper;
 use crate::system;
 use crate::text::LogValue;
 use log::{error, info, warn};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{Builder, Scope};
 use std::time::Duration;
@@ -63,12 +64,10 @@ impl<'r> Reception<'r> {
     /// Returns the resource that the server would lack for its own work beside one more connection. Returns `None` if it
     /// has enough.
     fn lack(&self) -> Option<&'static str> {
-        let mut spare = [const { None }; SPARE_DESCRIPTORS];
-        let mut is_open = |spare: &mut Option<TcpListener>| {
-            *spare = self.listener.try_clone().ok();
-            spare.is_some()
-        };
-        if !spare.iter_mut().all(&mut is_open) {
+        // All are open at the same time, and are closed again.
+        let spare: io::Result<Vec<_>> =
+            (0..SPARE_DESCRIPTORS).map(|_| self.listener.try_clone()).collect();
+        if spare.is_err() {
             return Some("no file descriptors left");
         }
         let is_full =
