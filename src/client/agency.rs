@@ -131,7 +131,7 @@ impl Attempt<'_, '_> {
                 skip -= 1;
                 return Ok(());
             }
-            if let Some((text, bytes)) = line.unquoted() {
+            if let Some((text, bytes)) = file.unquoted(line) {
                 writer.push_line(text, bytes);
             } else {
                 let fields = line.fields().ok_or_else(|| file.changed())?;

@@ -38,12 +38,12 @@ impl BetsFile {
         let (mut bets, mut invalid, mut has_quotes) = (0, 0, false);
         let checksums = each_line(path, None, stop, plain_line, |number, line| {
             let reason = match line {
-                Line::Known(..) => None,
-                Line::Other(line) => {
-                    has_quotes |= is_quoted(line);
-                    check_line(line).err().map(|reason| reason.to_string())
+                Ok(line) if line.is_recognized => None,
+                Ok(line) => {
+                    has_quotes |= line.has_quotes();
+                    check_line(line.content()).err().map(|reason| reason.to_string())
                 }
-                Line::TooLong(too_long) => Some(format!("line: {too_long}")),
+                Err(too_long) => Some(format!("line: {too_long}")),
             };
             match reason {
                 None => bets += 1,
@@ -74,18 +74,19 @@ impl BetsFile {
     pub(super) fn each_bet<E: From<Error>>(
         &self,
         stop: &Stop,
-        mut visit: impl FnMut(u64, BetLine<'_>) -> Result<(), E>,
+        mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let seen = each_line(&self.path, Some(&self.checksums), stop, any_line, |number, line| {
-            let (text, bytes) = match line {
-                Line::Known(text, bytes) => (text, bytes),
-                Line::Other(line) => (line, line.len()),
-                Line::TooLong(_) => return Err(self.changed().into()),
-            };
-            let is_quoted = self.has_quotes && is_quoted(&text[..bytes]);
-            visit(number, BetLine { text, bytes, is_quoted })
+            visit(number, line.map_err(|_| self.changed())?)
         })?;
         if seen.len() < self.checksums.len() { Err(self.changed().into()) } else { Ok(()) }
+    }
+
+    /// Returns a text that begins with `line`, and the bytes of the line without its end. Returns `None` if there are
+    /// quotes in it, so that its fields are more than what stands between commas.
+    pub(super) fn unquoted<'l>(&self, line: Line<'l>) -> Option<(&'l [u8], usize)> {
+        let is_quoted = self.has_quotes && line.has_quotes();
+        (!is_quoted).then_some((line.text, line.bytes))
     }
 
     /// Returns the error of a file that is no longer what was checked.
@@ -94,66 +95,62 @@ impl BetsFile {
     }
 }
 
-/// The line of a checked bet.
+/// A line of an agency's file.
 #[derive(Clone, Copy)]
-pub(super) struct BetLine<'l> {
+pub(super) struct Line<'l> {
+    /// Begins with the line. More text behind it lets a copy have a fixed length.
     text: &'l [u8],
+    /// The length of the line without its end, in bytes.
     bytes: usize,
-    is_quoted: bool,
+    /// Whether the `recognize` of [`each_line`] found it.
+    is_recognized: bool,
 }
 
-impl<'l> BetLine<'l> {
-    /// Returns a text that begins with the line, and the bytes of the line without its end. `None` if there are
-    /// quotes in it, so that its fields are more than what stands between commas.
-    pub(super) fn unquoted(self) -> Option<(&'l [u8], usize)> {
-        (!self.is_quoted).then_some((self.text, self.bytes))
+impl<'l> Line<'l> {
+    fn content(self) -> &'l [u8] {
+        &self.text[..self.bytes]
+    }
+
+    fn has_quotes(self) -> bool {
+        memchr::memchr(b'"', self.content()).is_some()
     }
 
     /// Returns its fields, unless they cannot be read.
     pub(super) fn fields(self) -> Option<Fields> {
-        Fields::parse(&self.text[..self.bytes]).ok()
+        Fields::parse(self.content()).ok()
     }
 }
 
-/// A line of an agency's file.
-enum Line<'l> {
-    /// A line that `split` recognized: a text that begins with it, and its length without its end in bytes.
-    Known(&'l [u8], usize),
-    /// Any other line, without its end.
-    Other(&'l [u8]),
-    /// A line that is longer than any bet.
-    TooLong(LineTooLong),
-}
-
-/// Calls `visit` with the number, from 1, of every line that is not empty. A line whose text `split` recognizes is not
-/// looked at again. Returns the checksums of the pieces.
+/// Calls `visit` with the number, from 1, of every line that is not empty, and the line unless it is too long. `recognize`
+/// may return the bytes of the line that a text begins with, without and with its end. Returns the checksums of the
+/// pieces.
 ///
 /// # Errors
 ///
-/// Those of `visit`; the file cannot be read; a checksum is not the `known` one; the stop has come.
+/// Those of `visit`; the file cannot be read; a checksum is not the `expected` one; the stop has come.
 fn each_line<E: From<Error>>(
     path: &Path,
-    known: Option<&[u32]>,
+    expected: Option<&[u32]>,
     stop: &Stop,
-    split: impl Fn(&[u8]) -> Option<(usize, usize)>,
-    mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
+    recognize: impl Fn(&[u8]) -> Option<(usize, usize)>,
+    mut visit: impl FnMut(u64, Result<Line<'_>, LineTooLong>) -> Result<(), E>,
 ) -> Result<Vec<u32>, E> {
-    let mut pieces = Pieces::open(path, known, stop)?;
+    let mut pieces = Pieces::open(path, expected, stop)?;
     let mut lines = LineBuffer::fixed(ROW_BYTES_MAX);
     let mut number = 0;
     loop {
         let is_marked = number == 0 && lines.rest().starts_with(BYTE_ORDER_MARK);
-        while let Some((bytes, line_bytes)) = split(lines.rest()).filter(|_| !is_marked) {
+        while let Some((bytes, line_bytes)) = recognize(lines.rest()).filter(|_| !is_marked) {
             number += 1;
             if bytes > 0 {
-                visit(number, Line::Known(lines.rest(), bytes))?;
+                visit(number, Ok(Line { text: lines.rest(), bytes, is_recognized: true }))?;
             }
             lines.take(line_bytes);
         }
         match lines.next_line() {
             Ok(Some(line)) => {
                 number += 1;
-                visit_other(line, number, &mut visit)?;
+                visit_unrecognized(line, number, &mut visit)?;
             }
             Ok(None) => {
                 if !pieces.fill(&mut lines)? {
@@ -162,26 +159,26 @@ fn each_line<E: From<Error>>(
             }
             Err(too_long) => {
                 number += 1;
-                visit(number, Line::TooLong(too_long))?;
+                visit(number, Err(too_long))?;
                 while !lines.skip_line() && pieces.fill(&mut lines)? {}
             }
         }
     }
-    visit_other(lines.rest(), number + 1, &mut visit)?;
+    visit_unrecognized(lines.rest(), number + 1, &mut visit)?;
     Ok(std::mem::take(&mut pieces.checksums))
 }
 
 /// Calls `visit` with a line, without its end and without the byte order mark of the first line. Skips an empty line.
-fn visit_other<E>(
+fn visit_unrecognized<E>(
     line: &[u8],
     number: u64,
-    visit: &mut impl FnMut(u64, Line<'_>) -> Result<(), E>,
+    visit: &mut impl FnMut(u64, Result<Line<'_>, LineTooLong>) -> Result<(), E>,
 ) -> Result<(), E> {
     let line = without_end(line);
     let marked = (number == 1).then(|| line.strip_prefix(BYTE_ORDER_MARK)).flatten();
     match marked.unwrap_or(line) {
         [] => Ok(()),
-        line => visit(number, Line::Other(line)),
+        text => visit(number, Ok(Line { text, bytes: text.len(), is_recognized: false })),
     }
 }
 
@@ -206,10 +203,6 @@ fn any_line(text: &[u8]) -> Option<(usize, usize)> {
     Some((end - usize::from(text[..end].ends_with(b"\r")), end + 1))
 }
 
-fn is_quoted(line: &[u8]) -> bool {
-    memchr::memchr(b'"', line).is_some()
-}
-
 fn check_line(line: &[u8]) -> Result<(), InvalidRow> {
     Fields::parse(line)?.bet().map(|_valid| ())
 }
@@ -219,19 +212,24 @@ struct Pieces<'f> {
     path: &'f Path,
     file: File,
     stop: &'f Stop,
-    known: Option<&'f [u32]>,
+    /// The checksums of the pieces when the file was checked.
+    expected: Option<&'f [u32]>,
     checksums: Vec<u32>,
 }
 
 impl<'f> Pieces<'f> {
-    fn open(path: &'f Path, known: Option<&'f [u32]>, stop: &'f Stop) -> Result<Pieces<'f>, Error> {
+    fn open(
+        path: &'f Path,
+        expected: Option<&'f [u32]>,
+        stop: &'f Stop,
+    ) -> Result<Pieces<'f>, Error> {
         let failed = |error| Error::file(path, error);
         // Checked before the file is opened, because opening a pipe blocks until somebody writes to it.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(io::Error::other("not a regular file")));
         }
         let file = File::open(path).map_err(failed)?;
-        Ok(Pieces { path, file, stop, known, checksums: Vec::new() })
+        Ok(Pieces { path, file, stop, expected, checksums: Vec::new() })
     }
 
     /// Reads the next piece. Returns `false` at the end of the file.
@@ -264,7 +262,7 @@ impl Read for Pieces<'_> {
         if bytes > 0 {
             let checksum = crc32fast::hash(&piece[..bytes]);
             let place = self.checksums.len();
-            if self.known.is_some_and(|known| known.get(place) != Some(&checksum)) {
+            if self.expected.is_some_and(|expected| expected.get(place) != Some(&checksum)) {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             self.checksums.push(checksum);
