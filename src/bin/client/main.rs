@@ -8,13 +8,13 @@ mod work;
 
 use log::info;
 use loteria::config::Program;
+use loteria::stop::Stop;
 use loteria::text::LogValue;
 use process::arguments::{Arguments, file, switch};
 use process::stderr::Stderr;
 use process::{Failure, Signals};
 use progress::Progress;
 use std::process::ExitCode;
-use work::Work;
 
 const ABOUT: &str = "\
 An agency of the lottery, or all: sends its file's bets and prints its winners.
@@ -58,21 +58,18 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let sources = process::configure(Program::Client, arguments, quiet_filter, stderr)?;
     let parts = sources.log_parts()?;
     let settings = sources.client()?;
-    let work = if arguments.is_set("status") {
+    if arguments.is_set("status") {
         // The state is printed to stdout; a log line of the settings before it would only distract.
-        Work::Status { as_json: arguments.is_set("json") }
-    } else {
-        let file = arguments.file("file");
-        let work = work::bets(sources.agency()?, sources.agencies_dir()?, file)?;
-        let file = file.map(|file| format!(" | file: {}", LogValue(file.display())));
-        info!("action: config | result: success{parts}{}", file.unwrap_or_default());
-        work
-    };
+        let as_json = arguments.is_set("json");
+        let print = |stop: &Stop| work::print_status(&settings, as_json, stderr, stop);
+        return process::until_signal(signals, stderr, || {}, print);
+    }
+    let (agency, file) = (sources.agency()?, arguments.file("file"));
+    let variables = work::variables(agency)?;
+    let work = work::choose(variables.as_ref(), agency, &sources.agencies_dir()?, file)?;
+    let file = file.map(|file| format!(" | file: {}", LogValue(file.display())));
+    info!("action: config | result: success{parts}{}", file.unwrap_or_default());
     let progress = Progress::new(stderr.clone(), is_quiet);
-    process::until_signal(
-        signals,
-        stderr,
-        || {},
-        |stop| work::run(&settings, work, &progress, stop),
-    )
+    let send = |stop: &Stop| work::run(work, &settings, &progress, stop);
+    process::until_signal(signals, stderr, || {}, send)
 }

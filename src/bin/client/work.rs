@@ -1,10 +1,11 @@
-//! The client's task, and its execution.
+//! The client's tasks, and their execution.
 
+use crate::process::stderr::Stderr;
 use crate::process::{self, Failure};
 use crate::progress::Progress;
 use crate::report;
 use log::{info, warn};
-use loteria::bet::{AGENCIES_MAX, AgencyId, Bet};
+use loteria::bet::{AGENCIES_MAX, AgencyId, BET_FIELDS, Bet};
 use loteria::client::{self, Error, SingleBet};
 use loteria::stop::{self, Stop};
 use loteria::text::LogValue;
@@ -23,40 +24,43 @@ const ASK_PERIOD: Duration = Duration::from_secs(5);
 /// The pause after a question that failed.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The variables of a single bet, in the order of its fields.
-const BET_VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
+const BET_VARIABLES: [&str; BET_FIELDS] =
+    ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
-/// The client's task.
-pub(crate) enum Work {
-    /// Printing the state of the lottery.
-    Status {
-        as_json: bool,
-    },
+/// The values of these variables.
+type BetFields = [String; BET_FIELDS];
+
+/// The task of sending bets.
+pub(crate) enum Work<'v> {
     Agencies(Vec<(AgencyId, PathBuf)>),
-    Bet(AgencyId, [String; 5]),
+    Bet(SingleBet<'v>),
 }
 
 /// Returns the task of sending bets: the bet of the variables, or those of files.
 ///
 /// # Errors
 ///
-/// The bet is incomplete or invalid, there is a bet and a file, or there is no file.
-pub(crate) fn bets(
+/// The bet is invalid, there is a bet and a file, or there is no file.
+pub(crate) fn choose<'v>(
+    variables: Option<&'v (AgencyId, BetFields)>,
     agency: Option<AgencyId>,
-    directory: PathBuf,
+    directory: &Path,
     file: Option<&Path>,
-) -> Result<Work, Failure> {
-    if let Some((agency, fields)) = single_bet(agency)? {
+) -> Result<Work<'v>, Failure> {
+    if let Some((agency, fields)) = variables {
+        let all = BET_VARIABLES.join(", ");
+        let bet = Bet::new(fields.each_ref().map(String::as_str))
+            .map_err(|invalid| Failure::Usage(format!("the bet of {all}: {invalid}")))?;
         if file.is_some() {
-            let variables = BET_VARIABLES.join(", ");
             let reason = format!(
-                "--file: {variables} are set, which is a single bet: unset them to send the file, or leave --file out"
+                "--file: {all} are set, which is a single bet: unset them to send the file, or leave --file out"
             );
             return Err(Failure::Usage(reason));
         }
-        return Ok(Work::Bet(agency, fields));
+        return Ok(Work::Bet(SingleBet { agency: *agency, bet }));
     }
     Ok(Work::Agencies(match (agency, file) {
-        (None, None) => agencies_in(&directory)?,
+        (None, None) => agencies_in(directory)?,
         (None, Some(_)) => {
             let reason = "--file: needs the agency that the file is of: --agency or CLI_ID";
             return Err(Failure::Usage(reason.into()));
@@ -66,9 +70,15 @@ pub(crate) fn bets(
     }))
 }
 
-/// Returns the bet of the variables, if they are set.
-fn single_bet(agency: Option<AgencyId>) -> Result<Option<(AgencyId, [String; 5])>, Failure> {
-    let mut fields: [String; 5] = Default::default();
+/// Returns the variables of a single bet, if they are set, and the agency that it needs.
+///
+/// # Errors
+///
+/// Some of them are missing.
+pub(crate) fn variables(
+    agency: Option<AgencyId>,
+) -> Result<Option<(AgencyId, BetFields)>, Failure> {
+    let mut fields = BetFields::default();
     let mut missing = Vec::new();
     for (field, name) in fields.iter_mut().zip(BET_VARIABLES) {
         match env::var_os(name).filter(|value| !value.is_empty()) {
@@ -89,9 +99,6 @@ fn single_bet(agency: Option<AgencyId>) -> Result<Option<(AgencyId, [String; 5])
         let missing = missing.join(", ");
         return Err(Failure::Usage(format!("a single bet needs these too: {missing}")));
     };
-    Bet::new(fields.each_ref().map(String::as_str)).map_err(|invalid| {
-        Failure::Usage(format!("the bet of {}: {invalid}", BET_VARIABLES.join(", ")))
-    })?;
     Ok(Some((agency, fields)))
 }
 
@@ -137,27 +144,35 @@ fn agency_of(path: &Path) -> Option<AgencyId> {
     AgencyId::parse(name.strip_prefix("agency-")?.strip_suffix(".csv")?)
 }
 
-/// Does `work`. To be stopped is no failure.
+/// Sends bets.
 pub(crate) fn run(
+    work: Work<'_>,
     settings: &client::Settings,
-    work: Work,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let done = match work {
-        Work::Status { as_json } => client::status(settings, stop).and_then(|status| {
-            let text = if as_json { report::json(&status) } else { Ok(report::table(&status)) };
-            let printed =
-                text.map_err(io::Error::from).and_then(|text| progress.stderr.print(&text));
-            printed.map_err(Error::Output)
-        }),
+    unless_stopped(match work {
         Work::Agencies(agencies) => run_agencies(agencies, settings, progress, stop),
-        Work::Bet(agency, fields) => {
-            let bet = Bet::new(fields.each_ref().map(String::as_str));
-            let bet = bet.expect("it was checked when it was read");
-            client::place(SingleBet { agency, bet }, settings, stop)
-        }
-    };
+        Work::Bet(bet) => client::place(bet, settings, stop),
+    })
+}
+
+/// Prints the state of the lottery to stdout.
+pub(crate) fn print_status(
+    settings: &client::Settings,
+    as_json: bool,
+    stderr: &Stderr,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    unless_stopped(client::status(settings, stop).and_then(|status| {
+        let text = if as_json { report::json(&status) } else { Ok(report::table(&status)) };
+        let printed = text.map_err(io::Error::from).and_then(|text| stderr.print(&text));
+        printed.map_err(Error::Output)
+    }))
+}
+
+/// Returns the failure of a task. To be stopped is none.
+fn unless_stopped(done: Result<(), Error>) -> Result<(), Failure> {
     match done {
         Ok(()) | Err(Error::Stopped) => Ok(()),
         Err(error) => Err(Failure::failed(error)),
