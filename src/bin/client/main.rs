@@ -1,11 +1,12 @@
 //! The agencies of the lottery.
 
+mod board;
 #[path = "../process.rs"]
 mod process;
-mod progress;
 mod report;
 mod work;
 
+use board::Board;
 use log::info;
 use loteria::config::Program;
 use loteria::stop::Stop;
@@ -13,7 +14,6 @@ use loteria::text::LogValue;
 use process::arguments::{Arguments, file, switch};
 use process::stderr::Stderr;
 use process::{Failure, Signals};
-use progress::Progress;
 use std::process::ExitCode;
 
 const ABOUT: &str = "\
@@ -69,7 +69,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let work = work::choose(variables.as_ref(), agency, &sources.agencies_dir()?, file)?;
     let file = file.map(|file| format!(" | file: {}", LogValue(file.display())));
     info!("action: config | result: success{parts}{}", file.unwrap_or_default());
-    let progress = Progress::new(stderr.clone(), is_quiet);
-    let send = |stop: &Stop| work::run(work, &settings, &progress, stop);
+    let board = Board::new(stderr.clone(), is_quiet);
+    let send = |stop: &Stop| work::run(work, &settings, &board, stop);
     process::until_signal(signals, stderr, || {}, send)
 }

@@ -1,8 +1,8 @@
 //! The client's tasks, and their execution.
 
+use crate::board::Board;
 use crate::process::stderr::Stderr;
 use crate::process::{self, Failure};
-use crate::progress::Progress;
 use crate::report;
 use log::{info, warn};
 use loteria::bet::{AGENCIES_MAX, AgencyId, BET_FIELDS, Bet};
@@ -148,11 +148,11 @@ fn agency_of(path: &Path) -> Option<AgencyId> {
 pub(crate) fn run(
     work: Work<'_>,
     settings: &client::Settings,
-    progress: &Progress,
+    board: &Board,
     stop: &Stop,
 ) -> Result<(), Failure> {
     unless_stopped(match work {
-        Work::Agencies(agencies) => run_agencies(agencies, settings, progress, stop),
+        Work::Agencies(agencies) => run_agencies(agencies, settings, board, stop),
         Work::Bet(bet) => client::place(bet, settings, stop),
     })
 }
@@ -183,14 +183,14 @@ fn unless_stopped(done: Result<(), Error>) -> Result<(), Failure> {
 fn run_agencies(
     agencies: Vec<(AgencyId, PathBuf)>,
     settings: &client::Settings,
-    progress: &Progress,
+    board: &Board,
     stop: &Stop,
 ) -> Result<(), Error> {
-    let run = || client::run(agencies, settings, progress, stop);
-    let done = if progress.shows_bars() { with_bars(settings, progress, run) } else { run() };
+    let run = || client::run(agencies, settings, board, stop);
+    let done = if board.shows_bars() { with_bars(settings, board, run) } else { run() };
     match &done {
-        Ok(()) if process::is_log_short() => progress.stderr.say(&progress.summary()),
-        Err(Error::Stopped) if settings.resume => log_interrupted(settings, progress),
+        Ok(()) if process::is_log_short() => board.stderr.say(&board.summary()),
+        Err(Error::Stopped) if settings.resume => log_interrupted(settings, board),
         _ => {}
     }
     done
@@ -199,30 +199,30 @@ fn run_agencies(
 /// Calls `run` beside a thread that draws the bars and one that asks the server for the missing agencies.
 fn with_bars(
     settings: &client::Settings,
-    progress: &Progress,
+    board: &Board,
     run: impl FnOnce() -> Result<(), Error>,
 ) -> Result<(), Error> {
     let draw = |done: &Stop| {
         while !done.wait_for(DRAW_PERIOD) {
-            progress.draw();
+            board.draw();
         }
-        progress.stderr.show(Vec::new());
+        board.stderr.show(Vec::new());
     };
-    let ask = |done: &Stop| ask_while_waiting(settings, progress, done);
+    let ask = |done: &Stop| ask_while_waiting(settings, board, done);
     let run_and_ask = || stop::beside("question", ask, run).map_err(Error::Thread)?;
     stop::beside("progress", draw, run_and_ask).map_err(Error::Thread)?
 }
 
 /// Logs the progress of a run that a signal ended, and the next step.
-fn log_interrupted(settings: &client::Settings, progress: &Progress) {
-    let stored = match progress.stored() {
+fn log_interrupted(settings: &client::Settings, board: &Board) {
+    let stored = match board.stored() {
         Some((stored, of)) => format!("{stored} | of: {of}"),
         None => {
             let server = LogValue(&settings.server_address);
             format!("unknown, no answer from {server} yet")
         }
     };
-    let next = match progress.stored() {
+    let next = match board.stored() {
         Some((stored, of)) if stored >= of => "asks for the winners",
         _ => "goes on after the bets that are stored",
     };
@@ -233,16 +233,16 @@ fn log_interrupted(settings: &client::Settings, progress: &Progress) {
 
 /// Asks the server for the missing agencies, while an agency waits, until `done` comes. Does nothing if resuming is off,
 /// because each question resumes the agency.
-fn ask_while_waiting(settings: &client::Settings, progress: &Progress, done: &Stop) {
+fn ask_while_waiting(settings: &client::Settings, board: &Board, done: &Stop) {
     if !settings.resume {
         return;
     }
     let mut pause = ASK_FIRST_AFTER;
     while !done.wait_for(pause) {
-        let Some(agency) = progress.waiting_agency() else { continue };
+        let Some(agency) = board.waiting_agency() else { continue };
         let asked = client::watch(agency, settings, ASK_PERIOD, done, |status| {
-            progress.stands(&status);
-            progress.waiting_agency().is_some()
+            board.note_status(&status);
+            board.waiting_agency().is_some()
         });
         // A failed question is ignored: the bars only lack the missing agencies.
         pause = if asked.is_ok() { ASK_FIRST_AFTER } else { ASK_AGAIN_AFTER };

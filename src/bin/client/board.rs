@@ -23,7 +23,7 @@ const BAR_WIDTH_MIN: usize = 8;
 const SUMMARY_LINES_MAX: usize = 20;
 
 /// The progress of all agencies, and the way in which it is shown.
-pub(crate) struct Progress {
+pub(crate) struct Board {
     is_quiet: bool,
     pub(crate) stderr: Stderr,
     start: Instant,
@@ -57,10 +57,10 @@ enum Doing {
     },
 }
 
-impl Progress {
+impl Board {
     /// Shows bars if stderr is a terminal, lines if it is not, nothing if `is_quiet`.
-    pub(crate) fn new(stderr: Stderr, is_quiet: bool) -> Progress {
-        Progress { is_quiet, stderr, start: Instant::now(), state: Mutex::default() }
+    pub(crate) fn new(stderr: Stderr, is_quiet: bool) -> Board {
+        Board { is_quiet, stderr, start: Instant::now(), state: Mutex::default() }
     }
 
     /// Returns whether it shows bars.
@@ -76,7 +76,7 @@ impl Progress {
     }
 
     /// Notes the state of the lottery.
-    pub(crate) fn stands(&self, status: &Status) {
+    pub(crate) fn note_status(&self, status: &Status) {
         self.lock().missing = status.missing();
     }
 
@@ -122,7 +122,7 @@ impl Progress {
 }
 
 /// Prints winners to stdout, and nothing else there; shows the rest on stderr.
-impl Observer for Progress {
+impl Observer for Board {
     fn invalid_line(&self, report: &str) {
         self.stderr.say(report);
     }
