@@ -18,7 +18,7 @@ pub(super) fn check(
     stop: &Stop,
 ) -> Result<Extent, OpenError> {
     let bytes = bytes_of_lines(file, path, stop)?;
-    let make = || Checker { agencies, lines: 0, invalid: None, prefix: (false, Vec::new()) };
+    let make = || Checker { agencies, lines: 0, invalid: None, prefix: Vec::new() };
     let read = at(path, pass::over(file, bytes, stop, make))?;
     let (extent, checker) = read.ok_or(OpenError::Interrupted)?;
     match checker.invalid {
@@ -57,8 +57,8 @@ struct Checker {
     lines: u64,
     /// The error of the line after them.
     invalid: Option<InvalidRow>,
-    /// Whether the agency of the last plain row is one of the lottery, and the row's beginning up to the comma.
-    prefix: (bool, Vec<u8>),
+    /// The agency of the last row that was looked at here, one of the lottery's, and the comma after it.
+    prefix: Vec<u8>,
 }
 
 impl Lines for Checker {
@@ -88,13 +88,14 @@ impl Checker {
     #[inline]
     fn plain_line(&mut self, text: &[u8]) -> Option<usize> {
         // Rows come in batches, so most have the agency of the row before.
-        if !text.starts_with(&self.prefix.1) || self.prefix.1.is_empty() {
+        if !text.starts_with(&self.prefix) || self.prefix.is_empty() {
             let prefix = &text[..=memchr::memchr(b',', text)?];
-            self.prefix = (agency_of(prefix, self.agencies).is_some(), prefix.to_vec());
+            agency_of(prefix, self.agencies)?;
+            self.prefix = prefix.to_vec();
         }
-        let (known, prefix) = (self.prefix.0, &self.prefix.1);
-        let end = prefix.len() + plain_bet(&text[prefix.len()..], b',')?.end();
-        (known && *text.get(end)? == b'\n').then_some(end + 1)
+        let bet = self.prefix.len();
+        let end = bet + plain_bet(&text[bet..], b',')?.end();
+        (*text.get(end)? == b'\n').then_some(end + 1)
     }
 }
 
