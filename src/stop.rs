@@ -58,7 +58,7 @@ impl Stop {
     }
 }
 
-/// Calls `work`, and `beside` meanwhile in a thread called `name`, with a stop that comes when `work` has ended. Blocks
+/// Calls `work`, and `companion` meanwhile in a thread called `name`, with a stop that comes when `work` has ended. Blocks
 /// until both have ended.
 ///
 /// # Errors
@@ -66,12 +66,12 @@ impl Stop {
 /// The thread cannot be started. `work` is not called then.
 pub fn beside<O>(
     name: &str,
-    beside: impl FnOnce(&Stop) + Send,
+    companion: impl FnOnce(&Stop) + Send,
     work: impl FnOnce() -> O,
 ) -> io::Result<O> {
     let (working, over) = Stopper::new();
     thread::scope(|scope| {
-        Builder::new().name(name.into()).spawn_scoped(scope, || beside(&over))?;
+        Builder::new().name(name.into()).spawn_scoped(scope, || companion(&over))?;
         let outcome = work();
         working.stop();
         Ok(outcome)
