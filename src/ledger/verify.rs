@@ -66,7 +66,7 @@ pub(super) fn verify_on(
     let mut examined = Examined::new(&files, &confirmed)?;
     examined.compare_hash(&files, &confirmed)?;
     if examined.differences.is_empty() {
-        for what in repairs(&files, &confirmed, examined.repair)? {
+        for what in defects_to_repair(&files, &confirmed, examined.repair)? {
             differs(bets, what);
         }
     }
@@ -94,21 +94,21 @@ fn noted<T>(
 }
 
 /// Returns the defects of `bets.csv` that the next start repairs.
-fn repairs(
+fn defects_to_repair(
     files: &Files<'_, impl DiskFile>,
     confirmed: &Confirmed,
     repair: Repair,
 ) -> Result<Vec<String>, OpenError> {
-    let mut repairs = Vec::new();
+    let mut defects = Vec::new();
     let Repair { cut_bytes, written_bytes, .. } = repair;
     if !files.has_logged_rows(confirmed)? {
         let base = confirmed.base.bytes;
-        repairs.push(format!(
+        defects.push(format!(
             "its bytes from {base} on are not those that were confirmed: the next start writes them from the journal"
         ));
     }
     if written_bytes > 0 {
-        repairs
+        defects
             .push(format!("lacks {written_bytes} bytes that the next start adds from the journal"));
     }
     if cut_bytes > 0 {
@@ -116,7 +116,7 @@ fn repairs(
             Some(_) => "that were not confirmed",
             None => "behind its last line, without an end",
         };
-        repairs.push(format!("has {cut_bytes} bytes {what}: the next start cuts them off"));
+        defects.push(format!("has {cut_bytes} bytes {what}: the next start cuts them off"));
     }
-    Ok(repairs)
+    Ok(defects)
 }
