@@ -37,10 +37,9 @@ mod winners;
 mod writer;
 
 pub use aside::set_aside;
-pub use count::Standing;
 pub use error::OpenError;
 pub use files::Paths;
-pub use request::{Access, AgencyCount, Refused};
+pub use request::{Access, AgencyCount, Refused, Standing};
 pub use result::{AgencyResult, DrawResult};
 pub use verify::{Verified, verify};
 pub use writer::WriterFailed;

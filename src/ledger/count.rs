@@ -1,7 +1,7 @@
 //! Counts the bets of each agency in the lines that a ledger wrote.
 
 use super::pass::Lines;
-use crate::bet::row::{agency_of, document_and_number};
+use crate::bet::row::agency_of;
 use crate::bet::{Agencies, BET_BYTES_MIN, PerAgency};
 
 /// The stored bets of an agency.
@@ -22,19 +22,6 @@ impl Stored {
         self.last_row.clear();
         self.last_row.extend_from_slice(&rows[last..]);
     }
-
-    pub(super) fn standing(&self) -> Standing {
-        Standing { bets: self.bets, last: document_and_number(&self.last_row) }
-    }
-}
-
-/// The point from which an agency resumes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The number of its bets that are stored.
-    pub bets: u64,
-    /// Document and number of the last one, if there is one.
-    pub last: Option<(String, String)>,
 }
 
 /// Counts lines by their agency. Reads no other field, because the checksum shows that a ledger wrote the lines.

@@ -1,6 +1,5 @@
 //! The requests that the ledger's thread handles, and a connection's access to them.
 
-use super::count::Standing;
 use super::result::DrawResult;
 use crate::bet::{AgencyId, PerAgency};
 use crossbeam_channel::Sender;
@@ -77,6 +76,15 @@ impl Access<'_> {
         self.requests.send(request(reply)).map_err(|_| Refused::Ended)?;
         answer.recv().map_err(|_| Refused::Ended)
     }
+}
+
+/// The point from which an agency resumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The number of its bets that are stored.
+    pub bets: u64,
+    /// Document and number of the last one, if there is one.
+    pub last: Option<(String, String)>,
 }
 
 /// The count of an agency.

@@ -7,10 +7,11 @@ use super::hash::Follower;
 use super::journal::{Extent, Held, Journal};
 use super::open::Opened;
 use super::pass;
-use super::request::{AgencyCount, Refused, Request, StoreRequest};
+use super::request::{AgencyCount, Refused, Request, Standing, StoreRequest};
 use super::result::DrawResult;
 use super::winners::Winners;
 use crate::bet::PerAgency;
+use crate::bet::row::document_and_number;
 use crate::stop::Stop;
 use crate::system::if_denied;
 use crossbeam_channel::Receiver;
@@ -117,7 +118,8 @@ impl<D: Disk> Writer<D> {
                 let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
                 self.accounts[agency].fence = ticket;
                 self.answer_later(reply, move |accounts| {
-                    (ticket, accounts[agency].stored.standing())
+                    let Stored { bets, last_row } = &accounts[agency].stored;
+                    (ticket, Standing { bets: *bets, last: document_and_number(last_row) })
                 });
             }
             Request::Finish { ticket, agency, reply } => {
