@@ -6,20 +6,23 @@ pub(crate) mod words;
 
 use arguments::Arguments;
 use log::{Level, error, info, log_enabled, warn};
-use loteria::config::{self, InvalidConfig, Program, Sources};
+use loteria::config::{self, DEFAULT_FILE, InvalidConfig, Program, Sources};
 use loteria::connection::TlsFiles;
 use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 pub(crate) use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::Builder;
 use stderr::Stderr;
 
@@ -48,6 +51,9 @@ const LOGGED_ONCE: &[&str] = &[
     "action: agency | result: fail",
 ];
 
+/// Whether the program reads its settings from a pipe or a terminal. That may block for ever, and there is nothing to
+/// close yet, so a signal ends the program at once.
+static READS_PIPE: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// Whether the log leaves out repeated records.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
@@ -105,7 +111,11 @@ pub(crate) fn configure<'a>(
 ) -> Result<Sources<'a>, InvalidConfig> {
     let flag = Box::new(|name: &str| arguments.flag(name));
     let variable = Box::new(|name: &str| env::var_os(name));
-    let sources = Sources::read(program, arguments.file(arguments::CONFIG), flag, variable);
+    let file = arguments.file(arguments::CONFIG);
+    let found = fs::metadata(file.unwrap_or(Path::new(DEFAULT_FILE)));
+    READS_PIPE.store(found.is_ok_and(|found| !found.is_file()), Ordering::Relaxed);
+    let sources = Sources::read(program, file, flag, variable);
+    READS_PIPE.store(false, Ordering::Relaxed);
     let read = sources.and_then(|sources| Ok((sources.log_filter()?, sources)));
     let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
     let is_short = stderr.is_terminal() && !is_asked_for && other_filter.is_none();
@@ -201,7 +211,10 @@ pub(crate) fn run(
 /// Returns the signals that a program handles. A client leaves SIGHUP at its default, so that it ends with its terminal.
 fn signals_of(program: Program) -> io::Result<Signals> {
     // A write beyond the limit of a file's size then fails with an error, as on a full disk, instead of a signal.
-    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    flag::register(SIGXFSZ, Arc::default())?;
+    for signal in [SIGTERM, SIGINT] {
+        flag::register_conditional_shutdown(signal, 0, Arc::clone(&READS_PIPE))?;
+    }
     let hangup = (program == Program::Server).then_some(SIGHUP);
     Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))
 }

@@ -188,6 +188,24 @@ mod of_the_server {
     }
 
     #[test]
+    fn it_stops_while_nobody_writes_its_settings_into_a_pipe() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let pipe =
+                std::process::Command::new("mkfifo").arg(scratch.path("config.toml")).status();
+            assert!(pipe.expect("`mkfifo` can be run").success());
+            for program in [scratch.server(), scratch.bare_client()] {
+                let program = program.start();
+                program.catches_signals();
+                program.is_blocked();
+                program.signal(signal);
+                program.ends().exits(0);
+            }
+            assert_eq!(scratch.names(), ["config.toml"]);
+        }
+    }
+
+    #[test]
     fn more_signals_than_one_change_nothing() {
         let scratch = Scratch::new();
         let server = scratch.server().start();
