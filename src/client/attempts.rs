@@ -21,6 +21,12 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// The remedy if the connections were lost.
+const IF_LOST: &str =
+    "check that the server runs there, or name another with --server or CLI_SERVER_ADDRESS";
+/// The remedy if newer connections replaced them.
+const IF_REPLACED: &str = "another client runs this agency: stop one of the two";
+
 /// One agency's way to the server.
 pub(super) struct Attempts<'a> {
     pub(super) id: AgencyId,
@@ -60,17 +66,18 @@ impl Attempts<'_> {
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
             progress.leave_out_since(start);
             let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
-            let reason = match outcome {
+            let (reason, remedy) = match outcome {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.has_come() => return Err(Error::Stopped),
                 Err(Broken::Final(error)) => return Err(error),
-                Err(Broken::Lost(reason) | Broken::Replaced(reason)) => reason,
+                Err(Broken::Lost(reason)) => (reason, IF_LOST),
+                Err(Broken::Replaced(reason)) => (reason, IF_REPLACED),
             };
             if progress.in_doubt && !resume {
                 return Err(Error::InDoubt(reason));
             }
             let Some(time) = progress.pause(retry_for) else {
-                return Err(Error::GaveUp { after: retry_for, last: reason });
+                return Err(Error::GaveUp { after: retry_for, last: reason, remedy });
             };
             warn!(
                 "action: connect | result: in_progress | client_id: {} | error: {} | \

@@ -74,16 +74,14 @@ pub enum Error {
         stored: u64,
     },
     /// No attempt made progress for the whole time that retries may take.
-    #[error(
-        "no progress for {} ms, last error: {last}; check that the server runs there, or name another \
-         with --server or CLI_SERVER_ADDRESS",
-        .after.as_millis()
-    )]
+    #[error("no progress for {} ms, last error: {last}; {remedy}", .after.as_millis())]
     GaveUp {
         /// The time without progress.
         after: Duration,
         /// The error of the last connection.
         last: String,
+        /// The remedy for that error.
+        remedy: &'static str,
     },
     /// One side rejected the other's certificate, or only one of them speaks TLS.
     #[error("TLS: {0}; [tls] in config.toml names the certificate, its key and the trusted CA")]
@@ -105,8 +103,8 @@ pub enum Error {
     InDoubt(String),
     /// The confirmation of a single bet was lost, and this number of bets of its agency were stored meanwhile.
     #[error(
-        "connection lost (another client speaks for the agency) before a confirmation: the bets in flight may be \
-         stored or not. {0} bets of the agency were stored meanwhile by another client"
+        "connection lost before the confirmation, and {0} bets of the agency were stored meanwhile, by another client \
+         too: this bet may be among them or not. Look for it in bets.csv before it is placed again"
     )]
     OtherClient(u64),
     /// The winners or the state of the lottery could not be printed.

@@ -38,7 +38,12 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
                     settings.resume && single.is_stored(conversation, &mut before, progress)?;
                 if !stored {
                     is_sent = true;
-                    single.send(conversation, progress)?;
+                    let sent = single.send(conversation, progress);
+                    if matches!(sent, Err(Broken::Replaced(_))) {
+                        // The server refused the bet, so bets that are stored by now are those of other clients.
+                        before = None;
+                    }
+                    sent?;
                 }
                 let (dni, numero) = (single.bet.document(), single.bet.number());
                 info!("action: apuesta_enviada | result: success | dni: {dni} | numero: {numero}");
@@ -65,21 +70,23 @@ impl SingleBet<'_> {
         progress: &mut Progress,
     ) -> Result<bool, Broken> {
         let (bets, last) = conversation.resume(self.agency)?;
+        let own = LastBet { document: self.bet.document(), number: self.bet.number() };
+        let is_last = last == Some(own);
         let first = *before.get_or_insert(bets);
         let since = bets.checked_sub(first).ok_or(Error::BetsGone {
             agency: self.agency,
             confirmed: first,
             stored: bets,
         })?;
-        if since == 0 {
-            progress.in_doubt = false;
-            return Ok(false);
+        match since {
+            1 if is_last => Ok(true),
+            0 | 1 => {
+                *before = Some(bets);
+                progress.in_doubt = false;
+                Ok(false)
+            }
+            _ => Err(Error::OtherClient(since).into()),
         }
-        let own = LastBet { document: self.bet.document(), number: self.bet.number() };
-        if since == 1 && last == Some(own) {
-            return Ok(true);
-        }
-        Err(Error::OtherClient(since).into())
     }
 
     fn send(

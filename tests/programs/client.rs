@@ -19,6 +19,8 @@ const SINGLE: [(&str, &str); 6] = [
     ("NUMERO", "7574"),
 ];
 const SINGLE_SENT: &str = "1|Santiago Lionel|Lorca|30904465|1999-03-17|7574";
+/// The bet of another client of the agency.
+const OTHER: &str = "1|Ana|Paz|30904466|1999-03-17|1";
 const SINGLE_STORED: &str = "1,Santiago Lionel,Lorca,30904465,1999-03-17,7574\n";
 const SINGLE_LOG: &str = "action: apuesta_enviada | result: success | dni: 30904465 | numero: 7574";
 
@@ -461,10 +463,52 @@ mod single_bets {
 
     #[test]
     fn one_is_in_doubt_where_another_client_stored_bets_meanwhile() {
-        const OTHER: &str = "1|Ana|Paz|30904466|1999-03-17|1";
-        for stored in [&[SINGLE_SENT, SINGLE_SENT, OTHER][..], &[SINGLE_SENT; 4]] {
-            lost_with(stored).says("may be stored or not").says("by another client");
+        lost_with(&[SINGLE_SENT; 4]).says("2 bets of the agency were stored meanwhile");
+    }
+
+    #[test]
+    fn one_is_sent_again_where_another_client_stored_other_bets_meanwhile() {
+        // The first message of the bet gets this answer, or none.
+        let answers = ["", "ERROR|taken_over|a newer connection took the agency over\n"];
+        for (answer, others) in [(answers[0], 1), (answers[1], 1), (answers[1], 3)] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = honest_unless(&office, move |peer, office, message| {
+                let ends = message.starts_with("APUESTA") && peer.number == 1;
+                if ends {
+                    // The other client's bets can equal this one only if the server refuses it.
+                    let other = if answer.is_empty() { OTHER } else { SINGLE_SENT };
+                    locked(office).stored = vec![other.into(); others];
+                    peer.says(answer);
+                }
+                ends
+            });
+            scratch.client(&server.address).variables(&SINGLE).run().succeeds().says(SINGLE_LOG);
+            let office = locked(&office);
+            assert_eq!(office.stored.len(), others + 1, "after {answer:?}");
+            assert_eq!(office.stored.last().map(String::as_str), Some(SINGLE_SENT));
         }
+    }
+
+    #[test]
+    fn bets_of_one_agency_that_are_placed_at_the_same_time_are_all_stored() {
+        let scratch = Scratch::new();
+        let server = scratch.server().start();
+        let address = server.address();
+        let place = |number: u32| {
+            let client = scratch.client(&address).variables(&SINGLE);
+            client.variable("NUMERO", number.to_string()).start()
+        };
+        let clients: Vec<_> = (0..24).map(place).collect();
+        for client in clients {
+            client.ends().succeeds();
+        }
+        server.stops_quietly();
+        let bets = scratch.read("bets.csv");
+        let number = |line: &str| line.rsplit(',').next().and_then(|number| number.parse().ok());
+        let mut numbers: Vec<u32> = bets.lines().filter_map(number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..24).collect::<Vec<_>>());
     }
 
     #[test]
@@ -1185,6 +1229,7 @@ mod bad_servers {
         let start = Instant::now();
         let ended = client.variable("CLI_RETRY_FOR_MS", "1000").run();
         ended.exits(1).says("no progress for 1000 ms").says("superseded");
+        ended.says("another client runs this agency").never_says("check that the server runs");
         assert!(start.elapsed() < Duration::from_secs(5), "{ended}");
         assert!(server.connections() <= 8, "{ended}");
     }
