@@ -7,7 +7,7 @@ mod verifier;
 use super::timed::TimedSocket;
 use super::{InvalidTls, RejectedCertificate, TlsFiles};
 use crate::system::uninterrupted;
-use files::{authority, identity, invalid, unfit_key};
+use files::{authority, check_regular, identity, invalid, unfit_key};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{self, cipher_suite};
@@ -66,8 +66,10 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// Those of [`Acceptor::open`]. Nothing has changed then.
+    /// Those of [`Acceptor::open`], and a file is not a regular one. Nothing has changed then.
     pub fn reload(&self) -> Result<(), InvalidTls> {
+        // The thread that reads them again is the one that receives the signals to stop.
+        check_regular(&self.files)?;
         let read = Arc::new(Identity::read(&self.files)?);
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = read;
         Ok(())

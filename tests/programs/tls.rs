@@ -1163,6 +1163,19 @@ fn a_server_shows_its_renewed_certificate_after_sighup_and_keeps_the_one_before_
 }
 
 #[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for_at_sighup_nor_at_the_stop_after_it() {
+    let office = office_with_list();
+    let list = office.certificates.path("revoked.pem");
+    std::fs::remove_file(&list).expect("it was made");
+    let pipe = std::process::Command::new("mkfifo").arg(&list).status();
+    assert!(pipe.expect("`mkfifo` can be run").success());
+    office.server.signal("HUP");
+    let failed = "action: reload_certificates | result: fail | error: tls: ";
+    office.server.logs(&format!("{failed}{}: not a regular file", list.display()));
+    office.server.stops_on("TERM");
+}
+
+#[test]
 fn a_key_that_others_can_read_is_warned_of_by_both_programs() {
     let warning = "other users of this machine can read this private key; let only the user of this program read it";
     let scratch = Scratch::new();

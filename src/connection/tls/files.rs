@@ -7,6 +7,17 @@ use rustls::{Error, RootCertStore};
 use std::fmt;
 use std::path::Path;
 
+/// Fails if one of the files is a pipe or anything else whose reading may block.
+pub(super) fn check_regular(files: &TlsFiles) -> Result<(), InvalidTls> {
+    for path in [&files.certificate, &files.key, &files.authority].into_iter().chain(&files.revoked)
+    {
+        if !std::fs::metadata(path).map_err(|error| invalid(path, error))?.is_file() {
+            return Err(invalid(path, "not a regular file"));
+        }
+    }
+    Ok(())
+}
+
 /// Returns the trusted CA certificates.
 pub(super) fn authority(files: &TlsFiles) -> Result<RootCertStore, InvalidTls> {
     let mut roots = RootCertStore::empty();
