@@ -7,6 +7,7 @@ use super::files::{Files, Paths};
 use super::open::{self, Opened};
 use crate::bet::Agencies;
 use crate::stop::Stop;
+use std::ffi::OsString;
 use std::path::Path;
 
 /// Sets the files of a finished draw aside, as `bets.1.csv`, `bets.1.journal` and `sorteo.1.toml` or with the
@@ -90,8 +91,13 @@ fn free_number(disk: &impl Disk, paths: &Paths) -> Result<u32, OpenError> {
 fn numbered(paths: &Paths, number: u32) -> Paths {
     // `bets.csv` and 2 make `bets.2.csv`.
     let name = |path: &Path| {
-        let extension = path.extension().unwrap_or_default().to_string_lossy();
-        path.with_extension(format!("{number}.{extension}").trim_end_matches('.'))
+        let mut extension = OsString::from(number.to_string());
+        // An empty extension, and one that is not UTF-8, keep two names apart that differ by nothing else.
+        if let Some(last) = path.extension() {
+            extension.push(".");
+            extension.push(last);
+        }
+        path.with_extension(extension)
     };
     Paths { bets: name(&paths.bets), journal: name(&paths.journal), result: name(&paths.result) }
 }

@@ -259,6 +259,12 @@ pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
     disk.remove(&draft)
 }
 
+/// Returns the file that an error of [`replace`] or [`try_replace`] is about. A draft that is still there was in the way.
+pub(super) fn blamed(disk: &impl Disk, path: &Path) -> PathBuf {
+    let draft = draft_of(path);
+    if matches!(disk.exists(&draft), Ok(true)) { draft } else { path.to_owned() }
+}
+
 /// Returns the name that a file has until it is complete.
 pub(super) fn draft_of(path: &Path) -> PathBuf {
     let mut draft = path.to_owned().into_os_string();

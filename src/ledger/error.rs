@@ -54,7 +54,10 @@ pub enum OpenError {
         draft_of: PathBuf,
     },
     /// A `bets.csv` without a journal has a line that this program would not write.
-    #[error("{}:{number}: {row}; nothing was changed", path.display())]
+    #[error(
+        "{}:{number}: {row}; nothing was changed: correct the line, or restore the file",
+        path.display()
+    )]
     InvalidLine {
         /// The file.
         path: PathBuf,
@@ -75,12 +78,15 @@ pub enum OpenError {
     },
     /// The bets are of a lottery with another number of agencies.
     #[error(
-        "the bets are of a lottery of {stored} {}, and this one has {asked}: go on with AGENCIES={stored}; or \
-         begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
+        "{}: the bets are of a lottery of {stored} {}, and this one has {asked}: go on with AGENCIES={stored}; \
+         or begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
          down -v)",
+        journal.display(),
         noun_for((*stored).into(), "agency")
     )]
     OtherAgencies {
+        /// The journal, which has the number of agencies of the stored bets.
+        journal: PathBuf,
         /// The number of agencies of the stored bets.
         stored: u16,
         /// The number of agencies in the settings.

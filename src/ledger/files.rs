@@ -42,10 +42,19 @@ impl Paths {
         Ok(Paths { bets, journal, result })
     }
 
-    /// Returns the ways to start again after `bets.csv` or the journal was changed.
+    /// Returns the ways to start again after `bets.csv` or the journal was changed, before the draw.
     pub(super) fn way_out(&self) -> String {
         format!(
             "restore the file, or move {} away to go on with what is there, and the agencies send the rest again",
+            self.journal.display()
+        )
+    }
+
+    /// Returns the ways to start again after the result, or the bets that it was held over, were changed.
+    pub(super) fn way_out_after_draw(&self) -> String {
+        format!(
+            "restore the file, or move {} and {} away to hold the draw again over the bets that are there",
+            self.result.display(),
             self.journal.display()
         )
     }
@@ -122,7 +131,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
         if stored == asked || is_new {
             Ok(())
         } else {
-            Err(OpenError::OtherAgencies { stored, asked })
+            let journal = self.paths.journal.clone();
+            Err(OpenError::OtherAgencies { journal, stored, asked })
         }
     }
 
@@ -160,11 +170,10 @@ impl<'s, F: DiskFile> Files<'s, F> {
 
     /// Returns the error of a file that differs from what was confirmed, with the ways to start again.
     pub(super) fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
-        let way_out = if path == self.paths.result {
-            let journal = self.paths.journal.display();
-            format!(
-                "restore the file, or move it and {journal} away to hold the draw again over the bets that are there"
-            )
+        // The result can be checked without the journal, but not without the bets.
+        let is_after_draw = self.result.is_some() && path != self.paths.journal;
+        let way_out = if is_after_draw || path == self.paths.result {
+            self.paths.way_out_after_draw()
         } else {
             self.paths.way_out()
         };

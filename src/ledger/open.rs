@@ -50,11 +50,12 @@ pub(super) fn open<D: Disk>(
         return Err(files.not_confirmed(path, what));
     }
     let Files { paths, bets, journal, result: text, .. } = files;
-    let ready = match &result {
-        None => disk::try_replace(&disk, &paths.result),
-        Some(_) => make_durable(&disk, &paths.result),
-    };
-    at(&paths.result, ready)?;
+    if result.is_some() {
+        at(&paths.result, make_durable(&disk, &paths.result))?;
+    } else {
+        let tried = disk::try_replace(&disk, &paths.result);
+        at(&disk::blamed(&disk, &paths.result), tried)?;
+    }
 
     // Nothing was changed so far.
     let extent = confirmed.extent();
@@ -68,11 +69,12 @@ pub(super) fn open<D: Disk>(
         aside: 0,
     };
     let bets = Arc::new(at(&paths.bets, write_confirmed(&disk, &paths, bets, &confirmed))?);
-    let journal = match journal {
-        None => Journal::create(&disk, &paths.journal, slot),
-        Some(file) => Journal::resume(file, slot, confirmed.has_empty_log()),
+    let journal = if let Some(file) = journal {
+        at(&paths.journal, Journal::resume(file, slot, confirmed.has_empty_log()))?
+    } else {
+        let created = Journal::create(&disk, &paths.journal, slot);
+        at(&disk::blamed(&disk, &paths.journal), created)?
     };
-    let journal = at(&paths.journal, journal)?;
     Ok(Opened { disk, paths, bets, journal, extent, stored, result, repair })
 }
 

@@ -27,7 +27,8 @@ pub struct Verified {
 ///
 /// # Errors
 ///
-/// A file cannot be read, the bets are of a lottery with another number of agencies, or `stop` came.
+/// A file cannot be read, the bets are of a lottery with another number of agencies, setting the files aside was
+/// interrupted, or `stop` came.
 pub fn verify(settings: &Settings, stop: &Stop) -> Result<Verified, OpenError> {
     verify_on(&FileSystem, settings, stop)
 }
@@ -51,6 +52,9 @@ pub(super) fn verify_on(
     }
     let by_journal = noted(files.journal_confirms(), &mut differs)?.flatten();
     if let Some(confirmed) = &by_journal {
+        if files.are_half_aside(confirmed) {
+            return Err(OpenError::HalfAside(result.clone()));
+        }
         files.check_agencies(confirmed)?;
         for page in &confirmed.damaged_pages {
             differs(journal, format!("page {page} is damaged: the next start mends it"));

@@ -253,7 +253,9 @@ impl<D: Disk> Writer<D> {
     /// crash. Syncs `bets.csv` first, because a start does not repair it from a sealed journal: a power cut would lose
     /// the bets that only the log holds durably.
     fn bets_changed(&mut self, what: String) -> WriterFailed {
-        let (path, way_out) = (self.paths.bets.clone(), self.paths.way_out());
+        let path = self.paths.bets.clone();
+        let way_out =
+            if self.draw_held { self.paths.way_out_after_draw() } else { self.paths.way_out() };
         match self.bets.sync().and_then(|()| self.journal.log(self.extent, &[])) {
             Ok(_) => WriterFailed::Changed { path, what, way_out },
             Err(error) => WriterFailed::Sync(error),
@@ -297,8 +299,9 @@ impl<D: Disk> Writer<D> {
             let what = "it exists, and this server did not write it: name another with DRAW_FILE";
             return Err(failed(io::Error::other(what)));
         }
-        disk::replace(&self.disk, path, |file| file.write_at(text.as_bytes(), 0))
-            .map_err(failed)?;
+        disk::replace(&self.disk, path, |file| file.write_at(text.as_bytes(), 0)).map_err(
+            |error| WriterFailed::SaveResult { path: disk::blamed(&self.disk, path), error },
+        )?;
         self.bets.sync().map_err(WriterFailed::Sync)?;
         self.journal.slot.held = Some(Held::on(self.winning_number, text.as_bytes()));
         self.journal.checkpoint(self.extent).map_err(WriterFailed::Sync)?;

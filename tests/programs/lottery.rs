@@ -7,7 +7,7 @@ use crate::sample::{
     stored, winners,
 };
 use crate::support::peer::Peer;
-use crate::support::program::{Program, Scratch, lasting_address};
+use crate::support::program::{Program, Scratch, Start, lasting_address};
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 
@@ -409,9 +409,110 @@ fn a_check_counts_what_there_is_and_says_so_if_there_is_nothing() {
     scratch.write("bets.csv", bets);
     scratch.write("sorteo.toml", result);
     let other = scratch.server().arguments(&["--agencies", "2"]).refuses_to_start();
-    other.says(
-        "error: the bets are of a lottery of 1 agency, and this one has 2: go on with AGENCIES=1",
-    );
+    other.says("error: bets.journal: the bets are of a lottery of 1 agency, and this one has 2: ");
+    other.says(": go on with AGENCIES=1");
+}
+
+/// Holds a draw on one agency's only bet, if it has one.
+fn hold_draw(start: Start, bet: Option<&str>) {
+    let server = start.start();
+    let mut agency = Peer::at(server.address());
+    if let Some(bet) = bet {
+        agency.says(&format!("{bet};FINAPUESTA"));
+        agency.hears("CONFIRMARAPUESTA|1");
+    }
+    agency.says("GANADORES|1");
+    assert!(agency.hears_a_line().starts_with("GANADORES|"));
+    server.stops_on("TERM");
+}
+
+const BET: &str = "APUESTA|1|Ana|Paz|30904461|1999-03-17|7574";
+
+#[test]
+fn a_new_draw_keeps_the_bets_apart_from_the_result_however_much_their_names_are_alike() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let invalid = |name| OsStr::from_bytes(name);
+    for (bets, draw, aside) in [
+        (invalid(b"a"), invalid(b"a."), [invalid(b"a.1"), invalid(b"a.1.")]),
+        (invalid(b"a.\xFE"), invalid(b"a.\xFF"), [invalid(b"a.1.\xFE"), invalid(b"a.1.\xFF")]),
+    ] {
+        let scratch = Scratch::new();
+        let server = || {
+            let server = scratch.server().arguments(&["--agencies", "1"]);
+            server.variable("BETS_FILE", bets).variable("DRAW_FILE", draw)
+        };
+        hold_draw(server(), Some(BET));
+        let files = [bets, draw].map(|name| fs::read(scratch.path("").join(name)));
+        let files = files.map(|file| file.expect("a file of the draw"));
+        server().arguments(&["--new-draw"]).run().exits(0);
+        let aside = aside.map(|name| fs::read(scratch.path("").join(name)));
+        assert_eq!(
+            aside.map(Result::ok),
+            files.map(Some),
+            "{bets:?} {draw:?}: {:?}",
+            scratch.names()
+        );
+    }
+}
+
+#[test]
+fn a_check_says_as_a_start_does_that_a_new_draw_was_interrupted() {
+    for bet in [None, Some(BET)] {
+        let scratch = Scratch::new();
+        let server = |switches: &[&str]| {
+            scratch.server().arguments(&["--agencies", "1"]).arguments(switches)
+        };
+        hold_draw(server(&[]), bet);
+        server(&["--new-draw"]).run().exits(0);
+        // As if it had been killed after the first of its three steps.
+        for (from, to) in [("sorteo.1.toml", "sorteo.toml"), ("bets.1.journal", "bets.journal")] {
+            fs::rename(scratch.path(from), scratch.path(to)).expect("it was set aside");
+        }
+        let why = "error: sorteo.toml: a finished draw is half set aside: run --new-draw again";
+        server(&[]).refuses_to_start().says(why);
+        server(&["--verify"]).refuses_to_start().says(why);
+        server(&["--new-draw"]).run().exits(0);
+        assert_eq!(scratch.names(), ["bets.1.csv", "bets.1.journal", "sorteo.1.toml"]);
+    }
+}
+
+#[test]
+fn after_the_draw_the_way_out_of_changed_bets_leads_to_a_draw_over_those_that_are_there() {
+    let scratch = Scratch::new();
+    let server = || scratch.server().arguments(&["--agencies", "1"]);
+    hold_draw(server(), Some(BET));
+    let running = server().start();
+    running.address();
+    let row = "1,Eva,Sosa,30904462,1999-03-17,7574\n";
+    scratch.write("bets.csv", scratch.read("bets.csv") + row);
+    running.signal("TERM");
+    let way_out = "restore the file, or move sorteo.toml and bets.journal away to hold the draw again over the bets that are there";
+    running.ends().exits(1).says("error: bets.csv: has ").says(way_out);
+    server().refuses_to_start().says("error: bets.csv: has ").says(way_out);
+    for name in ["sorteo.toml", "bets.journal"] {
+        fs::rename(scratch.path(name), scratch.path(&format!("before-{name}"))).expect("a file");
+    }
+    hold_draw(server(), None);
+    assert!(scratch.read("sorteo.toml").contains("winners = [\"30904461\", \"30904462\"]"));
+}
+
+#[test]
+fn a_draft_that_is_in_the_way_is_named() {
+    for file in ["sorteo.toml", "bets.journal"] {
+        let scratch = Scratch::new();
+        let draft = format!("{file}.draft");
+        fs::create_dir(scratch.path(&draft)).expect("a directory");
+        scratch.server().refuses_to_start().says(&format!("error: {draft}: not a regular file"));
+    }
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--agencies", "1"]).start();
+    let mut agency = Peer::at(server.address());
+    fs::create_dir(scratch.path("sorteo.toml.draft")).expect("a directory");
+    agency.says("GANADORES|1");
+    let why =
+        "error: sorteo.toml.draft: the draw's result could not be written: not a regular file";
+    server.ends().exits(1).says(why);
 }
 
 #[test]
@@ -597,7 +698,11 @@ fn a_bet_that_another_program_wrote_is_refused_at_the_start_or_wins_as_any_other
         scratch.write("one.csv", "Ana,Gómez,30000001,2000-02-29,7574\n");
         let server = scratch.server().arguments(&["--agencies", "1"]).start();
         if !server.logs_times_before_its_end("action: accept_connections", 1) {
-            server.ends().exits(1).says("bets.csv:1: ");
+            let ended = server.ends();
+            ended
+                .exits(1)
+                .says("bets.csv:1: ")
+                .says("changed: correct the line, or restore the file");
             continue;
         }
         let client = scratch.client(&server.address());
