@@ -24,13 +24,13 @@ pub const NUMBER_MAX: u16 = 9999;
 pub const BET_FIELDS: usize = 5;
 /// The bytes of the shortest bet as CSV: two names of a letter, a document of 7 digits, a date, a number of one, and 4
 /// commas.
-pub const BET_BYTES_MIN: usize = 1 + 1 + 7 + 10 + 1 + 4;
+pub(crate) const BET_BYTES_MIN: usize = 1 + 1 + 7 + 10 + 1 + 4;
 
 /// The characters that delimit bets and their fields in messages.
-pub const DELIMITERS: [char; 2] = ['|', ';'];
+pub(crate) const DELIMITERS: [char; 2] = ['|', ';'];
 
 /// Returns whether no field may hold `c`: a delimiter, or a control character.
-pub fn is_excluded(c: char) -> bool {
+pub(crate) fn is_excluded(c: char) -> bool {
     let [field_end, command_end] = DELIMITERS;
     c == field_end || c == command_end || c.is_control()
 }
@@ -109,7 +109,7 @@ fn check_number(text: &str) -> Result<(), Reason> {
 }
 
 /// Returns whether `text` can be a bet's document.
-pub fn is_document(text: &str) -> bool {
+pub(crate) fn is_document(text: &str) -> bool {
     matches!(text.len(), 7 | 8) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -120,7 +120,7 @@ pub fn is_number(text: &str) -> bool {
 
 /// A field of a bet. Its text is its name in errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub(crate) enum Field {
     /// The agency it was placed with.
     Agency,
     /// The first name of the person who placed it.

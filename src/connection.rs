@@ -12,7 +12,7 @@ mod timed;
 #[cfg_attr(not(feature = "tls"), path = "connection/no_tls.rs")]
 mod tls;
 
-pub use open_sockets::OpenSockets;
+pub(crate) use open_sockets::OpenSockets;
 pub use stream::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Stream};
 pub use tls::{Acceptor, Connector};
 
@@ -66,4 +66,4 @@ pub struct InvalidTls(String);
 /// The reason why the certificate that a client showed is no longer accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the certificate of this connection is not accepted any more: {0}")]
-pub struct RejectedCertificate(String);
+pub(crate) struct RejectedCertificate(String);

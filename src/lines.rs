@@ -101,7 +101,7 @@ impl<'b> LineBuffer<'b> {
 
     /// Shrinks a growing buffer to less than its initial size before a long wait. Unread bytes are kept; does nothing
     /// if they would not fit.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         let capacity = self.end - self.start + SHRUNK_ROOM;
         if self.budget.is_some() && capacity <= CAPACITY_MIN {
             self.give_back();
@@ -150,7 +150,7 @@ impl<'b> LineBuffer<'b> {
     }
 
     /// Drops the rest of a line, its end included. Returns `false` if its end has not been read yet.
-    pub fn skip_line(&mut self) -> bool {
+    pub(crate) fn skip_line(&mut self) -> bool {
         let end = memchr::memchr(b'\n', self.rest());
         self.start = end.map_or(self.end, |at| self.start + at + 1);
         end.is_some()
@@ -164,7 +164,7 @@ impl Drop for LineBuffer<'_> {
 }
 
 /// Returns `line` without its end, which may be a line feed alone or after a carriage return.
-pub fn without_end(line: &[u8]) -> &[u8] {
+pub(crate) fn without_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }

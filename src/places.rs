@@ -117,7 +117,7 @@ impl Places {
 
     /// Closes the newcomer that has been silent longest, because the system has no room for another connection.
     /// Blocks until a connection has ended, for at most `LEAVING_TIME_MAX`.
-    pub fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         let mut table = self.lock();
         let why = Eviction::Connections(table.count);
         if let Some(evicted) = table.evict(&None, why) {
@@ -127,7 +127,7 @@ impl Places {
     }
 
     /// Notes that a connection has ended and its socket is closed.
-    pub fn note_end(&self) {
+    pub(crate) fn note_end(&self) {
         self.left.notify_all();
     }
 
@@ -258,12 +258,12 @@ impl Place<'_> {
     }
 
     /// Returns whether the holder is not known yet.
-    pub fn is_newcomer(&self) -> bool {
+    pub(crate) fn is_newcomer(&self) -> bool {
         self.holder.is_none()
     }
 
     /// Returns why the connection has to leave. `None` if it may stay.
-    pub fn eviction(&self) -> Option<Eviction> {
+    pub(crate) fn eviction(&self) -> Option<Eviction> {
         self.connection.eviction.get().copied()
     }
 
@@ -284,7 +284,7 @@ impl Place<'_> {
     /// # Errors
     ///
     /// The connection has to leave: it was evicted before, or all others of its holder wait for the draw.
-    pub fn belongs_to(&mut self, holder: &[AgencyId]) -> Result<(), Eviction> {
+    pub(crate) fn belongs_to(&mut self, holder: &[AgencyId]) -> Result<(), Eviction> {
         if self.holder.as_deref() == Some(holder) {
             return Ok(());
         }
@@ -312,7 +312,7 @@ impl Place<'_> {
     /// # Errors
     ///
     /// The connection has to leave.
-    pub fn while_it_waits<T>(&self, wait: impl FnOnce() -> T) -> Result<T, Eviction> {
+    pub(crate) fn while_it_waits<T>(&self, wait: impl FnOnce() -> T) -> Result<T, Eviction> {
         let table = self.places.lock();
         if let Some(why) = self.eviction() {
             return Err(why);
@@ -334,7 +334,7 @@ impl Place<'_> {
     }
 
     /// Returns whether the system has reported no error of the connection.
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         matches!(self.connection.socket.take_error(), Ok(None))
     }
 }

@@ -11,9 +11,9 @@ mod peer;
 mod refusal;
 mod status;
 
-pub use authorization::Authorization;
+pub(crate) use authorization::Authorization;
 pub use batches::BATCH_BYTES_MAX;
-pub use peer::Peer;
+pub(crate) use peer::Peer;
 pub use status::status;
 
 use crate::bet::AgencyId;
@@ -35,11 +35,11 @@ use thiserror::Error;
 /// The size at which gathered answers are sent, in bytes. A byte of a message can cause fifty of an answer.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
 /// The longest time that sending a refusal to a peer may take.
-pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+pub(crate) const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The parts of the server that all conversations share.
 #[derive(Debug)]
-pub struct Office<'o> {
+pub(crate) struct Office<'o> {
     /// Stores the bets.
     pub ledger: &'o Ledger,
     /// The meeting of the agencies.
@@ -58,7 +58,7 @@ pub struct Office<'o> {
 
 /// Serves `peer` until it ends the connection, an error closes it, it has to leave its place, or the server stops and
 /// its socket is shut for reading.
-pub fn converse(
+pub(crate) fn converse(
     stream: &mut Stream<'_>,
     place: &mut Place<'_>,
     peer: Peer,
@@ -105,7 +105,7 @@ pub fn converse(
 }
 
 /// Sends a refusal to a peer instead of a conversation.
-pub fn refuse(stream: &mut Stream<'_>, refusal: &Refusal) {
+pub(crate) fn refuse(stream: &mut Stream<'_>, refusal: &Refusal) {
     let mut line = Vec::new();
     refusal.reply().write(&mut line);
     if stream.within(REFUSAL_TIME_MAX).write_all(&line).is_ok() {

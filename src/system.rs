@@ -5,13 +5,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 /// The error number of a system that has no file descriptor left, the same on all Unix systems.
-pub const ENFILE: i32 = 23;
+pub(crate) const ENFILE: i32 = 23;
 /// The error number of a process that has reached its limit of open files, the same on all Unix systems.
-pub const EMFILE: i32 = 24;
+pub(crate) const EMFILE: i32 = 24;
 
 /// Returns the end of a message for a file that may not be opened: the user that must be able to `access` it. The user
 /// is a number, because a container may have no name for it. Returns an empty text for any other error.
-pub fn if_denied(error: &io::Error, access: &str) -> String {
+pub(crate) fn if_denied(error: &io::Error, access: &str) -> String {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return String::new();
     }
@@ -22,7 +22,7 @@ pub fn if_denied(error: &io::Error, access: &str) -> String {
 }
 
 /// Calls `call` until no signal interrupts it.
-pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -38,7 +38,7 @@ pub fn address_space_max() -> Option<u64> {
 }
 
 /// Returns the address space that this process has, in bytes. Returns `None` if `/proc` does not tell.
-pub fn address_space() -> Option<u64> {
+pub(crate) fn address_space() -> Option<u64> {
     number_in("/proc/self/status", "VmSize:").map(|kib| kib << 10)
 }
 

@@ -7,7 +7,7 @@ const EXCERPT_CHARS_MAX: usize = 40;
 
 /// Returns the beginning of `text` on one line: control characters and line separators become `\u{…}`, and what is too
 /// long ends in `…`.
-pub fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut characters = text.chars();
     let mut excerpt = String::new();
     for c in characters.by_ref().take(EXCERPT_CHARS_MAX) {

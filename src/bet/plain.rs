@@ -37,7 +37,7 @@ impl PlainBet {
 
     /// Replaces the separators of a copy of the bet at the beginning of `text`.
     #[inline]
-    pub fn separate(&self, text: &mut [u8], separator: u8) {
+    pub(crate) fn separate(&self, text: &mut [u8], separator: u8) {
         for place in self.separators {
             text[place] = separator;
         }

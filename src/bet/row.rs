@@ -51,7 +51,7 @@ impl Fields {
     /// # Errors
     ///
     /// There are not six fields, or the first invalid field of the bet.
-    pub fn agency_and_bet(&self) -> Result<(&str, Bet<'_>), InvalidRow> {
+    pub(crate) fn agency_and_bet(&self) -> Result<(&str, Bet<'_>), InvalidRow> {
         let bet = self.bet_after(1)?;
         Ok((&self.0[0], bet))
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The list of open sockets, until it is closed.
 #[derive(Debug, Default)]
-pub struct OpenSockets(Mutex<List>);
+pub(crate) struct OpenSockets(Mutex<List>);
 
 #[derive(Debug, Default)]
 struct List {
@@ -16,7 +16,7 @@ struct List {
 
 impl OpenSockets {
     /// Registers a socket for as long as it is open. Returns whether it could: not if the list is closed.
-    pub fn register(&self, socket: &Arc<TcpStream>) -> bool {
+    pub(crate) fn register(&self, socket: &Arc<TcpStream>) -> bool {
         let List { closed, sockets } = &mut *self.lock();
         if sockets.len() == sockets.capacity() {
             sockets.retain(|socket| socket.strong_count() > 0);
@@ -26,7 +26,7 @@ impl OpenSockets {
     }
 
     /// Closes the list and shuts its sockets. Threads that are blocked on one wake up.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut list = self.lock();
         list.closed = true;
         for socket in list.sockets.iter().filter_map(Weak::upgrade) {
@@ -36,7 +36,7 @@ impl OpenSockets {
     }
 
     /// Returns whether the list is closed.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 

@@ -96,17 +96,17 @@ impl<'s> Stream<'s> {
     /// # Errors
     ///
     /// Returns why the certificate is rejected.
-    pub fn verify_again(&mut self) -> Result<(), RejectedCertificate> {
+    pub(crate) fn verify_again(&mut self) -> Result<(), RejectedCertificate> {
         self.tls.as_mut().map_or(Ok(()), Tls::verify_again)
     }
 
     /// Returns whether bytes, or the peer's end, were taken from the socket and not yet returned by a read.
-    pub fn has_unread(&mut self) -> bool {
+    pub(crate) fn has_unread(&mut self) -> bool {
         self.tls.as_mut().is_some_and(Tls::has_unread)
     }
 
     /// Frees the memory in which bytes arrive, before a long wait.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.shrink();
         }

@@ -55,7 +55,7 @@ impl Access<'_> {
     /// # Errors
     ///
     /// [`Refused::Ended`], also if the disk failed.
-    pub fn hold_draw(&self) -> Result<Option<DrawResult>, Refused> {
+    pub(crate) fn hold_draw(&self) -> Result<Option<DrawResult>, Refused> {
         self.ask(|reply| Request::Hold { reply })
     }
 

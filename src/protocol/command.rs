@@ -87,12 +87,12 @@ impl<'a> Command<'a> {
     }
 
     /// Returns whether `text`, valid or not, has the word of a bet.
-    pub fn is_bet(text: &str) -> bool {
+    pub(crate) fn is_bet(text: &str) -> bool {
         text.split(FIELD_SEPARATOR).next() == Some(word::BET)
     }
 
     /// Returns whether `text`, valid or not, has the word that closes a batch.
-    pub fn is_close(text: &str) -> bool {
+    pub(crate) fn is_close(text: &str) -> bool {
         text.split(FIELD_SEPARATOR).next() == Some(word::CLOSE_BATCH)
     }
 }

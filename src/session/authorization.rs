@@ -12,7 +12,7 @@ const AGENCIES_NAMED_MAX: usize = 10;
 
 /// The agencies that a peer may speak for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authorization {
+pub(crate) enum Authorization {
     /// Any, because the peer has no certificate.
     Any,
     /// These.
@@ -21,7 +21,7 @@ pub enum Authorization {
 
 impl Authorization {
     /// Returns the authorization of a peer whose certificate has these names: `agency-3` is agency 3.
-    pub fn of_certificate(names: &[String]) -> Authorization {
+    pub(crate) fn of_certificate(names: &[String]) -> Authorization {
         let agency = |name: &String| AgencyId::parse(name.strip_prefix(AGENCY_NAME)?);
         Authorization::Only(names.iter().filter_map(agency).collect())
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The address of a peer, and the agency that it speaks for.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     pub(super) ip: IpAddr,
     pub(super) port: u16,
     /// The agency that it speaks for. `None` if it has named none.
@@ -17,7 +17,7 @@ pub struct Peer {
 
 impl Peer {
     /// Returns the peer at `address`, whose agency is not known yet.
-    pub fn at(address: SocketAddr) -> Peer {
+    pub(crate) fn at(address: SocketAddr) -> Peer {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         Peer { ip, port, agency: None, rest: format!("port: {port}") }
     }
