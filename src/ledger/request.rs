@@ -19,7 +19,12 @@ impl Access<'_> {
     /// # Errors
     ///
     /// The reason why none of them is stored.
-    pub fn store(&self, agency: AgencyId, bets: u64, rows: &mut Vec<u8>) -> Result<(), Refused> {
+    pub fn store(
+        &self,
+        agency: AgencyId,
+        bets: u64,
+        rows: &mut Vec<u8>,
+    ) -> Result<(), RequestError> {
         let lent = std::mem::take(rows);
         let (returned, outcome) = self.ask(|reply| {
             Request::Store(StoreRequest { ticket: self.ticket, agency, bets, rows: lent, reply })
@@ -33,8 +38,8 @@ impl Access<'_> {
     ///
     /// # Errors
     ///
-    /// [`Refused::Ended`].
-    pub fn resume(&mut self, agency: AgencyId) -> Result<Standing, Refused> {
+    /// [`RequestError::Ended`].
+    pub fn resume(&mut self, agency: AgencyId) -> Result<Standing, RequestError> {
         let (ticket, standing) = self.ask(|reply| Request::Resume { agency, reply })?;
         self.ticket = ticket;
         Ok(standing)
@@ -44,8 +49,8 @@ impl Access<'_> {
     ///
     /// # Errors
     ///
-    /// [`Refused::TakenOver`] or [`Refused::Ended`].
-    pub fn finish(&self, agency: AgencyId) -> Result<(), Refused> {
+    /// [`RequestError::TakenOver`] or [`RequestError::Ended`].
+    pub fn finish(&self, agency: AgencyId) -> Result<(), RequestError> {
         self.ask(|reply| Request::Finish { ticket: self.ticket, agency, reply })?
     }
 
@@ -54,8 +59,8 @@ impl Access<'_> {
     ///
     /// # Errors
     ///
-    /// [`Refused::Ended`], also if the disk failed.
-    pub(crate) fn hold_draw(&self) -> Result<Option<DrawResult>, Refused> {
+    /// [`RequestError::Ended`], also if the disk failed.
+    pub(crate) fn hold_draw(&self) -> Result<Option<DrawResult>, RequestError> {
         self.ask(|reply| Request::Hold { reply })
     }
 
@@ -63,18 +68,18 @@ impl Access<'_> {
     ///
     /// # Errors
     ///
-    /// [`Refused::Ended`].
-    pub fn count(&self) -> Result<PerAgency<AgencyCount>, Refused> {
+    /// [`RequestError::Ended`].
+    pub fn count(&self) -> Result<PerAgency<AgencyCount>, RequestError> {
         self.ask(|reply| Request::Count { reply })
     }
 
-    fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> Result<T, Refused> {
+    fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> Result<T, RequestError> {
         // A channel of the standard library, because one of crossbeam spins and yields before it blocks, and a sync takes
         // longer than that.
         let (reply, answer) = sync_channel(1);
         // Both fail for the same reason: the thread has ended.
-        self.requests.send(request(reply)).map_err(|_| Refused::Ended)?;
-        answer.recv().map_err(|_| Refused::Ended)
+        self.requests.send(request(reply)).map_err(|_| RequestError::Ended)?;
+        answer.recv().map_err(|_| RequestError::Ended)
     }
 }
 
@@ -97,7 +102,7 @@ pub struct AgencyCount {
 }
 
 /// The buffer that was lent, and the reason if its rows are not stored.
-pub(super) type StoreAnswer = (Vec<u8>, Result<(), Refused>);
+pub(super) type StoreAnswer = (Vec<u8>, Result<(), RequestError>);
 
 /// One or several batches of one agency, which are stored together or not at all.
 #[derive(Debug)]
@@ -111,7 +116,7 @@ pub(super) struct StoreRequest {
 }
 
 impl StoreRequest {
-    pub(super) fn answer(self, outcome: Result<(), Refused>) {
+    pub(super) fn answer(self, outcome: Result<(), RequestError>) {
         // A closed reply channel means that the session has ended.
         let _gone = self.reply.send((self.rows, outcome));
     }
@@ -121,14 +126,14 @@ impl StoreRequest {
 pub(super) enum Request {
     Store(StoreRequest),
     Resume { agency: AgencyId, reply: SyncSender<(u64, Standing)> },
-    Finish { ticket: u64, agency: AgencyId, reply: SyncSender<Result<(), Refused>> },
+    Finish { ticket: u64, agency: AgencyId, reply: SyncSender<Result<(), RequestError>> },
     Count { reply: SyncSender<PerAgency<AgencyCount>> },
     Hold { reply: SyncSender<Option<DrawResult>> },
 }
 
 /// The reason why the ledger refused a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum RequestError {
     /// A newer connection took the agency over.
     TakenOver,
     /// The agency is finished.

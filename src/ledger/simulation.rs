@@ -14,7 +14,7 @@ mod edits;
 use self::disk::{Random, SimulatedDisk};
 use super::aside::set_aside_on;
 use super::open::open;
-use super::request::{Refused, Request, StoreAnswer, StoreRequest};
+use super::request::{Request, RequestError, StoreAnswer, StoreRequest};
 use super::verify::verify_on;
 use super::writer::Writer;
 use super::{DrawResult, OpenError, Settings, WriterFailed};
@@ -288,7 +288,7 @@ fn store(
     writer: &mut Writer<SimulatedDisk>,
     number: u16,
     rows: &[String],
-) -> Option<Result<(), Refused>> {
+) -> Option<Result<(), RequestError>> {
     let answer = ask_to_store(writer, number, rows);
     // Of a ledger that has failed there is no answer.
     let _failed = writer.commit();
@@ -340,7 +340,7 @@ fn a_question_between_batches_does_not_end_their_group_and_is_answered_after_it(
     writer.take(asked).expect("the disk is good");
     let third = ask_to_store(&mut writer, 1, &rows[3..4]);
     assert!(is_open(&first) && is_open(&counted) && is_open(&second) && is_open(&resumed));
-    assert_eq!(third.try_recv().expect("it is refused at once").1, Err(Refused::TakenOver));
+    assert_eq!(third.try_recv().expect("it is refused at once").1, Err(RequestError::TakenOver));
     writer.commit().expect("the disk is good");
     for stored in [first, second] {
         assert_eq!(stored.try_recv().expect("it is answered").1, Ok(()));
@@ -362,7 +362,7 @@ fn a_full_disk_refuses_the_batch_and_keeps_nothing_of_it() {
         disk.misbehave(0, None);
         let stored = match outcome {
             Some(Ok(())) => 2,
-            Some(Err(Refused::WriteFailed(reason))) => {
+            Some(Err(RequestError::WriteFailed(reason))) => {
                 assert_eq!(reason, io::Error::from(io::ErrorKind::StorageFull).to_string());
                 refused += 1;
                 1
@@ -392,7 +392,7 @@ fn what_a_failed_sync_left_behind_the_bets_does_not_come_back() {
         let (disk, mut writer) = good_with_seed(seed);
         assert_eq!(store(&mut writer, 1, &rows[..1]), Some(Ok(())));
         disk.misbehave(3, None);
-        if !matches!(store(&mut writer, 1, &rows[1..9]), Some(Err(Refused::WriteFailed(_)))) {
+        if !matches!(store(&mut writer, 1, &rows[1..9]), Some(Err(RequestError::WriteFailed(_)))) {
             continue;
         }
         tried += u32::from(writer.close().is_err());
@@ -416,7 +416,10 @@ fn the_draw_is_not_held_if_its_result_cannot_be_written() {
         if outcome.is_ok() {
             assert!(calls > 8, "it takes more than {calls} calls to hold a draw");
             assert_eq!(answer.expect("it is told").agencies[0].winners, ["00000071"]);
-            assert_eq!(store(&mut writer, 2, &rows_of(agency(2))), Some(Err(Refused::DrawHeld)));
+            assert_eq!(
+                store(&mut writer, 2, &rows_of(agency(2))),
+                Some(Err(RequestError::DrawHeld))
+            );
             return;
         }
         assert_eq!(answer, None, "nobody is told");

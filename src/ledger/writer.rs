@@ -7,7 +7,7 @@ use super::hash::Follower;
 use super::journal::{Extent, Held, Journal};
 use super::open::Opened;
 use super::pass;
-use super::request::{AgencyCount, Refused, Request, Standing, StoreRequest};
+use super::request::{AgencyCount, Request, RequestError, Standing, StoreRequest};
 use super::result::DrawResult;
 use super::winners::Winners;
 use crate::bet::PerAgency;
@@ -126,7 +126,7 @@ impl<D: Disk> Writer<D> {
                 let account = &mut self.accounts[agency];
                 let taken_over = ticket < account.fence && !account.finished && !self.draw_held;
                 account.finished |= !taken_over;
-                let outcome = if taken_over { Err(Refused::TakenOver) } else { Ok(()) };
+                let outcome = if taken_over { Err(RequestError::TakenOver) } else { Ok(()) };
                 self.answer_later(reply, |_| outcome);
             }
             Request::Count { reply } => {
@@ -152,11 +152,11 @@ impl<D: Disk> Writer<D> {
     fn gather(&mut self, store: StoreRequest) {
         let account = &self.accounts[store.agency];
         let refused = if self.draw_held {
-            Refused::DrawHeld
+            RequestError::DrawHeld
         } else if account.finished {
-            Refused::Finished
+            RequestError::Finished
         } else if store.ticket < account.fence {
-            Refused::TakenOver
+            RequestError::TakenOver
         } else {
             self.group.bytes += store.rows.len();
             self.group.requests.push(store);
@@ -200,7 +200,7 @@ impl<D: Disk> Writer<D> {
         if let Err(error) = written {
             // If a crash leaves some of these rows, they come after the confirmed bytes, and the next start cuts them.
             self.bets.truncate(self.extent.bytes).map_err(WriterFailed::Undo)?;
-            let refused = Refused::WriteFailed(error.to_string());
+            let refused = RequestError::WriteFailed(error.to_string());
             self.group.answer(|_| Err(refused.clone()));
             return Ok(());
         }
@@ -329,7 +329,7 @@ impl Group {
     }
 
     /// Replies to every batch of the group and removes them.
-    fn answer(&mut self, mut outcome: impl FnMut(&StoreRequest) -> Result<(), Refused>) {
+    fn answer(&mut self, mut outcome: impl FnMut(&StoreRequest) -> Result<(), RequestError>) {
         for store in self.requests.drain(..) {
             let outcome = outcome(&store);
             store.answer(outcome);

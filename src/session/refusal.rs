@@ -2,7 +2,7 @@
 
 use super::{End, Peer};
 use crate::bet::row::document_and_number;
-use crate::ledger::Refused;
+use crate::ledger::RequestError;
 use crate::places::Eviction;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::text::{excerpt, log_lines};
@@ -13,19 +13,19 @@ pub(super) fn stopping(detail: &str) -> Refusal {
     ErrorCode::Stopping.with(detail)
 }
 
-impl From<Refused> for End {
-    fn from(refused: Refused) -> End {
-        let refusal = match refused {
-            Refused::TakenOver => {
+impl From<RequestError> for End {
+    fn from(error: RequestError) -> End {
+        let refusal = match error {
+            RequestError::TakenOver => {
                 ErrorCode::TakenOver.with("a newer connection took the agency over")
             }
-            Refused::Finished => {
+            RequestError::Finished => {
                 ErrorCode::AgencyFinished.with("the agency has said that it has no more bets")
             }
-            Refused::DrawHeld => ErrorCode::DrawHeld.with("the draw was held"),
-            Refused::WriteFailed(error) => ErrorCode::StorageFailed
-                .with(format_args!("nothing of the batch is stored: {}", excerpt(&error))),
-            Refused::Ended => return End::Ledger,
+            RequestError::DrawHeld => ErrorCode::DrawHeld.with("the draw was held"),
+            RequestError::WriteFailed(reason) => ErrorCode::StorageFailed
+                .with(format_args!("nothing of the batch is stored: {}", excerpt(&reason))),
+            RequestError::Ended => return End::Ledger,
         };
         End::Refused(refusal)
     }

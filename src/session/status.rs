@@ -1,15 +1,15 @@
 //! The state of the lottery, from the ledger and the draw.
 
 use crate::draw::{Draw, Fate};
-use crate::ledger::{Access, AgencyCount, DrawResult, Refused};
+use crate::ledger::{Access, AgencyCount, DrawResult, RequestError};
 use crate::status::{AgencyState, AgencyStatus, Status};
 
 /// Returns the state of the lottery.
 ///
 /// # Errors
 ///
-/// [`Refused::Ended`].
-pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, Refused> {
+/// [`RequestError::Ended`].
+pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, RequestError> {
     // Before the counts, so that these have all bets that the draw was held over.
     let fate = draw.fate();
     let counts = access.count()?;
