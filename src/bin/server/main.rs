@@ -131,14 +131,10 @@ fn serve(
     let address = listener.local_addr().map_err(Failure::failed)?;
     let (bets, journal) = (settings.bets.clone(), settings.journal());
     let (agencies, winning_number) = (settings.agencies, settings.winning_number);
-    let (ledger, found) = match Ledger::open(settings, stop) {
-        Ok(opened) => opened,
-        Err(OpenError::Interrupted) => {
-            close_listener(listener, address);
-            log_files_closed([&bets, &journal]);
-            return Ok(());
-        }
-        Err(error) => return Err(Failure::failed(error)),
+    let Some((ledger, found)) = unless_interrupted(Ledger::open(settings, stop))? else {
+        close_listener(listener, address);
+        log_files_closed([&bets, &journal]);
+        return Ok(());
     };
     log_found(&bets, &found, winning_number);
     let draw = match found.result {
@@ -154,6 +150,15 @@ fn serve(
     }
     log_files_closed([&bets, &journal]);
     served.map_err(Failure::failed).and(closed.map_err(Failure::failed))
+}
+
+/// Returns what became of the ledger's files, or `None` if a signal came first, which is no failure.
+fn unless_interrupted<T>(outcome: Result<T, OpenError>) -> Result<Option<T>, Failure> {
+    match outcome {
+        Ok(done) => Ok(Some(done)),
+        Err(OpenError::Interrupted) => Ok(None),
+        Err(error) => Err(Failure::failed(error)),
+    }
 }
 
 fn log_files_closed(files: [&Path; 2]) {
@@ -213,10 +218,8 @@ fn cannot_listen(address: &str, error: &io::Error) -> Failure {
 }
 
 fn set_aside(settings: &ledger::Settings, stop: &Stop) -> Result<(), Failure> {
-    let names = match ledger::set_aside(settings, stop) {
-        Ok(names) => names,
-        Err(OpenError::Interrupted) => return Ok(()),
-        Err(error) => return Err(Failure::failed(error)),
+    let Some(names) = unless_interrupted(ledger::set_aside(settings, stop))? else {
+        return Ok(());
     };
     let [bets, journal, draw] =
         [&names.bets, &names.journal, &names.result].map(|name| LogValue(name.display()));

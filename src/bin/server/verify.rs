@@ -2,7 +2,8 @@
 
 use crate::process::Failure;
 use crate::process::stderr::Stderr;
-use loteria::ledger::{self, OpenError};
+use crate::unless_interrupted;
+use loteria::ledger;
 use loteria::stop::Stop;
 use loteria::text::{LogValue, noun_for};
 
@@ -12,10 +13,8 @@ pub(crate) fn verify(
     stderr: &Stderr,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let verified = match ledger::verify(settings, stop) {
-        Ok(verified) => verified,
-        Err(OpenError::Interrupted) => return Ok(()),
-        Err(error) => return Err(Failure::failed(error)),
+    let Some(verified) = unless_interrupted(ledger::verify(settings, stop))? else {
+        return Ok(());
     };
     let (bets, result) = (LogValue(settings.bets.display()), LogValue(settings.result.display()));
     let mut report = match &verified.result {
