@@ -220,7 +220,7 @@ impl<'s> Sources<'s> {
     /// counts as unset.
     fn given_by_hand(&self, setting: &Setting) -> Option<(String, OsString)> {
         let flag = || {
-            let (flag, _) = setting.flag()?;
+            let (flag, _) = setting.split_flag()?;
             Some((format!("--{flag}"), (self.flag)(flag)?))
         };
         let variable =

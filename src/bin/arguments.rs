@@ -105,7 +105,7 @@ fn own_name() -> String {
 
 /// Makes the flag of a setting, if it has one.
 fn argument(setting: &'static Setting) -> Option<Arg> {
-    let (name, value) = setting.flag()?;
+    let (name, value) = setting.split_flag()?;
     let argument = Arg::new(name).long(name).help(help(setting));
     Some(match value {
         None => argument.action(ArgAction::SetTrue),

@@ -145,7 +145,7 @@ settings! {
 
 impl Setting {
     /// Returns its flag without dashes, and the name of its value, if it takes one.
-    pub fn flag(&self) -> Option<(&'static str, Option<&'static str>)> {
+    pub fn split_flag(&self) -> Option<(&'static str, Option<&'static str>)> {
         let flag = self.flag.strip_prefix("--")?;
         Some(flag.split_once(' ').map_or((flag, None), |(flag, value)| (flag, Some(value))))
     }
