@@ -80,9 +80,8 @@ impl Acceptor {
         let identity = newest(&self.identity);
         let connection = ServerConnection::new(Arc::clone(&identity.config)).map_err(fault)?;
         let mut tls = Tls::shake_hands(connection.into(), socket, heard)?;
-        let at = Instant::now();
-        let newest = Arc::clone(&self.identity);
-        tls.verified = Some(Verified { newest, identity, at });
+        let shared = Arc::clone(&self.identity);
+        tls.verified = Some(Verified { identity, at: Instant::now(), shared });
         Ok(tls)
     }
 }
@@ -115,9 +114,10 @@ impl Identity {
 /// The last verification of a client's certificate: its time and its files.
 #[derive(Debug)]
 struct Verified {
-    newest: Arc<RwLock<Arc<Identity>>>,
     identity: Arc<Identity>,
     at: Instant,
+    /// The files of the acceptor, which a reload replaces.
+    shared: Arc<RwLock<Arc<Identity>>>,
 }
 
 /// The client's side of TLS with one server.
@@ -193,7 +193,7 @@ impl Tls {
     /// [`VERIFIED_FOR`].
     pub(super) fn verify_again(&mut self) -> Result<(), RejectedCertificate> {
         let Some(verified) = &mut self.verified else { return Ok(()) };
-        let identity = newest(&verified.newest);
+        let identity = newest(&verified.shared);
         let is_recent = verified.at.elapsed() < VERIFIED_FOR;
         if is_recent && Arc::ptr_eq(&identity, &verified.identity) {
             return Ok(());
