@@ -13,7 +13,8 @@ mod timed;
 mod tls;
 
 pub(crate) use open_sockets::OpenSockets;
-pub use stream::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX, Stream};
+pub use stream::Stream;
+pub use timed::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX};
 pub use tls::{Acceptor, Connector};
 
 /// Returns whether `error` is a timeout, which systems report in two ways.

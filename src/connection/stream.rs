@@ -1,17 +1,11 @@
 //! A connection, plain or in TLS: a reader and a writer with a deadline.
 
 use super::RejectedCertificate;
-use super::timed::TimedSocket;
+use super::timed::{DRAIN_TIME_MAX, TimedSocket};
 use super::tls::{Acceptor, Connector, Tls};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
-
-/// The time for which a connection that this side closes is still read, so that a reset does not destroy the last
-/// reply.
-pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
-/// The most bytes that are read in that time.
-pub const DRAIN_BYTES_MAX: usize = 16 << 20;
 
 /// The first byte of a TLS connection: the type of a handshake record.
 const TLS_FIRST_BYTE: u8 = 0x16;
@@ -51,7 +45,7 @@ impl<'s> Stream<'s> {
         match acceptor.accept(&mut socket, heard) {
             Ok(tls) => Ok(Some(Stream { socket, tls: Some(tls) })),
             Err(error) => {
-                socket.within(DRAIN_TIME_MAX).drain(DRAIN_BYTES_MAX);
+                socket.drain();
                 Err(error)
             }
         }
@@ -120,11 +114,11 @@ impl<'s> Stream<'s> {
         }
     }
 
-    /// Ends the conversation: writes nothing more, and discards what still arrives until the peer ends too,
-    /// within [`DRAIN_TIME_MAX`] and [`DRAIN_BYTES_MAX`], so that the peer can read what was written last.
+    /// Ends the conversation: writes nothing more, and discards what still arrives until the peer ends too, within
+    /// limits, so that the peer can read what was written last.
     pub fn drain(&mut self) {
         self.end();
-        self.socket.within(DRAIN_TIME_MAX).drain(DRAIN_BYTES_MAX);
+        self.socket.drain();
     }
 }
 

@@ -8,6 +8,12 @@ use std::time::{Duration, Instant};
 /// The shortest timeout that a socket takes. Zero would mean none at all.
 const SHORTEST_TIMEOUT: Duration = Duration::from_micros(1);
 
+/// The time for which a connection that this side closes is still read, so that a reset does not destroy the last
+/// reply.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+/// The most bytes that are read in that time.
+pub const DRAIN_BYTES_MAX: usize = 16 << 20;
+
 /// A socket whose reads and writes all end by one deadline, however slowly bytes drip.
 #[derive(Debug)]
 pub(super) struct TimedSocket<'s> {
@@ -43,13 +49,13 @@ impl<'s> TimedSocket<'s> {
         Ok((count > 0).then_some(first[0]))
     }
 
-    /// Half-closes the socket and discards up to `bytes_max` bytes that still arrive, so that a reset does
-    /// not destroy what was written last.
-    pub(super) fn drain(&mut self, bytes_max: usize) {
+    /// Half-closes the socket and discards what still arrives, within [`DRAIN_TIME_MAX`] and [`DRAIN_BYTES_MAX`], so that
+    /// a reset does not destroy what was written last.
+    pub(super) fn drain(&mut self) {
         // It fails if the peer has closed the connection, and then nothing is left to protect.
         if self.socket.shutdown(Shutdown::Write).is_ok() {
-            let _ended_or_bound_reached =
-                io::copy(&mut self.take(bytes_max as u64), &mut io::sink());
+            let mut rest = self.within(DRAIN_TIME_MAX).take(DRAIN_BYTES_MAX as u64);
+            let _ended_or_bound_reached = io::copy(&mut rest, &mut io::sink());
         }
     }
 
