@@ -1,6 +1,6 @@
 # `make` alone lists what can be made; the words after ## are the list.
 .DEFAULT_GOAL := help
-.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national docker-failover bench bench-growth bench-parts storms simulation power-cuts model load flood fuzz deny
+.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national docker-failover bench bench-growth bench-parts storms simulation cuts power-cuts model load flood fuzz deny
 
 # Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -61,6 +61,9 @@ storms: ## kills, stops, a disturbed network and hostile peers, half of it in TL
 
 simulation: ## the ledger over a disk that fails and loses power: 100,000 lotteries, or LOTERIA_SIMULATIONS
 	LOTERIA_SIMULATIONS=$${LOTERIA_SIMULATIONS:-100000} cargo test --locked --release --lib simulation
+
+cuts: ## every conversation of the tests in two pieces, cut at every byte
+	LOTERIA_EVERY_CUT=1 cargo test --locked --test protocol
 
 power-cuts: build ## the power cut under a running server, on a file system that loses what was not synced; needs root, /dev/fuse
 	python3 tests/power-cuts.py target/release/server 300

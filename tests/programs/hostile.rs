@@ -173,7 +173,7 @@ fn served_beside_hostile_peers(scratch: &Scratch, certificates: Option<&Certific
         Some(certificates) => start.shows(certificates, name),
         None => start,
     };
-    let files: Vec<Vec<Bet>> = (1..=5).map(|agency| bets(agency, 3_000)).collect();
+    let files: Vec<Vec<Bet>> = (1..=5).map(|agency| bets(agency, 1_000)).collect();
     for (agency, bets) in (1..).zip(&files) {
         scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
     }

@@ -7,7 +7,7 @@
 //!
 //! A seed selects the settings, the events, the moments and the disturbances. The progress of the programs between two
 //! of them depends on the machine.
-//! A storm takes some seconds, and there are as many as fit into `LOTERIA_STORM_SECONDS`, 10 by default.
+//! A storm takes some seconds, and there are as many as fit into `LOTERIA_STORM_SECONDS`, 3 by default.
 //! `LOTERIA_STORM_SEED` is the seed of the first. The seed of a storm that fails is shown. With the feature `tls` storms
 //! of even seeds are in TLS.
 
@@ -329,7 +329,7 @@ fn besiege(
 
 #[test]
 fn storms_of_kills_lose_nothing_repeat_nothing_and_hold_one_draw() {
-    let time = Duration::from_secs(number("LOTERIA_STORM_SECONDS").unwrap_or(10));
+    let time = Duration::from_secs(number("LOTERIA_STORM_SECONDS").unwrap_or(3));
     let first = number("LOTERIA_STORM_SEED");
     let first = first.unwrap_or_else(|| RandomState::new().hash_one("a seed") >> 16);
     let start = Instant::now();

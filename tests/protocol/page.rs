@@ -1,6 +1,6 @@
 //! At stake: that `docs/protocol.md`, which others implement, is what this server does. Every transcript of the page
 //! is played: as it stands, with each byte sent by itself, and, where there is one connection, all at
-//! once and in two pieces cut at every place. Its tables are compared with the code's.
+//! once and in two pieces. Its tables are compared with the code's.
 
 use crate::support::transcript::{Step, Transcript, play_cut};
 use loteria::bet::{AGENCIES_MAX, NAME_CHARS_MAX, NUMBER_MAX};

@@ -280,7 +280,10 @@ pub(crate) fn plays(bytes: &[u8]) {
     let agencies = 1 + choices.below(3);
     let lottery = Lottery::of(agencies.try_into().expect("a small number")).won_by(WINNING_NUMBER);
     // No connection is slow enough to time out.
-    let office = Office::start(Lottery { newcomer_timeout: lottery.message_timeout, ..lottery });
+    let office = Office::start_over_empty_files(Lottery {
+        newcomer_timeout: lottery.message_timeout,
+        ..lottery
+    });
     let observer = office.agency();
     let model = Model { accounts: vec![Account::default(); agencies], ..Model::default() };
     let mut play =

@@ -1,5 +1,6 @@
 //! The notation of `docs/protocol.md` as a language for tests. A transcript is played as it stands, with each byte
-//! sent by itself, and, if it has one connection, all at once and in two pieces cut at every place.
+//! sent by itself, and, if it has one connection, all at once and in two pieces. These are cut beside every delimiter and
+//! at some places between, and with `LOTERIA_EVERY_CUT=1` at every place.
 //!
 //! Tests have a little more than the page, which [`plays`] explains.
 
@@ -9,8 +10,11 @@ use std::iter::Peekable;
 use std::str::Chars;
 use std::time::Duration;
 
-/// Streams up to this long are cut at every place, longer ones at this many.
-const CUTS_MAX: usize = 1500;
+/// The bytes beside which a stream is cut in any case.
+const DELIMITERS: &[u8] = b"|;\r\n";
+/// Of the other places every fifth is cut, and at most this many.
+const OTHER_PLACES: usize = 5;
+const OTHER_CUTS_MAX: usize = 60;
 
 #[derive(Debug)]
 pub(crate) struct Transcript {
@@ -99,15 +103,14 @@ impl Transcript {
     }
 }
 
-/// Plays those that have one connection all at once and in two pieces, cut at every place.
+/// Plays those that have one connection all at once and in two pieces.
 pub(crate) fn play_cut(transcripts: &[Transcript]) {
     let streams =
         transcripts.iter().filter_map(|transcript| Some((transcript, transcript.stream()?)));
     let cuts: Vec<_> = streams
         .flat_map(|(transcript, stream)| {
-            let apart = stream.len().div_ceil(CUTS_MAX).max(1);
-            let cuts = (1..=stream.len()).rev().step_by(apart);
-            cuts.map(move |cut| (transcript, stream.clone(), cut))
+            let cuts = cuts_of(&stream);
+            cuts.into_iter().map(move |cut| (transcript, stream.clone(), cut))
         })
         .collect();
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
@@ -121,6 +124,20 @@ pub(crate) fn play_cut(transcripts: &[Transcript]) {
             });
         }
     });
+}
+
+/// Returns the places at which a stream is cut. Its end is one.
+fn cuts_of(stream: &[u8]) -> Vec<usize> {
+    let places = 1..=stream.len();
+    if std::env::var("LOTERIA_EVERY_CUT").is_ok() {
+        return places.collect();
+    }
+    let is_beside =
+        |place: &usize| stream[place - 1..].iter().take(2).any(|byte| DELIMITERS.contains(byte));
+    let (mut cuts, others): (Vec<_>, Vec<_>) = places.partition(is_beside);
+    let apart = others.len().div_ceil(OTHER_CUTS_MAX).max(OTHER_PLACES);
+    cuts.extend(others.into_iter().step_by(apart));
+    cuts
 }
 
 /// Reads `lottery: 2 agencies, winning number 7574, message timeout 300 ms, at most 9 connections`.

@@ -115,11 +115,13 @@ impl Change {
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Change::Write(offset, written) => {
-                let end = offset + written.len();
-                if bytes.len() < end {
-                    bytes.resize(end, 0);
+                if bytes.len() < *offset {
+                    bytes.resize(*offset, 0);
                 }
-                bytes[*offset..end].copy_from_slice(written);
+                let there = (bytes.len() - offset).min(written.len());
+                let (over, behind) = written.split_at(there);
+                bytes[*offset..offset + there].copy_from_slice(over);
+                bytes.extend_from_slice(behind);
             }
             Change::Length(length) => bytes.resize(*length, 0),
         }

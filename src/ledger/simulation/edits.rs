@@ -82,7 +82,10 @@ fn every_bit_that_changes_in_the_files_of_a_finished_lottery_is_found() {
     assert_eq!(verified(&disk), [""; 0]);
     let mut journal = disk.bytes("bets.journal").expect("it is there");
     let slot = parse(&journal).expect("it is intact").slot;
-    for at in 0..8 * journal.len() {
+    // In a debug build some bits of the zeros behind what a page holds stand for all.
+    let is_tried =
+        |at: &usize| !cfg!(debug_assertions) || at / 8 % 4096 < 64 || at.is_multiple_of(11);
+    for at in (0..8 * journal.len()).filter(is_tried) {
         journal[at / 8] ^= 1 << (at % 8);
         let parsed = parse(&journal).expect("the slot is there twice");
         assert_eq!(parsed.damaged_pages, [at / 8 / 4096], "bets.journal: bit {at}");
