@@ -178,7 +178,7 @@ CNF
     mv new.txt revoked.txt
     mv new.pem revoked.pem
     rm -f "$1.pem" "$1.key"
-    echo "$directory: $1.pem is revoked; the server reads $directory/revoked.pem (tls.revoked) when it gets SIGHUP" >&2
+    echo "$directory: $1.pem is revoked; the server reads $directory/revoked.pem at SIGHUP if tls.revoked named it at its start" >&2
 }
 
 if [ $task = revoke ]; then

@@ -69,7 +69,11 @@ fn setting(
         }
         (Kind::Switch, DeValue::Boolean(switch)) => Ok(switch.to_string()),
         (Kind::Path | Kind::Address | Kind::Level, DeValue::String(text)) => Ok(text.to_string()),
-        (_, DeValue::String(text)) => Err(format!("{}, not \"{text}\"", kind.rule())),
+        (_, DeValue::String(text)) => {
+            let is_quoted = kind.normal(text.as_ref().into()).is_ok();
+            let quotes = if is_quoted { " without quotes" } else { "" };
+            Err(format!("{}{quotes}, not \"{text}\"", kind.rule()))
+        }
         (_, other) => Err(format!("{}, not a value of the type {}", kind.rule(), other.type_str())),
     };
     let normal = text.and_then(|text| kind.normal(text.into()));

@@ -4,6 +4,7 @@
 use super::timed::TimedSocket;
 use super::{InvalidTls, RejectedCertificate, TlsFiles};
 use std::io;
+use std::path::Path;
 
 /// The server's side of TLS.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ impl Acceptor {
     /// # Errors
     ///
     /// None.
-    pub fn reload(&self) -> Result<(), InvalidTls> {
+    pub fn reload(&self) -> Result<Option<&Path>, InvalidTls> {
         match *self {}
     }
 

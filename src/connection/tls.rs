@@ -20,6 +20,7 @@ use rustls::{
     InvalidMessage, IoState, ServerConfig, ServerConnection, SupportedCipherSuite,
 };
 use std::io::{self, ErrorKind, Read, Write};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use verifier::Verifier;
@@ -62,17 +63,17 @@ impl Acceptor {
     }
 
     /// Reads the same files again. Connections that are open keep their keys, and their peers' certificates
-    /// are verified again before the next batch.
+    /// are verified again before the next batch. Returns the path of the list of revoked certificates.
     ///
     /// # Errors
     ///
     /// Those of [`Acceptor::open`], and a file is not a regular one. Nothing has changed then.
-    pub fn reload(&self) -> Result<(), InvalidTls> {
+    pub fn reload(&self) -> Result<Option<&Path>, InvalidTls> {
         // The thread that reads them again is the one that receives the signals to stop.
         check_regular(&self.files)?;
         let read = Arc::new(Identity::read(&self.files)?);
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = read;
-        Ok(())
+        Ok(self.files.revoked.as_deref())
     }
 
     /// Performs the handshake of one connection. Calls `heard` whenever bytes arrive.

@@ -221,6 +221,15 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
     scratch.write("config.toml", "[lottery]\nagencies = \"five\"\n");
     let why = "config.toml:2: lottery.agencies: must be a number from 1 to 10000, not \"five\"";
     scratch.server().run().exits(2).says(why);
+    for (key, value, rule) in [
+        ("lottery.agencies", "5", "a number from 1 to 10000"),
+        ("client.resume", "false", "true or false"),
+    ] {
+        let scratch = Scratch::new();
+        scratch.write("config.toml", format!("{key} = \"{value}\""));
+        let why = format!("config.toml:1: {key}: must be {rule} without quotes, not \"{value}\"");
+        scratch.server().run().exits(2).says(&why);
+    }
     for (key, value) in [("log.level", "1"), ("storage.bets", "true"), ("storage.draw", "[]")] {
         let scratch = Scratch::new();
         scratch.write("config.toml", format!("{key} = {value}"));

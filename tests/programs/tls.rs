@@ -1160,6 +1160,16 @@ fn a_server_shows_its_renewed_certificate_after_sighup_and_keeps_the_one_before_
     assert_eq!(shown(), names);
     office.reloads();
     assert_eq!(shown(), ["renewed"]);
+    let list = office.certificates.path("revoked.pem");
+    office.server.logs(&format!("| result: success | revoked: {}", list.display()));
+}
+
+#[test]
+fn a_server_without_a_list_says_so_when_it_reads_its_files_again() {
+    let office = Office::open();
+    office.scratch.write("config.toml", "[tls]\nrevoked = \"tls/revoked.pem\"\n");
+    office.reloads();
+    office.server.logs("action: reload_certificates | result: success | revoked: none");
 }
 
 #[test]

@@ -102,6 +102,9 @@ fn cron(line: &str, scratch: &Path, address: &str) -> Command {
     }
     let collector = "/var/lib/prometheus/node-exporter";
     let line = line.replace(collector, scratch.to_str().expect("a path in UTF-8"));
+    let settings = root().join("config.toml");
+    let line =
+        line.replace("/etc/loteria/config.toml", settings.to_str().expect("a path in UTF-8"));
     let mut command = Command::new("sh");
     let path = std::env::var("PATH").expect("a PATH");
     command.args(["-c", &line]).current_dir(scratch);

@@ -111,7 +111,10 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
 /// Reads the TLS files again.
 fn read_again(acceptor: &Acceptor) {
     match acceptor.reload() {
-        Ok(()) => info!("action: reload_certificates | result: success"),
+        Ok(revoked) => {
+            let revoked = revoked.unwrap_or(Path::new("none")).display();
+            info!("action: reload_certificates | result: success | revoked: {}", LogValue(revoked));
+        }
         Err(error) => warn!(
             "action: reload_certificates | result: fail | error: {}; the previous files stay in use",
             LogValue(error)
