@@ -32,7 +32,7 @@ pub enum AgencyState {
 impl Status {
     /// Returns the number of bets of all agencies.
     pub fn bets(&self) -> u64 {
-        self.agencies.iter().map(|agency| agency.bets).sum()
+        self.agencies.iter().map(|agency| agency.bets).fold(0, u64::saturating_add)
     }
 
     /// Returns the numbers of the agencies that the draw waits for.

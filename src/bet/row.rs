@@ -18,12 +18,15 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// [`InvalidRow::NotUtf8`] if it is not UTF-8.
+    /// [`InvalidRow::NotUtf8`] if it is not UTF-8, [`InvalidRow::OpenQuote`] if a quoted field does not end at its quote.
     pub fn parse(line: &[u8]) -> Result<Fields, InvalidRow> {
         if !line.contains(&QUOTE) {
             // Splitting at commas is cheaper than a CSV reader for a single line.
             let text = std::str::from_utf8(line).map_err(|_| InvalidRow::NotUtf8)?;
             return Ok(Fields(text.split(',').collect()));
+        }
+        if !are_quotes_closed(line) {
+            return Err(InvalidRow::OpenQuote);
         }
         // A carriage return does not end a line: it is a control character like any other.
         let mut reader = csv::ReaderBuilder::new()
@@ -63,6 +66,32 @@ impl Fields {
         }
         let fields = std::array::from_fn(|place| &self.0[before + place]);
         Bet::new(fields).map_err(InvalidRow::Bet)
+    }
+}
+
+/// Returns whether each quoted field ends at its closing quote, as in RFC 4180. The `csv` crate reads other lines too, as
+/// something that nobody wrote: `"Juan "Pipo" Gil"` as `Juan Pipo" Gil"`.
+fn are_quotes_closed(line: &[u8]) -> bool {
+    let mut bytes = line.iter().copied().peekable();
+    loop {
+        if bytes.next_if_eq(&QUOTE).is_none() {
+            if bytes.by_ref().all(|byte| byte != b',') {
+                return true;
+            }
+            continue;
+        }
+        loop {
+            match bytes.next() {
+                None => return false,
+                Some(QUOTE) if bytes.next_if_eq(&QUOTE).is_none() => break,
+                Some(_) => {}
+            }
+        }
+        match bytes.next() {
+            None => return true,
+            Some(b',') => {}
+            Some(_) => return false,
+        }
     }
 }
 
@@ -110,6 +139,11 @@ pub enum InvalidRow {
     /// It is not UTF-8.
     #[error("line: must be UTF-8")]
     NotUtf8,
+    /// A quoted field goes on behind its closing quote, or has none.
+    #[error(
+        "line: a quoted field must end at its closing quote, and a quote within it must be doubled"
+    )]
+    OpenQuote,
     /// It has too few or too many fields.
     #[error("line: must have {expected} fields, not {found}")]
     FieldCount {

@@ -34,5 +34,5 @@ pub(crate) fn missing(agencies: &[u32], width: usize) -> String {
     let noun = noun_for(agencies.len() as u64, "agency");
     let line = |named| format!("missing {noun}: {}", Listed(agencies, named));
     let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
-    line(named.unwrap_or(1))
+    named.map_or_else(|| format!("{} {noun} missing", agencies.len()), line)
 }

@@ -72,7 +72,8 @@ mod files {
 
     #[test]
     fn each_bad_line_is_reported_with_its_place_and_field_and_nothing_is_sent() {
-        let lines: [(&[u8], Option<&str>); 16] = [
+        const OPEN_QUOTE: &str = "line: a quoted field must end at its closing quote";
+        let lines: [(&[u8], Option<&str>); 20] = [
             (b"Ana,Perez,30000001,2000-02-29,1", None),
             (b",Perez de la Torre,30000001,2000-02-29,1", Some("first_name: must not be blank")),
             (b"Ana,  ,30000001,2000-02-29,1", Some("last_name: must not be blank")),
@@ -89,6 +90,10 @@ mod files {
             (b"nombre", Some("line: must have 5 fields, not 1")),
             (b"An\xe1,Perez,30000001,2000-02-29,1", Some("line: must be UTF-8")),
             (b"Ana,Perez,30000001,2000-02-29,1,", Some("line: must have 5 fields, not 6")),
+            (b"\"Ana \"Pipo\" Paz\",Perez,30000001,2000-02-29,1", Some(OPEN_QUOTE)),
+            (b"Ana,\"Perez\" ,30000001,2000-02-29,1", Some(OPEN_QUOTE)),
+            (b"Ana,Perez,30000001,2000-02-29,\"1", Some(OPEN_QUOTE)),
+            (b"\"An\"\"a\",\"Pe,rez\",\"30000001\",2000-02-29,\"1\"", None),
         ];
         for end in [&b"\n"[..], b"\r\n"] {
             let scratch = Scratch::new();
@@ -104,7 +109,7 @@ mod files {
             for (report, expected) in reports.iter().zip(&expected) {
                 assert!(report.starts_with(expected), "{report} is not {expected}");
             }
-            ended.says("15 invalid lines; nothing was sent");
+            ended.says("18 invalid lines; nothing was sent");
         }
     }
 
@@ -1118,6 +1123,18 @@ mod bad_servers {
             assert_eq!(ended.last().matches(" | ").count(), 2, "values have no bars: {ended}");
             assert_eq!(server.connections(), 1, "{ended}");
         }
+    }
+
+    #[test]
+    fn a_status_of_more_bets_than_a_number_holds_is_shown_up_to_the_largest() {
+        let scratch = Scratch::new();
+        let server = FakeServer::start(|peer| {
+            peer.hears();
+            peer.says(&format!("ESTADO|PENDIENTE|1,{0},ABIERTA|2,{0},ABIERTA\n", u64::MAX));
+        });
+        let ended = scratch.client(&server.address).arguments(&["--status", "--json"]).run();
+        ended.exits(0);
+        assert!(ended.stdout.contains(&format!("\"bets\":{},\"agencies\"", u64::MAX)), "{ended}");
     }
 
     #[test]

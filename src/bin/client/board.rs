@@ -254,8 +254,12 @@ impl Agency {
                 format!("{:.0} bets/s, {left}", HumanFloatCount(self.bar.per_sec()))
             }
         };
-        let short = if self.doing == Doing::Sending { &left } else { &state };
-        let texts = [(&counts, &state), (&counts, short), (&percentage, short)];
+        let short = match self.doing {
+            Doing::Sending => left.as_str(),
+            Doing::Waiting => "waiting",
+            _ => &state,
+        };
+        let texts = [(&counts, state.as_str()), (&counts, short), (&percentage, short)];
         let texts = texts.map(|(counts, state)| format!("{counts} {state}"));
         // The last column stays empty, because a terminal may wrap there.
         let room = |text: &String| width.checked_sub(name.len() + text.len() + 2);
@@ -337,7 +341,10 @@ mod tests {
         let narrow = state.lines(24, 40);
         assert_eq!(narrow[2], "missing agencies: 3, 4");
         assert_eq!(narrow[0], "agency   1 [====>   ] 50% 00:00:00 left");
-        assert_eq!(narrow[1], "agency   2 50% waiting for the draw");
+        assert_eq!(narrow[1], "agency   2 1,000,000/2,000,000 waiting");
+        state.missing = vec![3, 4, 5, 6, 7];
+        let narrowest = state.lines(24, 30);
+        assert_eq!(narrowest[1..], ["agency   2 50% waiting", "5 agencies missing"]);
         state.reconnects(AgencyId::new(2).expect("an agency"), 0);
         assert_eq!(state.lines(24, 40)[1..], ["agency   2 [====>    ] 50% reconnecting"]);
     }

@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   client                                  every agency of agencies/
   client --agency 3                       agencies/agency-3.csv
-  client --agency 3 --file bets.csv       another file of agency 3
+  client --agency 3 --file friday.csv     another file of agency 3
   client --server office:12345 --quiet    no progress, only winners and errors
   client --status                         the state of the lottery
   CLI_ID=2 NOMBRE=Ana APELLIDO=Paz DOCUMENTO=30904465 NACIMIENTO=1999-03-17 \\

@@ -73,7 +73,10 @@ fn lines(status: &Status, rows: usize, width: usize) -> Vec<String> {
     let listed = words::listed(agencies.len(), rows, 1);
     let describe = |(agency, AgencyStatus { bets, state }): (u32, &AgencyStatus)| {
         let bets = HumanCount(*bets).to_string();
-        format!("agency {agency:>3} {bets:>12} bets, {}", words::state(*state))
+        let state = words::state(*state);
+        let long = format!("agency {agency:>3} {bets:>12} bets, {state}");
+        let short = state.split(' ').next().unwrap_or(state);
+        fit([long, format!("agency {agency:>3} {bets} {short}")], width)
     };
     let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
     if listed < agencies.len() {
@@ -148,6 +151,9 @@ mod tests {
         let five = lines(&lottery(5, None), 24, 40);
         assert_eq!(five[0], "agency   1    1,234,567 bets, open");
         assert_eq!(five[5], "missing agencies: 1, 2, 3, 4, 5");
+        let narrow = lines(&lottery(5, None), 24, 30);
+        assert_eq!(narrow[0], "agency   1 1,234,567 open");
+        assert_eq!(narrow[5], "5 agencies missing");
         let held = lines(&lottery(500, Some(1)), 10, 100);
         assert_eq!(held.len(), 8);
         let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
