@@ -94,7 +94,7 @@ pub struct Repair {
     pub adopted: bool,
     /// The number of bytes that were cut off the end of `bets.csv`, because they were never confirmed.
     pub cut_bytes: u64,
-    /// The number of bytes that were appended to it, because the journal had them and it had not.
+    /// The number of bytes that were written to it from the journal, from the first that it did not have.
     pub written_bytes: u64,
 }
 

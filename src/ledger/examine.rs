@@ -38,7 +38,7 @@ impl<'f> Examined<'f> {
         let repair = Repair {
             adopted: files.journal.is_none() && end > 0,
             cut_bytes: length.saturating_sub(end),
-            written_bytes: end.saturating_sub(length),
+            written_bytes: files.lacked_bytes(confirmed)?,
         };
         let mut examined = Examined { stored, result: None, differences: Vec::new(), repair };
 

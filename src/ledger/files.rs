@@ -136,13 +136,16 @@ impl<'s, F: DiskFile> Files<'s, F> {
         }
     }
 
-    /// Returns whether `bets.csv`, as far as it goes, has the rows of the journal's log in their place.
-    pub(super) fn has_logged_rows(&self, confirmed: &Confirmed) -> Result<bool, OpenError> {
+    /// Returns the number of bytes of the rows of the journal's log from the first that `bets.csv` does not have in its
+    /// place.
+    pub(super) fn lacked_bytes(&self, confirmed: &Confirmed) -> Result<u64, OpenError> {
         let (rows, base) = (&confirmed.rows, confirmed.base.bytes);
-        let Some(bets) = &self.bets else { return Ok(true) };
+        let Some(bets) = &self.bets else { return Ok(rows.len() as u64) };
         let there = usize::try_from(self.bets_bytes()?.saturating_sub(base));
         let there = there.map_or(rows.len(), |bytes| bytes.min(rows.len()));
-        Ok(at(&self.paths.bets, disk::read(bets, base, there))? == rows[..there])
+        let read = at(&self.paths.bets, disk::read(bets, base, there))?;
+        let same = read.iter().zip(rows).take_while(|(read, row)| read == row).count();
+        Ok((rows.len() - same) as u64)
     }
 
     /// Returns the length of `bets.csv`, 0 if it is missing.

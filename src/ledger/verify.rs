@@ -105,15 +105,16 @@ fn defects_to_repair(
 ) -> Result<Vec<String>, OpenError> {
     let mut defects = Vec::new();
     let Repair { cut_bytes, written_bytes, .. } = repair;
-    if !files.has_logged_rows(confirmed)? {
-        let base = confirmed.base.bytes;
+    let end = confirmed.extent().bytes;
+    let missing = end.saturating_sub(files.bets_bytes()?);
+    if written_bytes > missing {
+        let first = end - written_bytes;
         defects.push(format!(
-            "its bytes from {base} on are not those that were confirmed: the next start writes them from the journal"
+            "its bytes from {first} on are not those that were confirmed: the next start writes them from the journal"
         ));
     }
-    if written_bytes > 0 {
-        defects
-            .push(format!("lacks {written_bytes} bytes that the next start adds from the journal"));
+    if missing > 0 {
+        defects.push(format!("lacks {missing} bytes that the next start adds from the journal"));
     }
     if cut_bytes > 0 {
         let what = match files.journal {

@@ -586,6 +586,42 @@ fn a_log_that_cannot_be_written_keeps_nobody_from_their_work() {
 }
 
 #[test]
+fn a_check_that_cannot_be_printed_is_a_failure_that_names_stdout() {
+    let scratch = Scratch::new();
+    scratch.write("bets.csv", "");
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
+    let check = scratch.server().arguments(&["--verify"]).stdout_to(full).run();
+    check.exits(1).says("error: stdout could not be written: ");
+}
+
+#[test]
+fn bytes_that_a_start_writes_again_from_the_journal_are_told() {
+    let edits: [(&dyn Fn(String) -> String, u32); 3] = [
+        (&|bets| bets.replace("Paz", "Pas"), 62),
+        (&|bets| bets[..40].to_owned(), 30),
+        (&|_| String::new(), 70),
+    ];
+    for (edit, restored) in edits {
+        let scratch = Scratch::new();
+        let server = || scratch.server().arguments(&["--agencies", "1"]).start();
+        let killed = server();
+        let mut agency = Peer::at(killed.address());
+        for _ in 0..2 {
+            agency.says(&format!("{BET};FINAPUESTA"));
+            agency.hears("CONFIRMARAPUESTA|1");
+        }
+        killed.kill();
+        let whole = scratch.read("bets.csv");
+        scratch.write("bets.csv", edit(whole.clone()));
+        let server = server();
+        let repaired = format!("torn_bytes: 0 | restored_bytes: {restored}");
+        server.logs(&format!("action: recover | result: success | file: bets.csv | {repaired}"));
+        server.address();
+        assert_eq!(scratch.read("bets.csv"), whole);
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_an_error_that_names_it_and_nothing_is_touched() {
     let scratch = Scratch::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
