@@ -9,12 +9,12 @@ mod batches;
 mod commands;
 mod peer;
 mod refusal;
-mod status;
+mod summary;
 
 pub(crate) use authorization::Authorization;
 pub use batches::BATCH_BYTES_MAX;
 pub(crate) use peer::Peer;
-pub use status::status;
+pub use summary::summary;
 
 use crate::bet::AgencyId;
 use crate::connection::{Stream, is_timeout};

@@ -1,7 +1,7 @@
 //! The state of a lottery in words, for people.
 
 use indicatif::HumanCount;
-use loteria::status::AgencyState;
+use loteria::summary::AgencyState;
 use loteria::text::{Listed, noun_for};
 
 /// The most missing agencies that a line names.

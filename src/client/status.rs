@@ -5,8 +5,8 @@ use super::dial::dial;
 use super::{Error, Settings, watched};
 use crate::bet::{AGENCIES_MAX, AgencyId};
 use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply};
-use crate::status::Status;
 use crate::stop::Stop;
+use crate::summary::Summary;
 use log::info;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const AGENCY_BYTES_MAX: usize = 40;
 /// # Errors
 ///
 /// [`Error::Stopped`] as soon as `stop` comes, or why there is no answer.
-pub fn status(settings: &Settings, stop: &Stop) -> Result<Status, Error> {
+pub fn status(settings: &Settings, stop: &Stop) -> Result<Summary, Error> {
     connected(settings, stop, ask)
 }
 
@@ -35,7 +35,7 @@ pub fn watch(
     settings: &Settings,
     period: Duration,
     stop: &Stop,
-    mut tell: impl FnMut(Status) -> bool,
+    mut tell: impl FnMut(Summary) -> bool,
 ) -> Result<(), Error> {
     connected(settings, stop, |conversation| {
         // This takes the agency over, which has no effect because it has no more bets.
@@ -71,7 +71,7 @@ fn connected<T>(
     })
 }
 
-fn ask(conversation: &mut Conversation<'_>) -> Result<Status, Broken> {
+fn ask(conversation: &mut Conversation<'_>) -> Result<Summary, Broken> {
     let bytes_max = MESSAGE_BYTES_MAX + usize::from(AGENCIES_MAX) * AGENCY_BYTES_MAX;
     conversation.tell(&Command::Status)?;
     match conversation.expect(bytes_max)? {

@@ -4,7 +4,7 @@ use super::{
     COMMAND_SEPARATOR, FIELD_SEPARATOR, MESSAGE_END, parse_count, status, word, write_fields,
 };
 use crate::bet::{is_document, is_number};
-use crate::status::Status;
+use crate::summary::Summary;
 use std::fmt;
 
 /// A reply: one line.
@@ -30,7 +30,7 @@ pub enum Reply<'a> {
     /// The text of an echo.
     Echo(&'a str),
     /// The state of the lottery.
-    Status(Status),
+    Status(Summary),
     /// An error.
     Error {
         /// A word of [`ErrorCode`](super::ErrorCode), or of a later version of it.
@@ -104,7 +104,7 @@ impl fmt::Display for Reply<'_> {
                 write_fields(formatter, &[&word::RESUME, bets, document, number])
             }
             Reply::Echo(text) => write_fields(formatter, &[&word::ECHO, text]),
-            Reply::Status(status) => status::write(status, formatter),
+            Reply::Status(summary) => status::write(summary, formatter),
             Reply::Error { code, detail } => write_fields(formatter, &[&word::ERROR, code, detail]),
         }
     }

@@ -1,8 +1,8 @@
-//! The status of a lottery as the fields of a reply to `ESTADO`.
+//! The summary of a lottery as the fields of a reply to `ESTADO`.
 
 use super::{FIELD_SEPARATOR, parse_count, word};
 use crate::bet::AgencyId;
-use crate::status::{AgencyState, AgencyStatus, Status};
+use crate::summary::{AgencyState, AgencySummary, Summary};
 use std::fmt;
 
 /// Separates the parts of a field of a status.
@@ -15,8 +15,8 @@ const STATES: [(AgencyState, &str); 3] = [
     (AgencyState::Waiting, word::WAITING),
 ];
 
-/// Parses the fields after the word of the reply. Returns `None` if they are no status.
-pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Status> {
+/// Parses the fields after the word of the reply. Returns `None` if they are no summary.
+pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Summary> {
     let draw = fields.next()?;
     let winners = match draw.split_once(SEPARATOR) {
         None if draw == word::PENDING => None,
@@ -33,19 +33,19 @@ pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Sta
         if agency.get() != place || parts.next().is_some() {
             return None;
         }
-        agencies.push(AgencyStatus { bets, state });
+        agencies.push(AgencySummary { bets, state });
     }
-    Some(Status { winners, agencies })
+    Some(Summary { winners, agencies })
 }
 
 /// Writes the reply.
-pub(super) fn write(status: &Status, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn write(summary: &Summary, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(formatter, "{}{FIELD_SEPARATOR}", word::STATUS)?;
-    match status.winners {
+    match summary.winners {
         None => formatter.write_str(word::PENDING)?,
         Some(winners) => write!(formatter, "{}{SEPARATOR}{winners}", word::HELD)?,
     }
-    for (agency, AgencyStatus { bets, state }) in (1_u32..).zip(&status.agencies) {
+    for (agency, AgencySummary { bets, state }) in (1_u32..).zip(&summary.agencies) {
         let word = STATES.iter().find(|(known, _)| known == state).map_or("", |(_, word)| word);
         write!(formatter, "{FIELD_SEPARATOR}{agency}{SEPARATOR}{bets}{SEPARATOR}{word}")?;
     }

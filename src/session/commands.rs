@@ -2,7 +2,7 @@
 
 use super::batches::{BATCH_BYTES_MAX, Open};
 use super::refusal::{log_refused, log_stored, stopping};
-use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, status};
+use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::{DrawResult, Standing};
@@ -102,8 +102,8 @@ impl Session<'_, '_, '_> {
             Ok(Command::Resume { agency }) => self.resume(agency)?,
             Ok(Command::Echo(text)) => self.echo(text),
             Ok(Command::Status) => {
-                let status = status(&self.access, self.office.draw)?;
-                Reply::Status(status).write(&mut self.answers);
+                let summary = summary(&self.access, self.office.draw)?;
+                Reply::Status(summary).write(&mut self.answers);
             }
             Err(refusal) if Command::is_bet(text) => return Err(self.refuse_bet(refusal).into()),
             Err(refusal) => return Err(refusal.into()),

@@ -9,7 +9,7 @@ use loteria::connection::{DRAIN_BYTES_MAX, DRAIN_TIME_MAX};
 use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN};
 use loteria::protocol::{Effect, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use loteria::session::BATCH_BYTES_MAX;
-use loteria::status::{AgencyState, AgencyStatus, Status};
+use loteria::summary::{AgencyState, AgencySummary, Summary};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -118,9 +118,9 @@ fn the_longest_replies_are_within_their_bounds() {
         [(1, AgencyState::Waiting), (usize::from(AGENCIES_MAX), AgencyState::Finished)]
     {
         let winners = Some(u64::MAX);
-        let status =
-            Status { winners, agencies: vec![AgencyStatus { bets: u64::MAX, state }; agencies] };
-        let bytes = length(Reply::Status(status));
+        let summary =
+            Summary { winners, agencies: vec![AgencySummary { bets: u64::MAX, state }; agencies] };
+        let bytes = length(Reply::Status(summary));
         assert!(bytes <= MESSAGE_BYTES_MAX + STATUS_AGENCY_BYTES_MAX * agencies, "{bytes} bytes");
     }
 }

@@ -5,7 +5,7 @@
 use crate::support::peer::{Lottery, Office};
 use loteria::bet::{Agencies, AgencyId, Bet};
 use loteria::protocol::{Command, ErrorCode, LastBet, Reply};
-use loteria::status::{AgencyState, AgencyStatus, Status};
+use loteria::summary::{AgencyState, AgencySummary, Summary};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -111,7 +111,7 @@ proptest! {
         states in vec((any::<u64>(), 0..3_usize), 0..9),
     ) {
         let known = [AgencyState::Open, AgencyState::Finished, AgencyState::Waiting];
-        let agency = |(bets, state): (u64, usize)| AgencyStatus { bets, state: known[state] };
+        let agency = |(bets, state): (u64, usize)| AgencySummary { bets, state: known[state] };
         let agencies = states.into_iter().map(agency).collect();
         let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
         let last = documents.first().map(|document| LastBet { document, number: &number });
@@ -121,7 +121,7 @@ proptest! {
             Reply::Resume { bets: resumed, last },
             Reply::Winners { documents },
             Reply::Echo(&text),
-            Reply::Status(Status { winners, agencies }),
+            Reply::Status(Summary { winners, agencies }),
             Reply::Error { code: code.word(), detail: &text },
         ] {
             let printed = reply.to_string();

@@ -7,7 +7,7 @@ use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, Pro
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
-use loteria::status::Status;
+use loteria::summary::Summary;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -76,8 +76,8 @@ impl Board {
     }
 
     /// Notes the state of the lottery.
-    pub(crate) fn note_status(&self, status: &Status) {
-        self.lock().missing = status.missing();
+    pub(crate) fn note_summary(&self, summary: &Summary) {
+        self.lock().missing = summary.missing();
     }
 
     /// Draws the bars.

@@ -1,18 +1,18 @@
 //! The state of the lottery as `--status` prints it: a table for people, or one line of JSON.
 
 use crate::process::words::{self, AGENCIES_NAMED_MAX};
-use loteria::status::{AgencyState, AgencyStatus, Status};
+use loteria::summary::{AgencyState, AgencySummary, Summary};
 use loteria::text::{Listed, noun_for};
 use serde::Serialize;
 
 /// Returns a table of the agencies, and the draw.
-pub(crate) fn table(status: &Status) -> String {
+pub(crate) fn table(summary: &Summary) -> String {
     let mut text = String::from("agency        bets  state\n");
-    for (agency, AgencyStatus { bets, state }) in (1_u32..).zip(&status.agencies) {
+    for (agency, AgencySummary { bets, state }) in (1_u32..).zip(&summary.agencies) {
         text.push_str(&format!("{agency:>6}  {bets:>10}  {}\n", words::state(*state)));
     }
-    let (bets, missing) = (status.bets(), status.missing());
-    text.push_str(&match status.winners {
+    let (bets, missing) = (summary.bets(), summary.missing());
+    text.push_str(&match summary.winners {
         Some(winners) => {
             format!("draw: held over {bets} {}, {winners} of them won\n", noun_for(bets, "bet"))
         }
@@ -43,8 +43,8 @@ struct JsonAgency {
 }
 
 /// Returns the same as one line of JSON.
-pub(crate) fn json(status: &Status) -> serde_json::Result<String> {
-    let agency = |(agency, &AgencyStatus { bets, state }): (u32, &AgencyStatus)| {
+pub(crate) fn json(summary: &Summary) -> serde_json::Result<String> {
+    let agency = |(agency, &AgencySummary { bets, state }): (u32, &AgencySummary)| {
         let state = match state {
             AgencyState::Open => "open",
             AgencyState::Finished => "finished",
@@ -52,9 +52,9 @@ pub(crate) fn json(status: &Status) -> serde_json::Result<String> {
         };
         JsonAgency { agency, bets, state }
     };
-    let Status { winners, .. } = *status;
+    let Summary { winners, .. } = *summary;
     let draw = if winners.is_some() { "held" } else { "pending" };
-    let agencies = (1..).zip(&status.agencies).map(agency).collect();
-    let json = Json { draw, winners, bets: status.bets(), agencies };
+    let agencies = (1..).zip(&summary.agencies).map(agency).collect();
+    let json = Json { draw, winners, bets: summary.bets(), agencies };
     serde_json::to_string(&json).map(|line| line + "\n")
 }

@@ -164,8 +164,8 @@ pub(crate) fn print_status(
     stderr: &Stderr,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    unless_stopped(client::status(settings, stop).and_then(|status| {
-        let text = if as_json { report::json(&status) } else { Ok(report::table(&status)) };
+    unless_stopped(client::status(settings, stop).and_then(|summary| {
+        let text = if as_json { report::json(&summary) } else { Ok(report::table(&summary)) };
         let printed = text.map_err(io::Error::from).and_then(|text| stderr.print(&text));
         printed.map_err(Error::Output)
     }))
@@ -240,8 +240,8 @@ fn ask_while_waiting(settings: &client::Settings, board: &Board, done: &Stop) {
     let mut pause = ASK_FIRST_AFTER;
     while !done.wait_for(pause) {
         let Some(agency) = board.waiting_agency() else { continue };
-        let asked = client::watch(agency, settings, ASK_PERIOD, done, |status| {
-            board.note_status(&status);
+        let asked = client::watch(agency, settings, ASK_PERIOD, done, |summary| {
+            board.note_summary(&summary);
             board.waiting_agency().is_some()
         });
         // A failed question is ignored: the bars only lack the missing agencies.

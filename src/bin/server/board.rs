@@ -8,8 +8,8 @@ use log::info;
 use loteria::draw::Draw;
 use loteria::ledger::{Access, DrawResult, Ledger};
 use loteria::session;
-use loteria::status::{AgencyState, AgencyStatus, Status};
 use loteria::stop::{self, Stop};
+use loteria::summary::{AgencyState, AgencySummary, Summary};
 use loteria::text::log_lines;
 use std::fmt::Display;
 use std::io;
@@ -44,12 +44,12 @@ impl Board {
     /// Shows the state until `over` comes, or the ledger has ended.
     fn show(&self, access: &Access<'_>, draw: &Draw<DrawResult>, over: &Stop) {
         let mut logged = Vec::new();
-        while let Ok(status) = session::status(access, draw) {
+        while let Ok(summary) = session::summary(access, draw) {
             if self.stderr.is_terminal() {
                 let (rows, width) = size_of_terminal();
-                self.stderr.show(lines(&status, rows, width));
+                self.stderr.show(lines(&summary, rows, width));
             } else {
-                let texts = log_texts(&status);
+                let texts = log_texts(&summary);
                 if texts != logged {
                     let line = |text: &String| {
                         format!("action: progress | result: in_progress | state: {text}")
@@ -68,10 +68,10 @@ impl Board {
 
 /// Returns a line for each agency and one for the draw, or for as many agencies as fit with the others in
 /// one line.
-fn lines(status: &Status, rows: usize, width: usize) -> Vec<String> {
-    let agencies = &status.agencies;
+fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
+    let agencies = &summary.agencies;
     let listed = words::listed(agencies.len(), rows, 1);
-    let describe = |(agency, AgencyStatus { bets, state }): (u32, &AgencyStatus)| {
+    let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
         let bets = HumanCount(*bets).to_string();
         let state = words::state(*state);
         let long = format!("agency {agency:>3} {bets:>12} bets, {state}");
@@ -81,34 +81,34 @@ fn lines(status: &Status, rows: usize, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
     if listed < agencies.len() {
         let more = agencies.len() - listed;
-        let [long, short, shortest] = totals(status, HumanCount(status.bets()));
+        let [long, short, shortest] = totals(summary, HumanCount(summary.bets()));
         lines.push(fit([format!("{more} more; all {long}"), short, shortest], width));
     }
-    lines.push(describe_draw(status, width));
+    lines.push(describe_draw(summary, width));
     lines.into_iter().map(|line| fit([line], width)).collect()
 }
 
 /// Returns the lines for the log, with plain numbers. More than [`LOG_LINES_MAX`] agencies share one line.
-fn log_texts(status: &Status) -> Vec<String> {
-    let describe = |(agency, AgencyStatus { bets, state }): (u32, &AgencyStatus)| {
+fn log_texts(summary: &Summary) -> Vec<String> {
+    let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
         format!("agency {agency:>3}, {bets:>12} bets, {}", words::state(*state))
     };
-    let mut texts = if status.agencies.len() > LOG_LINES_MAX {
-        let [total, ..] = totals(status, status.bets());
+    let mut texts = if summary.agencies.len() > LOG_LINES_MAX {
+        let [total, ..] = totals(summary, summary.bets());
         vec![total]
     } else {
-        (1..).zip(&status.agencies).map(describe).collect()
+        (1..).zip(&summary.agencies).map(describe).collect()
     };
-    texts.push(describe_draw(status, usize::MAX));
+    texts.push(describe_draw(summary, usize::MAX));
     texts
 }
 
 /// Returns a line for all agencies, and two shorter ones: their bets, as written already, and the number of agencies in
 /// each state.
-fn totals(status: &Status, bets: impl Display) -> [String; 3] {
-    let count = |state| status.agencies.iter().filter(|agency| agency.state == state).count();
+fn totals(summary: &Summary, bets: impl Display) -> [String; 3] {
+    let count = |state| summary.agencies.iter().filter(|agency| agency.state == state).count();
     let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
-    let all = status.agencies.len();
+    let all = summary.agencies.len();
     let states = format!("{open} open, {waiting} waiting");
     [
         format!("{all} agencies, {bets} bets: {states} for the draw"),
@@ -118,9 +118,9 @@ fn totals(status: &Status, bets: impl Display) -> [String; 3] {
 }
 
 /// Returns the state of the draw, with as many missing agencies as fit.
-fn describe_draw(status: &Status, width: usize) -> String {
-    let missing = status.missing();
-    match status.winners {
+fn describe_draw(summary: &Summary, width: usize) -> String {
+    let missing = summary.missing();
+    match summary.winners {
         Some(winners) => format!("the draw was held, {}", words::count_of(winners, "winner")),
         None if missing.is_empty() => "every agency is done".into(),
         None => words::missing(&missing, width),
@@ -130,11 +130,11 @@ fn describe_draw(status: &Status, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::lines;
-    use loteria::status::{AgencyState, AgencyStatus, Status};
+    use loteria::summary::{AgencyState, AgencySummary, Summary};
 
-    fn lottery(agencies: usize, winners: Option<u64>) -> Status {
-        let agency = AgencyStatus { bets: 1_234_567, state: AgencyState::Open };
-        Status { winners, agencies: vec![agency; agencies] }
+    fn lottery(agencies: usize, winners: Option<u64>) -> Summary {
+        let agency = AgencySummary { bets: 1_234_567, state: AgencyState::Open };
+        Summary { winners, agencies: vec![agency; agencies] }
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use crate::draw::{Draw, Fate};
 use crate::ledger::{Access, AgencyCount, DrawResult, RequestError};
-use crate::status::{AgencyState, AgencyStatus, Status};
+use crate::summary::{AgencyState, AgencySummary, Summary};
 
 /// Returns the state of the lottery.
 ///
 /// # Errors
 ///
 /// [`RequestError::Ended`].
-pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, RequestError> {
+pub fn summary(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, RequestError> {
     // Before the counts, so that these have all bets that the draw was held over.
     let fate = draw.fate();
     let counts = access.count()?;
@@ -17,7 +17,7 @@ pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, Re
         Some(Fate::Held(result)) => Some(result.winners_of_all()),
         _ => None,
     };
-    let agency = |(count, waiting): (AgencyCount, bool)| AgencyStatus {
+    let agency = |(count, waiting): (AgencyCount, bool)| AgencySummary {
         bets: count.bets,
         state: match (count.finished, waiting) {
             // Threads that have not woken up from the wait still count as waiting.
@@ -28,5 +28,5 @@ pub fn status(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Status, Re
         },
     };
     let agencies = counts.into_iter().zip(draw.waiting()).map(agency).collect();
-    Ok(Status { winners, agencies })
+    Ok(Summary { winners, agencies })
 }

@@ -2,16 +2,16 @@
 
 /// The state of a lottery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct Summary {
     /// The number of winning bets of all agencies. `None` if the draw is still to be held.
     pub winners: Option<u64>,
     /// Every agency, in their order.
-    pub agencies: Vec<AgencyStatus>,
+    pub agencies: Vec<AgencySummary>,
 }
 
 /// The state of an agency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgencyStatus {
+pub struct AgencySummary {
     /// The number of its bets that are stored.
     pub bets: u64,
     /// Its progress.
@@ -29,7 +29,7 @@ pub enum AgencyState {
     Waiting,
 }
 
-impl Status {
+impl Summary {
     /// Returns the number of bets of all agencies.
     pub fn bets(&self) -> u64 {
         self.agencies.iter().map(|agency| agency.bets).fold(0, u64::saturating_add)
