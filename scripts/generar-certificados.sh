@@ -11,13 +11,14 @@
 #   agency-1.pem, agency-1.key     agency 1, and so on up to N
 #   agencies.pem, agencies.key     all N in one, for a client that runs them all
 #   revoked.pem, revoked.txt       the list of revoked certificates, and what it is made from
+#   replaced/                      certificates that --renew replaced, for --revoke: they are valid until they expire
 #
 # Certificates that exist are kept, except agencies.pem if there are more agencies. DAYS says how long a new one is
 # good (730); the authority's is good for ten years.
 #
 # --renew replaces each certificate that expires within 30 days, and its key, by one for the same names.
 # --revoke puts the certificate of agency N on the list and removes it and its key; the next run without --revoke
-# makes another. It does the same to agencies.pem, because that speaks for agency N too. The server reads the
+# makes another. It does the same to agencies.pem and to those of replaced/ that speak for agency N. The server reads the
 # list, and a renewed certificate of its own, at its start and when it gets SIGHUP.
 set -eu
 
@@ -142,6 +143,11 @@ CNF
         cat new.log >&2
         fail "$directory/$1.pem is not made, for what openssl says above"
     }
+    if [ -e "$1.pem" ]; then
+        serial=$(openssl x509 -in "$1.pem" -noout -serial)
+        mkdir -p replaced
+        cp "$1.pem" "replaced/$1-${serial#serial=}.pem"
+    fi
     chmod 644 new.key
     mv new.key "$1.key"
     mv new.pem "$1.pem"
@@ -186,9 +192,11 @@ if [ $task = revoke ]; then
         [ -e "$file" ] || fail "$directory/$file is needed to revoke, and is not there"
     done
     revoke "agency-$agencies"
-    if [ -e agencies.pem ] && openssl x509 -in agencies.pem -noout -text | grep -q "DNS:agency-$agencies\(,\|\$\)"; then
-        revoke agencies
-    fi
+    for file in agencies.pem replaced/*.pem; do
+        if [ -e "$file" ] && openssl x509 -in "$file" -noout -text | grep -q "DNS:agency-$agencies\(,\|\$\)"; then
+            revoke "${file%.pem}"
+        fi
+    done
     exit
 fi
 

@@ -1246,6 +1246,34 @@ fn certificates_are_renewed_before_they_expire_for_the_names_that_they_had() {
 }
 
 #[test]
+fn a_revocation_covers_the_certificates_that_renewals_replaced() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::good_for("20", &scratch, "tls", 2);
+    for (number, name) in ["agency-1", "agencies", "agency-2"].into_iter().enumerate() {
+        for end in ["pem", "key"] {
+            let [from, to] = [name, &format!("old-{number}")]
+                .map(|name| certificates.path(&format!("{name}.{end}")));
+            std::fs::copy(from, to).expect("it was made");
+        }
+    }
+    certificates.renew();
+    certificates.revoke(1);
+    let start = scratch.server().shows(&certificates, "server");
+    let server = start.variable("TLS_REVOKED", certificates.path("revoked.pem")).start();
+    let address = server.address();
+    for revoked in ["old-0", "old-1"] {
+        let connector = certificates.connector(revoked, &address);
+        talk(&address, &connector, |peer| peer.is_refused("CertificateRevoked"));
+    }
+    for good in ["old-2", "agency-2"] {
+        talk(&address, &certificates.connector(good, &address), |peer| {
+            peer.says("ECO|a");
+            peer.hears("ECO|a");
+        });
+    }
+}
+
+#[test]
 fn the_agency_in_python_and_the_echo_script_speak_tls() {
     let office = Office::open_with(&[("AGENCIES", "1")]);
     let agency = bets(1, 300);
