@@ -125,8 +125,8 @@ impl Ledger {
     /// # Errors
     ///
     /// A file is invalid or cannot be used; [`OpenError::Interrupted`] as soon as `stop` comes.
-    pub fn open(settings: Settings, stop: &Stop) -> Result<(Ledger, Found), OpenError> {
-        let opened = open::open(disk::FileSystem, &settings, stop)?;
+    pub fn open(settings: &Settings, stop: &Stop) -> Result<(Ledger, Found), OpenError> {
+        let opened = open::open(disk::FileSystem, settings, stop)?;
         let found = Found {
             bets: opened.stored.values().map(|stored| stored.bets).sum(),
             result: opened.result.clone(),

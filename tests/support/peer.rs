@@ -321,7 +321,7 @@ fn serve(
         agencies,
         winning_number: lottery.winning_number,
     };
-    let (ledger, found) = match Ledger::open(settings, stop) {
+    let (ledger, found) = match Ledger::open(&settings, stop) {
         // Stopped before it began, which is no failure.
         Err(OpenError::Interrupted) => return Ok(()),
         opened => opened.map_err(|error| error.to_string())?,

@@ -109,7 +109,7 @@ fn ledger(criterion: &mut Criterion) {
         winning_number: 7574,
     };
     let (ledger, _) =
-        Ledger::open(settings, &loteria::stop::Stop::never()).expect("it can be opened");
+        Ledger::open(&settings, &loteria::stop::Stop::never()).expect("it can be opened");
     let access = ledger.access();
     let mut batch = Vec::new();
     BatchReader::new(agency(), agencies()).read(&message(), &mut batch).expect("it is plain");

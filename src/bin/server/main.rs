@@ -104,7 +104,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let address = sources.address()?;
     let board = Board { stderr: stderr.clone(), is_wanted: arguments.is_set("progress") };
     process::until_signal(signals, stderr, at_hangup, |stop| {
-        serve(&address, ledger, &server, &board, stop)
+        serve(&address, &ledger, &server, &board, stop)
     })
 }
 
@@ -124,7 +124,7 @@ fn read_again(acceptor: &Acceptor) {
 
 fn serve(
     address: &str,
-    settings: ledger::Settings,
+    settings: &ledger::Settings,
     server: &server::Settings,
     board: &Board,
     stop: &Stop,
@@ -132,17 +132,15 @@ fn serve(
     // The port is bound first, so that no file is touched if another server has it.
     let listener = TcpListener::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    let (bets, journal) = (settings.bets.clone(), settings.journal());
-    let (agencies, winning_number) = (settings.agencies, settings.winning_number);
     let Some((ledger, found)) = unless_interrupted(Ledger::open(settings, stop))? else {
         close_listener(listener, address);
-        log_files_closed([&bets, &journal]);
+        log_files_closed(settings);
         return Ok(());
     };
-    log_found(&bets, &found, winning_number);
+    log_found(settings, &found);
     let draw = match found.result {
-        Some(result) => Draw::held(agencies, result),
-        None => Draw::pending(agencies),
+        Some(result) => Draw::held(settings.agencies, result),
+        None => Draw::pending(settings.agencies),
     };
     let served =
         board.beside(&ledger, &draw, || server::run(&listener, &ledger, &draw, server, stop));
@@ -151,7 +149,7 @@ fn serve(
     for thread in ["hash", "ledger"] {
         info!("action: close_thread | result: success | thread: {thread}");
     }
-    log_files_closed([&bets, &journal]);
+    log_files_closed(settings);
     served.map_err(Failure::failed).and(closed.map_err(Failure::failed))
 }
 
@@ -164,8 +162,8 @@ fn unless_interrupted<T>(outcome: Result<T, OpenError>) -> Result<Option<T>, Fai
     }
 }
 
-fn log_files_closed(files: [&Path; 2]) {
-    for file in files {
+fn log_files_closed(settings: &ledger::Settings) {
+    for file in [&settings.bets, &settings.journal()] {
         info!("action: close_file | result: success | file: {}", LogValue(file.display()));
     }
 }
@@ -177,8 +175,8 @@ fn close_listener(listener: TcpListener, address: SocketAddr) {
 
 /// Logs the state of the files, and the changes that the start made to them. Warns if the draw was held on another number
 /// than the settings name.
-fn log_found(bets: &Path, found: &Found, winning_number: u16) {
-    let (file, total) = (LogValue(bets.display()), found.bets);
+fn log_found(settings: &ledger::Settings, found: &Found) {
+    let (file, total) = (LogValue(settings.bets.display()), found.bets);
     let Repair { adopted, cut_bytes, written_bytes } = found.repair;
     if adopted {
         info!("action: adopt | result: success | file: {file} | bets: {total}");
@@ -197,6 +195,7 @@ fn log_found(bets: &Path, found: &Found, winning_number: u16) {
         "action: open_ledger | result: success | bets: {total} | draw_held: true | held_at: {held_at} | \
          winning_number: {held_on} | next: no more bets are taken, --new-draw begins another draw"
     );
+    let winning_number = settings.winning_number;
     if *held_on != winning_number {
         warn!(
             "action: open_ledger | result: in_progress | error: the draw was held on {held_on}, and the winning \
