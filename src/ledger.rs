@@ -126,12 +126,7 @@ impl Ledger {
     ///
     /// A file is invalid or cannot be used; [`OpenError::Interrupted`] as soon as `stop` comes.
     pub fn open(settings: &Settings, stop: &Stop) -> Result<(Ledger, Found), OpenError> {
-        let opened = open::open(disk::FileSystem, settings, stop)?;
-        let found = Found {
-            bets: opened.stored.values().map(|stored| stored.bets).sum(),
-            result: opened.result.clone(),
-            repair: opened.repair,
-        };
+        let (opened, found) = open::open(disk::FileSystem, settings, stop)?;
         let tickets = Arc::default();
         let number = settings.winning_number;
         let writer = Writer::new(opened, number, Arc::clone(&tickets), stop.clone());

@@ -44,7 +44,7 @@ pub(super) fn set_aside_on<D: Disk>(
     // The next lottery may have another number of agencies.
     let agencies = Agencies::new(slot.agencies).unwrap_or(settings.agencies);
     let settings = Settings { agencies, ..settings.clone() };
-    let opened = open::open(disk, &settings, stop)?;
+    let (opened, _found) = open::open(disk, &settings, stop)?;
     let Opened { disk, paths, bets: _locked, mut journal, extent, .. } = opened;
     let aside = free_number(&disk, &paths)?;
     journal.slot.aside = aside;

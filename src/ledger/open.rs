@@ -8,8 +8,7 @@ use super::error::{OpenError, at};
 use super::examine::Examined;
 use super::files::{Files, Paths};
 use super::journal::{Confirmed, Extent, Held, Journal, Slot};
-use super::result::DrawResult;
-use super::{Repair, Settings};
+use super::{Found, Settings};
 use crate::bet::PerAgency;
 use crate::stop::Stop;
 use std::io;
@@ -24,16 +23,14 @@ pub(super) struct Opened<D: Disk> {
     pub(super) journal: Journal<D::File>,
     pub(super) extent: Extent,
     pub(super) stored: PerAgency<Stored>,
-    pub(super) result: Option<DrawResult>,
-    pub(super) repair: Repair,
 }
 
-/// Opens the ledger. Creates the files of a new lottery.
+/// Opens the ledger, and returns what its files held. Creates the files of a new lottery.
 pub(super) fn open<D: Disk>(
     disk: D,
     settings: &Settings,
     stop: &Stop,
-) -> Result<Opened<D>, OpenError> {
+) -> Result<(Opened<D>, Found), OpenError> {
     let files = Files::lock(&disk, settings, Mode::Write, stop)?;
     let confirmed = files.confirmed()?;
     if files.are_half_aside(&confirmed) {
@@ -75,7 +72,8 @@ pub(super) fn open<D: Disk>(
         let created = Journal::create(&disk, &paths.journal, slot);
         at(&disk::blamed(&disk, &paths.journal), created)?
     };
-    Ok(Opened { disk, paths, bets, journal, extent, stored, result, repair })
+    let found = Found { bets: stored.values().map(|stored| stored.bets).sum(), result, repair };
+    Ok((Opened { disk, paths, bets, journal, extent, stored }, found))
 }
 
 /// Makes the draw's result durable, before the journal records that it is there: a crash may have come before its

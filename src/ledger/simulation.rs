@@ -66,16 +66,15 @@ fn start_with(
     disk: &SimulatedDisk,
     settings: &Settings,
 ) -> Option<(Writer<SimulatedDisk>, Option<DrawResult>)> {
-    let opened = match open(disk.clone(), settings, &Stop::never()) {
+    let (opened, found) = match open(disk.clone(), settings, &Stop::never()) {
         Ok(opened) => opened,
         Err(OpenError::Io { .. }) => return None,
         Err(error) => panic!("seed {}: the server does not start: {error}", disk.seed()),
     };
-    let result = opened.result.clone();
     // Connections have tickets 0 and 1.
     let tickets = Arc::new(AtomicU64::new(2));
     let writer = Writer::new(opened, WINNING_NUMBER, tickets, Stop::never());
-    Some((writer.expect("a thread"), result))
+    Some((writer.expect("a thread"), found.result))
 }
 
 /// A request to store one batch, and its answer.

@@ -156,10 +156,10 @@ fn no_bit_that_changes_makes_a_start_lose_a_bet_or_hold_another_draw() {
             // The rest of a page is like its end.
             for at in (0..bytes.len()).filter(|at| at % 4096 < 60 || at % 512 == 0) {
                 disk.edit(name, |bytes| bytes[at] ^= 1 << (at % 8));
-                if let Ok(opened) = open(disk.clone(), &settings(), &Stop::never()) {
+                if let Ok((_opened, found)) = open(disk.clone(), &settings(), &Stop::never()) {
                     mended += 1;
                     assert_eq!(disk.bytes("bets.csv"), before[0], "{name}: byte {at}");
-                    assert_eq!(opened.result.is_some(), before[2].is_some(), "{name}: byte {at}");
+                    assert_eq!(found.result.is_some(), before[2].is_some(), "{name}: byte {at}");
                 }
                 disk.kill();
                 for (name, bytes) in FILES.iter().zip(&before) {
@@ -421,11 +421,12 @@ fn a_journal_that_says_nothing_is_refused_and_one_that_was_moved_away_goes_on_wi
     let [missing, torn] = &verified(&disk)[..] else { panic!("{:?}", verified(&disk)) };
     assert!(missing.starts_with("bets.journal: is missing"), "{missing}");
     assert!(torn.starts_with("bets.csv: has 8 bytes behind its last line"), "{torn}");
-    let opened = open(disk.clone(), &settings(), &Stop::never()).expect("a good disk");
-    assert!(opened.repair.adopted && opened.repair.cut_bytes == 8, "{:?}", opened.repair);
+    let (_opened, found) = open(disk.clone(), &settings(), &Stop::never()).expect("a good disk");
+    assert!(found.repair.adopted && found.repair.cut_bytes == 8, "{:?}", found.repair);
     assert_eq!(stored_of(&disk, agency(1)), rows);
     disk.kill();
-    assert!(!open(disk.clone(), &settings(), &Stop::never()).expect("a good disk").repair.adopted);
+    let (_opened, found) = open(disk.clone(), &settings(), &Stop::never()).expect("a good disk");
+    assert!(!found.repair.adopted);
 }
 
 #[test]
