@@ -1,8 +1,9 @@
-//! The operating system: error numbers that the standard library has no kind for, calls that a signal interrupts, the user
-//! that a file is denied to, and the address space of this process.
+//! The operating system: error numbers that the standard library has no kind for, calls that a signal interrupts, pipes in
+//! the place of files, the user that a file is denied to, and the address space of this process.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// The error number of a system that has no file descriptor left, the same on all Unix systems.
 pub(crate) const ENFILE: i32 = 23;
@@ -19,6 +20,13 @@ pub(crate) fn if_denied(error: &io::Error, access: &str) -> String {
     std::fs::metadata("/proc/self")
         .map(|process| format!("; user {} must be able to {access}", process.uid()))
         .unwrap_or_default()
+}
+
+/// Fails if `path` leads to a pipe, a device or a directory, or to nothing. To be called before a file is opened, because
+/// opening a pipe for reading blocks until somebody writes to it.
+pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
+    let is_regular = std::fs::metadata(path)?.is_file();
+    if is_regular { Ok(()) } else { Err(io::Error::other("not a regular file")) }
 }
 
 /// Calls `call` until no signal interrupts it.

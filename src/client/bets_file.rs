@@ -6,7 +6,7 @@ use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
 use crate::bet::{BET_BYTES_MIN, plain_bet};
 use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
-use crate::system::uninterrupted;
+use crate::system::{check_regular, uninterrupted};
 use crate::text::LogValue;
 use log::info;
 use std::fs::File;
@@ -224,10 +224,7 @@ impl<'f> Pieces<'f> {
         stop: &'f Stop,
     ) -> Result<Pieces<'f>, Error> {
         let failed = |error| Error::file(path, error);
-        // Checked before the file is opened, because opening a pipe blocks until somebody writes to it.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("not a regular file")));
-        }
+        check_regular(path).map_err(failed)?;
         let file = File::open(path).map_err(failed)?;
         Ok(Pieces { path, file, stop, expected, checksums: Vec::new() })
     }

@@ -1,7 +1,7 @@
 //! The interface between the ledger and the file system. The ledger uses files only through these two traits, so
 //! that tests can replace the disk by one that fails, loses power and lies.
 
-use crate::system::{EMFILE, ENFILE, uninterrupted};
+use crate::system::{EMFILE, ENFILE, check_regular, uninterrupted};
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -161,10 +161,7 @@ impl DiskFile for File {
 
 /// Opens a regular file.
 fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    // Checked before the file is opened, because opening a pipe for reading blocks until somebody writes to it.
-    if if_there(std::fs::metadata(path))?.is_some_and(|found| !found.is_file()) {
-        return Err(io::Error::other("not a regular file"));
-    }
+    if_there(check_regular(path))?;
     patiently(|| options.open(path))
 }
 

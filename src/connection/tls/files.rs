@@ -1,6 +1,7 @@
 //! Reads certificates, keys and lists of revoked certificates, all in PEM.
 
 use crate::connection::{InvalidTls, TlsFiles};
+use crate::system;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::{Error, RootCertStore};
@@ -11,9 +12,7 @@ use std::path::Path;
 pub(super) fn check_regular(files: &TlsFiles) -> Result<(), InvalidTls> {
     for path in [&files.certificate, &files.key, &files.authority].into_iter().chain(&files.revoked)
     {
-        if !std::fs::metadata(path).map_err(|error| invalid(path, error))?.is_file() {
-            return Err(invalid(path, "not a regular file"));
-        }
+        system::check_regular(path).map_err(|error| invalid(path, error))?;
     }
     Ok(())
 }
