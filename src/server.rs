@@ -62,7 +62,7 @@ pub fn run(
     let address = listener.local_addr()?;
     // Shutting a listening socket ends a blocked `accept`, but `TcpListener` has no method for it. The copy is made
     // now, because a stop must not need a file descriptor.
-    let door = TcpStream::from(OwnedFd::from(listener.try_clone()?));
+    let listening_socket = TcpStream::from(OwnedFd::from(listener.try_clone()?));
     let (told, told_agencies) = bounded(TOLD_MAX);
     let buffers = GrowthBudget::new(BUFFER_BYTES_MAX);
     let &Settings { message_timeout, newcomer_timeout, .. } = settings;
@@ -95,7 +95,7 @@ pub fn run(
         stopper.stop();
         draw.cancel();
         places.close(Shutdown::Read);
-        door.shutdown(Shutdown::Both)?;
+        listening_socket.shutdown(Shutdown::Both)?;
         if !ended.wait_for(STOP_GRACE) {
             // The remaining peers do not read their answers.
             places.close(Shutdown::Both);
