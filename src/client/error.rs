@@ -155,6 +155,8 @@ fn remedy(code: &str) -> &'static str {
             "; bets that were not stored before the draw are not part of it. `server --new-draw` prepares \
              another draw"
         }
+        // Of all fields that a client sends outside of bets, only the agency can be invalid.
+        Some(ErrorCode::InvalidField) => "; lottery.agencies of the server says how many there are",
         Some(ErrorCode::TlsRequired) => {
             "; [tls] in config.toml names the certificate, its key and the trusted CA"
         }

@@ -884,6 +884,7 @@ fn an_agency_that_the_lottery_does_not_have_hears_why_and_the_others_do_not_wait
     let ended = scratch.client(&server.address()).run();
     // The four may have met before the fifth was refused.
     ended.exits(1).says("client_id: 5").says("agency: must be a number from 1 to 4");
+    ended.says("; lottery.agencies of the server says how many there are");
     assert_all_stored(&scratch, &agencies[..4]);
 }
 

@@ -9,7 +9,7 @@
 use crate::pages::{Block, blocks, page, prose, root, skipped, tool};
 use crate::support::peer::Peer;
 use crate::support::program::{Ended, Program, Start, lasting_address, run};
-use loteria::config::{self, Fallback, SETTINGS, Sources};
+use loteria::config::{self, Fallback, Kind, SETTINGS, Sources};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -549,6 +549,20 @@ fn config_toml_holds_the_defaults() {
             sources.and_then(|sources| sources.log_parts()).expect("valid settings")
         };
         assert_eq!(read(&root().join("config.toml")), read(Path::new("/dev/null")));
+    }
+}
+
+#[test]
+fn config_toml_says_the_range_of_each_number() {
+    let file = page("config.toml");
+    for setting in SETTINGS {
+        let Kind::Number(least, most) = setting.kind else { continue };
+        let (_, key) = setting.key.split_once('.').expect("a key has a section");
+        let (before, _) = file.split_once(&format!("{key} = ")).expect("the key is there");
+        let lines = before.lines().rev().skip_while(|line| *line == "# ");
+        let comment: Vec<&str> = lines.take_while(|line| line.starts_with('#')).collect();
+        let range = format!("{least} to {most}");
+        assert!(comment.concat().contains(&range), "{}: no {range}", setting.key);
     }
 }
 
