@@ -1,9 +1,12 @@
-//! The batches of a conversation that are not stored yet. Knows no sockets and no ledger.
+//! The batches of a conversation that are not stored yet, and the log lines of all. Knows no sockets and no ledger.
 
-use crate::bet::row::write_row;
+use super::Peer;
+use crate::bet::row::{document_and_number, write_row};
 use crate::bet::{AgencyId, Bet};
 use crate::lines::LineBuffer;
-use crate::protocol::BatchReader;
+use crate::protocol::{BatchReader, Refusal};
+use crate::text::log_lines;
+use log::{Level, info, log_enabled};
 
 /// The most bytes of an open batch, as lines of `bets.csv`: about five thousand bets.
 pub const BATCH_BYTES_MAX: usize = 256 << 10;
@@ -75,6 +78,44 @@ impl Batches {
         if self.open != Open::Nothing {
             self.rows.clear();
             self.open = Open::Refused;
+        }
+    }
+}
+
+/// Logs stored batches, given by their numbers of bets.
+pub(super) fn log_stored(batches: &[u32], peer: &Peer) {
+    let peer = peer.to_string();
+    let line = |bets: &u32| {
+        format!("action: apuesta_recibida | result: success | cantidad: {bets} | {peer}")
+    };
+    info!("{}", log_lines(batches, line));
+}
+
+/// Logs refused batches, given by their numbers of bets.
+pub(super) fn log_refused(batches: &[u32], refusal: &Refusal, peer: &Peer) {
+    let line = |bets: &u32| {
+        format!(
+            "action: apuesta_recibida | result: fail | cantidad: {bets} | error: {refusal} | {peer}"
+        )
+    };
+    info!("{}", log_lines(batches, line));
+}
+
+/// Logs each bet of a batch of one at level info, and all other bets at level debug.
+pub(super) fn log_bets(rows: &[u8], batches: &[u32], peer: &Peer) {
+    if !log_enabled!(Level::Debug) && !batches.contains(&1) {
+        return;
+    }
+    let mut rows = rows.split(|&byte| byte == b'\n');
+    for &bets in batches {
+        for row in rows.by_ref().take(bets as usize) {
+            let level = if bets == 1 { Level::Info } else { Level::Debug };
+            if let Some((dni, numero)) = document_and_number(row) {
+                log::log!(
+                    level,
+                    "action: apuesta_almacenada | result: success | dni: {dni} | numero: {numero} | {peer}"
+                );
+            }
         }
     }
 }

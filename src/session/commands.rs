@@ -1,7 +1,7 @@
 //! The execution of each command.
 
-use super::batches::{BATCH_BYTES_MAX, Open};
-use super::refusal::{log_refused, log_stored, stopping};
+use super::batches::{BATCH_BYTES_MAX, Open, log_refused, log_stored};
+use super::refusal::stopping;
 use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;

@@ -1,12 +1,10 @@
-//! The log lines of batches, and the replies to refusals of the ledger and to evictions.
+//! The error replies for what the ledger refuses, for evictions and for a stop.
 
-use super::{End, Peer};
-use crate::bet::row::document_and_number;
+use super::End;
 use crate::ledger::RequestError;
 use crate::places::Eviction;
 use crate::protocol::{ErrorCode, Refusal};
-use crate::text::{excerpt, log_lines};
-use log::{Level, info, log_enabled};
+use crate::text::excerpt;
 
 /// Returns the error that a server sends when it stops.
 pub(super) fn stopping(detail: &str) -> Refusal {
@@ -47,43 +45,5 @@ impl From<Eviction> for Refusal {
 impl From<Eviction> for End {
     fn from(eviction: Eviction) -> End {
         End::Refused(eviction.into())
-    }
-}
-
-/// Logs stored batches, given by their numbers of bets.
-pub(super) fn log_stored(batches: &[u32], peer: &Peer) {
-    let peer = peer.to_string();
-    let line = |bets: &u32| {
-        format!("action: apuesta_recibida | result: success | cantidad: {bets} | {peer}")
-    };
-    info!("{}", log_lines(batches, line));
-}
-
-/// Logs refused batches, given by their numbers of bets.
-pub(super) fn log_refused(batches: &[u32], refusal: &Refusal, peer: &Peer) {
-    let line = |bets: &u32| {
-        format!(
-            "action: apuesta_recibida | result: fail | cantidad: {bets} | error: {refusal} | {peer}"
-        )
-    };
-    info!("{}", log_lines(batches, line));
-}
-
-/// Logs each bet of a batch of one at level info, and all other bets at level debug.
-pub(super) fn log_bets(rows: &[u8], batches: &[u32], peer: &Peer) {
-    if !log_enabled!(Level::Debug) && !batches.contains(&1) {
-        return;
-    }
-    let mut rows = rows.split(|&byte| byte == b'\n');
-    for &bets in batches {
-        for row in rows.by_ref().take(bets as usize) {
-            let level = if bets == 1 { Level::Info } else { Level::Debug };
-            if let Some((dni, numero)) = document_and_number(row) {
-                log::log!(
-                    level,
-                    "action: apuesta_almacenada | result: success | dni: {dni} | numero: {numero} | {peer}"
-                );
-            }
-        }
     }
 }
