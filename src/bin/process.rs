@@ -219,7 +219,8 @@ fn signals_of(program: Program) -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))
 }
 
-/// Calls `work` with a stop that comes with SIGTERM or SIGINT. Calls `at_hangup` at each SIGHUP meanwhile.
+/// Calls `work` with a stop that comes with SIGTERM or SIGINT, or with the SIGHUP of a terminal that is closed. Calls
+/// `at_hangup` at each other SIGHUP meanwhile.
 pub(crate) fn until_signal(
     mut signals: Signals,
     stderr: &Stderr,
@@ -231,15 +232,17 @@ pub(crate) fn until_signal(
     let mut stopper = Some(stopper);
     let watch = move || {
         for signal in signals.forever() {
-            if signal != SIGHUP {
+            // A server whose terminal is gone would hold its port and its files where nobody sees it.
+            let is_stop = signal != SIGHUP || stderr.has_lost_terminal();
+            if is_stop {
                 stderr.stop_waiting();
             }
             let name = signal_name(signal).unwrap_or("unknown");
             info!("action: receive_signal | result: success | signal: {name}");
-            if signal == SIGHUP {
-                at_hangup();
-            } else {
+            if is_stop {
                 stopper = None;
+            } else {
+                at_hangup();
             }
         }
         drop(stopper);

@@ -73,6 +73,11 @@ impl Stderr {
         self.0.is_terminal
     }
 
+    /// Returns whether stderr was a terminal that is closed now.
+    pub(crate) fn has_lost_terminal(&self) -> bool {
+        self.0.is_terminal && !io::stderr().is_terminal()
+    }
+
     /// Writes a line that is not part of the log.
     pub(crate) fn say(&self, line: &str) {
         self.0.push(format!("{line}\n").as_bytes());

@@ -4,7 +4,8 @@
 //! `script` of util-linux gives the programs a terminal. What they write to it is replayed on a small screen.
 
 use crate::sample::five_agencies;
-use crate::support::program::{Ended, Scratch, Start};
+use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
+use std::time::Instant;
 
 /// Starts a program on a terminal of 40 columns and 12 rows.
 fn on_terminal(start: Start) -> Start {
@@ -48,6 +49,26 @@ fn staying(ended: &Ended) -> impl Iterator<Item = &str> {
             || line.starts_with("missing ")
             || line.starts_with("the draw was")
     })
+}
+
+#[test]
+fn a_server_whose_terminal_is_closed_ends_and_leaves_its_files_to_the_next() {
+    let scratch = Scratch::new();
+    let address = lasting_address();
+    let start = || scratch.bare_server().arguments(&["--address", &address]);
+    let server = on_terminal(start()).start();
+    server.prints("result: in_progress");
+    // This ends the terminal, and not the server on it.
+    server.kill();
+    let deadline = Instant::now() + WITHIN;
+    let next = loop {
+        assert!(Instant::now() < deadline, "it still has its port or its files");
+        let next = start().start();
+        if next.logs_times_before_its_end("result: in_progress", 1) {
+            break next;
+        }
+    };
+    next.stops_on("TERM").never_says("action: recover");
 }
 
 #[test]
