@@ -86,9 +86,12 @@ pub fn run(
     std::thread::scope(|scope| {
         let accepting = Builder::new().name("accept".into());
         let reception = &reception;
-        accepting.spawn_scoped(scope, move || {
+        let started = accepting.spawn_scoped(scope, move || {
             reception.accept(scope, &running);
             log_thread_closed("accept");
+        });
+        started.map_err(|error| {
+            io::Error::new(error.kind(), format!("no thread to accept connections: {error}"))
         })?;
 
         wait_for_the_end(office, told_agencies, settings, stop);

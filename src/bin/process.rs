@@ -247,7 +247,10 @@ pub(crate) fn until_signal(
         }
         drop(stopper);
     };
-    let thread = Builder::new().name("signals".into()).spawn(watch).map_err(Failure::failed)?;
+    let thread = Builder::new()
+        .name("signals".into())
+        .spawn(watch)
+        .map_err(|error| Failure::Failed(format!("no thread for signals: {error}")))?;
     let outcome = work(&stop);
     handle.close();
     if thread.join().is_err() {

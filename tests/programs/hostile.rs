@@ -403,6 +403,21 @@ fn one_message_with_a_thousand_long_answers_does_not_fill_the_memory() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_start_that_gets_no_thread_says_which() {
+    for (threads, why) in [
+        (2, "error: no thread for signals: "),
+        (3, "error: no thread for the ledger: "),
+        (5, "error: no thread to accept connections: "),
+    ] {
+        let scratch = Scratch::new();
+        let Some(server) = scratch.server_of(54_322) else { return };
+        let limited = server.started_by(&["prlimit", &format!("--nproc={threads}")]);
+        limited.refuses_to_start().says(why);
+    }
+}
+
+#[test]
 fn a_start_without_room_for_the_journal_leaves_no_part_of_it() {
     let scratch = Scratch::new();
     scratch.server().limited("-f 4096").refuses_to_start().says("error: bets.journal: ");

@@ -9,7 +9,6 @@ use crate::support::program::{Ended, Program, Scratch, Start, lasting_address, s
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -102,21 +101,9 @@ mod of_the_server {
     #[test]
     #[cfg(target_os = "linux")]
     fn it_stops_within_a_limit_on_its_user_s_threads() {
-        // A user of its own, because threads of other programs count, and because root has no limit.
-        const USER: u32 = 54_321;
-        let user = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".into()];
-        let user = ["setpriv", &user[0], &user[1], &user[2]];
         let scratch = Scratch::new();
-        let server = scratch.server();
-        let mut probe = Command::new(user[0]);
-        probe.args(&user[1..]).args(["test", "-x"]).arg(server.executable());
-        if !probe.output().is_ok_and(|output| output.status.success()) {
-            show("not tried: no other user can run the server here");
-            return;
-        }
-        std::os::unix::fs::chown(scratch.path(""), Some(USER), None).expect("root may");
-        let limited = server.started_by(&user).started_by(&["prlimit", "--nproc=20"]);
-        stops_within_its_limits(limited);
+        let Some(server) = scratch.server_of(54_321) else { return };
+        stops_within_its_limits(server.started_by(&["prlimit", "--nproc=20"]));
     }
 
     #[test]

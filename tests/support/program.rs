@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -66,6 +67,22 @@ impl Scratch {
     /// A server on a port of its own.
     pub(crate) fn server(&self) -> Start {
         self.bare_server().variable("SERVER_ADDRESS", "127.0.0.1:0")
+    }
+
+    /// A server of another user, whom a limit on threads can stop: root has none, and for a user of other programs their
+    /// threads count too. `None` where it cannot run.
+    pub(crate) fn server_of(&self, user: u32) -> Option<Start> {
+        let user = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()];
+        let words = ["setpriv", &user[0], &user[1], &user[2]];
+        let server = self.server();
+        let mut probe = Command::new(words[0]);
+        probe.args(&words[1..]).args(["test", "-x"]).arg(server.executable());
+        if !probe.output().is_ok_and(|output| output.status.success()) {
+            show("not tried: no other user can run the server here");
+            return None;
+        }
+        fs::set_permissions(self.path(""), PermissionsExt::from_mode(0o777)).expect("its own");
+        Some(server.started_by(&words))
     }
 
     /// A client of the server at `address`.
