@@ -184,7 +184,7 @@ impl Conversation<'_> {
 /// attempt may succeed.
 fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
     let Reply::Error { code, detail } = reply else { return Ok(reply) };
-    let reason = || format!("the server ended it: {code}: {detail}");
+    let reason = || format!("the server replied: {code}: {detail}");
     Err(match ErrorCode::from_word(code) {
         Some(ErrorCode::TakenOver | ErrorCode::Superseded) => Broken::Replaced(reason()),
         Some(

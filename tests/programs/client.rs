@@ -1245,7 +1245,10 @@ mod bad_servers {
         let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
         let start = Instant::now();
         let ended = client.variable("CLI_RETRY_FOR_MS", "1000").run();
-        ended.exits(1).says("no progress for 1000 ms").says("superseded");
+        ended
+            .exits(1)
+            .says("no progress for 1000 ms")
+            .says("error: the server replied: superseded: ");
         ended.says("another client runs this agency").never_says("check that the server runs");
         assert!(start.elapsed() < Duration::from_secs(5), "{ended}");
         assert!(server.connections() <= 8, "{ended}");
