@@ -215,14 +215,12 @@ fn with_bars(
 
 /// Logs the progress of a run that a signal ended, and the next step.
 fn log_interrupted(settings: &client::Settings, board: &Board) {
-    let stored = match board.stored() {
+    let told = board.stored();
+    let stored = match told {
         Some((stored, of)) => format!("{stored} | of: {of}"),
-        None => {
-            let server = LogValue(&settings.server_address);
-            format!("unknown, no answer from {server} yet")
-        }
+        None => format!("unknown, no answer from {} yet", LogValue(&settings.server_address)),
     };
-    let next = match board.stored() {
+    let next = match told {
         Some((stored, of)) if stored >= of => "asks for the winners",
         _ => "goes on after the bets that are stored",
     };
