@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 mod open_sockets;
@@ -45,17 +45,14 @@ impl TlsFiles {
     /// Returns whether other users of this machine can read the key: its mode lets them, and so do those of the
     /// directories above it.
     pub fn is_key_exposed(&self) -> bool {
-        /// The bits of a mode that let others read a file, or reach what is in a directory.
+        /// The bit of a mode that lets others read a file.
         const READ: u32 = 0o004;
+        /// The bit of a mode that lets others reach what is in a directory.
         const SEARCH: u32 = 0o001;
         // Reading the key will fail with an error of its own.
         let Ok(key) = self.key.canonicalize() else { return false };
-        let mut needed = READ;
-        key.ancestors().all(|path| {
-            let others = path.metadata().is_ok_and(|found| found.mode() & needed != 0);
-            needed = SEARCH;
-            others
-        })
+        let lets = |path: &Path, bit| path.metadata().is_ok_and(|found| found.mode() & bit != 0);
+        lets(&key, READ) && key.ancestors().skip(1).all(|directory| lets(directory, SEARCH))
     }
 }
 
