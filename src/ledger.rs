@@ -87,7 +87,7 @@ pub struct Found {
     pub repair: Repair,
 }
 
-/// The changes that a start made to the files.
+/// The changes by which a start makes the files what is confirmed, whether it has made them or is still to come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Repair {
     /// There was a `bets.csv` and no journal: every line was checked, and a journal was made.
