@@ -133,7 +133,7 @@ impl Places {
 
     /// Gives no more places, and shuts every connection for reading, writing or both. Threads that are blocked on one
     /// wake up.
-    pub fn close(&self, how: Shutdown) {
+    pub(crate) fn close(&self, how: Shutdown) {
         let mut table = self.lock();
         table.closed = true;
         let connections = table.connections.values().flatten().chain(&table.leaving);
@@ -253,7 +253,7 @@ pub struct Place<'p> {
 
 impl Place<'_> {
     /// Returns the connection.
-    pub fn socket(&self) -> Arc<TcpStream> {
+    pub(crate) fn socket(&self) -> Arc<TcpStream> {
         Arc::clone(&self.connection.socket)
     }
 
@@ -268,13 +268,13 @@ impl Place<'_> {
     }
 
     /// Notes that bytes came from the peer.
-    pub fn heard(&self) {
+    pub(crate) fn heard(&self) {
         self.connection.heard.store(self.places.now(), Ordering::Relaxed);
     }
 
     /// Notes that the connection ends as soon as its peer has read why. From now on it is the first that is closed for
     /// another, as if it had been idle longest.
-    pub fn ends(&self) {
+    pub(crate) fn ends(&self) {
         self.connection.heard.store(0, Ordering::Relaxed);
     }
 
@@ -326,7 +326,7 @@ impl Place<'_> {
     }
 
     /// Returns whether there is nothing to read from the peer, not even its end.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let socket = &self.connection.socket;
         let peeked = socket.set_nonblocking(true).and_then(|()| socket.peek(&mut [0]));
         let blocks_again = socket.set_nonblocking(false).is_ok();
