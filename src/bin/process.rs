@@ -212,11 +212,13 @@ pub(crate) fn run(
 fn signals_of(program: Program) -> io::Result<Signals> {
     // A write beyond the limit of a file's size then fails with an error, as on a full disk, instead of a signal.
     flag::register(SIGXFSZ, Arc::default())?;
+    let hangup = (program == Program::Server).then_some(SIGHUP);
+    let signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))?;
+    // Registered last, because a signal that comes before would be caught and not kept.
     for signal in [SIGTERM, SIGINT] {
         flag::register_conditional_shutdown(signal, 0, Arc::clone(&READS_PIPE))?;
     }
-    let hangup = (program == Program::Server).then_some(SIGHUP);
-    Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))
+    Ok(signals)
 }
 
 /// Calls `work` with a stop that comes with SIGTERM or SIGINT, or with the SIGHUP of a terminal that is closed. Calls
