@@ -132,6 +132,25 @@ mod of_the_server {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_signal_is_kept_from_the_moment_in_which_it_does_not_end_the_process() {
+        // Each socket pair, such as the one that tells of signals, takes half a second.
+        let slow =
+            ["strace", "-D", "-o", "/dev/null", "-e", "inject=socketpair:delay_enter=500000"];
+        let probe = std::process::Command::new(slow[0]).args(&slow[1..]).arg("true").output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            show("not tried: no program can be slowed down here");
+            return;
+        }
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = scratch.server().started_by(&slow).start();
+            server.catches_signals();
+            server.stops_on(signal);
+        }
+    }
+
+    #[test]
     fn it_stops_in_a_storm_of_batches_and_what_it_confirmed_is_stored() {
         for signal in SIGNALS {
             let scratch = Scratch::new();
