@@ -11,29 +11,32 @@ from pathlib import Path
 GATE = Path(__file__).resolve().parent / "gate.py"
 
 # A file ADDRESS holds the statuses of a central, in the order in which they are told; the last one stays.
-STAND_IN = """import json, sys
-from pathlib import Path
+STAND_IN = """import json, os, sys
 arguments = sys.argv[1:]
 address = arguments[arguments.index("--server") + 1]
-file = Path(__file__).parent / address
-told = json.loads(file.read_text())
+os.chdir(os.path.dirname(__file__))
+with open(address) as file:
+    told = json.load(file)
+def tell_next(statuses):
+    with open(address, "w") as file:
+        json.dump(statuses, file)
 if "--status" in arguments:
     assert "--json" in arguments
     status = told[0]
     if len(told) > 1:
-        file.write_text(json.dumps(told[1:]))
+        tell_next(told[1:])
     if status is None:
         sys.exit(1)
     print(json.dumps(status))
 else:
     agency = arguments[arguments.index("--agency") + 1]
-    assert Path(arguments[arguments.index("--file") + 1]).read_text() == ""
-    with open(Path(__file__).parent / "opened", "a") as opened:
+    assert os.path.getsize(arguments[arguments.index("--file") + 1]) == 0
+    with open("opened", "a") as opened:
         opened.write(f"{address} {agency}\\n")
-    if (Path(__file__).parent / f"{address}-fails").exists():
+    if os.path.exists(f"{address}-fails"):
         sys.exit(1)
     status = next(status for status in reversed(told) if status)
-    file.write_text(json.dumps([{**status, "draw": "held", "winners": 0}]))
+    tell_next([{**status, "draw": "held", "winners": 0}])
 """
 
 

@@ -86,8 +86,8 @@ proptest! {
 
     #[test]
     fn what_the_client_writes_is_read_back_whole(
-        bets in prop::collection::vec(bet(), 1..60),
-        bets_max in 1..50_u32,
+        bets in prop::collection::vec(bet(), 1..30),
+        bets_max in 1..25_u32,
     ) {
         let mut writer = BatchWriter::new(agency(3), bets_max);
         let mut expected = Vec::new();

@@ -7,7 +7,7 @@ use crate::support::random::Random;
 
 #[test]
 fn hundreds_of_conversations_of_several_connections_go_as_the_model_of_the_page_says() {
-    for seed in 0..300 {
+    for seed in 0..200 {
         // Shown by the test runner where the test fails.
         show(&format!("seed {seed}"));
         let mut random = Random::new(seed);
