@@ -3,7 +3,10 @@
 //! and gets its input ready made: what its client would need to read files and check bets is not counted.
 
 use super::table::Contender;
-use super::whole::{Data, Run, free_port};
+use super::whole::{Data, Run, Server, free_port};
+use loteria::bet::AgencyId;
+use loteria::bet::row::Fields;
+use loteria::protocol::BatchWriter;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -26,6 +29,8 @@ pub(crate) fn rivals<'s>(scratch: &'s Path, data: &Data) -> Vec<Contender<'s>> {
         let run = |store: Store<'s>| move || Run { time: store(), peak_kib: 0 };
         Contender::new(name, bets, store.map(run))
     };
+    let messages: Vec<Vec<String>> = (1..).zip(data.files()).map(messages).collect();
+    let server: Store<'s> = Box::new(move || server(scratch, &messages));
     let redis = |commands_at_once| -> Result<Store<'s>, _> {
         let program = installed("redis-server").ok_or("redis-server is not installed")?;
         let commands = commands(&batches);
@@ -42,6 +47,7 @@ pub(crate) fn rivals<'s>(scratch: &'s Path, data: &Data) -> Vec<Contender<'s>> {
         Ok(Box::new(move || sqlite(&program, scratch, &script, bets)))
     };
     vec![
+        rival("loteria's server, one batch at a time", Ok(server)),
         rival("Redis, one batch at a time", redis(1)),
         rival("Redis, pipelined", redis(usize::MAX)),
         rival("PostgreSQL", postgres()),
@@ -57,6 +63,61 @@ fn batches((agency, file): (usize, PathBuf)) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
     let rows: Vec<String> = text.lines().map(|line| format!("{agency},{line}\n")).collect();
     rows.chunks(BATCH).map(<[String]>::concat).collect()
+}
+
+/// The messages of an agency's file, of a batch each.
+fn messages((agency, file): (u16, PathBuf)) -> Vec<String> {
+    let agency = AgencyId::new(agency).unwrap();
+    let mut writer = BatchWriter::new(agency, u32::try_from(BATCH).unwrap());
+    for line in fs::read_to_string(file).unwrap().lines() {
+        writer.push(agency, Fields::parse(line.as_bytes()).unwrap().bet().unwrap());
+    }
+    writer.close();
+    let messages = std::str::from_utf8(writer.messages()).unwrap();
+    messages.split_inclusive('\n').map(str::to_owned).collect()
+}
+
+/// The server of the lottery, with the client that Redis has: no file is read, no bet checked before it is sent, and
+/// there is no draw.
+fn server(scratch: &Path, messages: &[Vec<String>]) -> Duration {
+    let directory = tempfile::tempdir_in(scratch).unwrap();
+    let server = Server::start(directory.path(), messages.len());
+    let connect = |_| TcpStream::connect(&server.address).unwrap();
+    let streams: Vec<TcpStream> = messages.iter().map(connect).collect();
+    let reply =
+        |_, message: &str| format!("CONFIRMARAPUESTA|{}", message.matches("APUESTA|").count());
+    let time = converse(&streams, messages, 1, reply);
+    server.stop();
+    time
+}
+
+/// Sends the commands of each connection in a thread of its own, which waits for the replies after so many of them.
+/// `reply` is the one to a command, given with its number from 1.
+fn converse(
+    streams: &[TcpStream],
+    commands: &[Vec<String>],
+    commands_at_once: usize,
+    reply: impl Fn(usize, &str) -> String + Sync,
+) -> Duration {
+    let reply = &reply;
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for (commands, mut stream) in commands.iter().zip(streams) {
+            scope.spawn(move || {
+                stream.set_nodelay(true).unwrap();
+                let mut replies = BufReader::new(stream).lines();
+                let mut stored = 0;
+                for chunk in commands.chunks(commands_at_once) {
+                    stream.write_all(chunk.concat().as_bytes()).unwrap();
+                    for command in chunk {
+                        stored += 1;
+                        assert_eq!(replies.next().unwrap().unwrap(), reply(stored, command));
+                    }
+                }
+            });
+        }
+    });
+    start.elapsed()
 }
 
 fn installed(program: &str) -> Option<PathBuf> {
@@ -117,24 +178,7 @@ fn redis(
     let _server = Process(child.unwrap());
     let connect = |_| retry(|| TcpStream::connect(("127.0.0.1", port)).ok());
     let streams: Vec<TcpStream> = commands.iter().map(connect).collect();
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        for (commands, mut stream) in commands.iter().zip(&streams) {
-            scope.spawn(move || {
-                stream.set_nodelay(true).unwrap();
-                let mut replies = BufReader::new(stream).lines();
-                let mut stored = 0;
-                for chunk in commands.chunks(commands_at_once) {
-                    stream.write_all(chunk.concat().as_bytes()).unwrap();
-                    for _ in chunk {
-                        stored += 1;
-                        assert_eq!(replies.next().unwrap().unwrap(), format!(":{stored}"));
-                    }
-                }
-            });
-        }
-    });
-    start.elapsed()
+    converse(&streams, commands, commands_at_once, |stored, _| format!(":{stored}"))
 }
 
 /// A cluster with one database.
