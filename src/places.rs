@@ -83,7 +83,7 @@ impl Places {
     /// has others; otherwise a newcomer. If there is none, the new connection itself is leaving, so that its peer is
     /// told why.
     ///
-    /// Returns `None` after [`Places::close`], or if too many connections are leaving and do not end.
+    /// Returns `None` after `Places::close`, or if too many connections are leaving and do not end.
     pub fn enter(&self, socket: TcpStream) -> Option<Place<'_>> {
         let connection = Arc::new(Connection {
             socket: Arc::new(socket),
@@ -147,7 +147,7 @@ impl Places {
     }
 
     /// Returns the table, and first ends a connection that is leaving if there are too many. Returns `None` if it does
-    /// not end in time, or after [`Places::close`].
+    /// not end in time, or after `Places::close`.
     fn table_with_few_leaving(&self) -> Option<MutexGuard<'_, Table>> {
         let mut table = self.lock();
         if table.leaving.len() >= LEAVING_MAX {
