@@ -4,12 +4,12 @@
 use crate::bet::AgencyId;
 use crate::connection::{Connector, OpenSockets};
 use crate::stop::{self, Stop};
+use crate::system::processors;
 use crate::text::LogValue;
 use crossbeam_channel::select;
 use log::{error, info};
 use std::io;
 use std::iter;
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
@@ -116,8 +116,7 @@ fn check(
     observer: &dyn Observer,
     stop: &Stop,
 ) -> Result<Vec<(AgencyId, BetsFile)>, Error> {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = processors.min(agencies.len());
+    let threads = processors().min(agencies.len());
     let agencies = Mutex::new(agencies.into_iter());
     let next = || agencies.lock().unwrap_or_else(PoisonError::into_inner).next();
     let checked = in_threads((1..=threads).map(|number| (format!("check-{number}"), ())), |()| {

@@ -1,9 +1,12 @@
 //! The operating system: error numbers that the standard library has no kind for, calls that a signal interrupts, pipes in
-//! the place of files, the user that a file is denied to, and the address space of this process.
+//! the place of files, the user that a file is denied to, and the processors and the address space of this process.
 
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::LazyLock;
+use std::thread::available_parallelism;
 
 /// The error number of a system that has no file descriptor left, the same on all Unix systems.
 pub(crate) const ENFILE: i32 = 23;
@@ -37,6 +40,13 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
             outcome => return outcome,
         }
     }
+}
+
+/// Returns the number of processors that this process may use. Asks the system once, because the answer is in files.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: LazyLock<usize> =
+        LazyLock::new(|| available_parallelism().map_or(1, NonZero::get));
+    *PROCESSORS
 }
 
 /// Returns the limit of the address space of this process (`ulimit -v`), in bytes. Returns `None` if there is none, or

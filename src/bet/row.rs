@@ -7,8 +7,6 @@ use thiserror::Error;
 /// The most bytes of a line, its end included: more than any bet takes, however it is quoted.
 pub const ROW_BYTES_MAX: usize = 8192;
 
-const QUOTE: u8 = b'"';
-
 /// The fields of one line of CSV.
 #[derive(Debug)]
 pub struct Fields(csv::StringRecord);
@@ -18,15 +16,12 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// [`InvalidRow::NotUtf8`] if it is not UTF-8, [`InvalidRow::OpenQuote`] if a quoted field does not end at its quote.
+    /// [`InvalidRow::NotUtf8`] if it is not UTF-8, [`InvalidRow::Quotes`] if a quoted field does not end at its quote.
     pub fn parse(line: &[u8]) -> Result<Fields, InvalidRow> {
-        if !line.contains(&QUOTE) {
+        let text = std::str::from_utf8(line).map_err(|_| InvalidRow::NotUtf8)?;
+        if !text.contains('"') {
             // Splitting at commas is cheaper than a CSV reader for a single line.
-            let text = std::str::from_utf8(line).map_err(|_| InvalidRow::NotUtf8)?;
             return Ok(Fields(text.split(',').collect()));
-        }
-        if !are_quotes_closed(line) {
-            return Err(InvalidRow::OpenQuote);
         }
         // A carriage return does not end a line: it is a control character like any other.
         let mut reader = csv::ReaderBuilder::new()
@@ -35,9 +30,8 @@ impl Fields {
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(line);
         let mut record = csv::StringRecord::new();
-        // Reading a slice cannot fail, so the error is invalid UTF-8.
-        reader.read_record(&mut record).map_err(|_| InvalidRow::NotUtf8)?;
-        Ok(Fields(record))
+        reader.read_record(&mut record).expect("a slice of UTF-8 can be read");
+        if is_written_as(text, &record) { Ok(Fields(record)) } else { Err(InvalidRow::Quotes) }
     }
 
     /// Returns the bet of a line of an agency's file.
@@ -69,30 +63,18 @@ impl Fields {
     }
 }
 
-/// Returns whether each quoted field ends at its closing quote, as in RFC 4180. The `csv` crate reads other lines too, as
-/// something that nobody wrote: `"Juan "Pipo" Gil"` as `Juan Pipo" Gil"`.
-fn are_quotes_closed(line: &[u8]) -> bool {
-    let mut bytes = line.iter().copied().peekable();
-    loop {
-        if bytes.next_if_eq(&QUOTE).is_none() {
-            if bytes.by_ref().all(|byte| byte != b',') {
-                return true;
-            }
-            continue;
-        }
-        loop {
-            match bytes.next() {
-                None => return false,
-                Some(QUOTE) if bytes.next_if_eq(&QUOTE).is_none() => break,
-                Some(_) => {}
-            }
-        }
-        match bytes.next() {
-            None => return true,
-            Some(b',') => {}
-            Some(_) => return false,
-        }
+/// Returns whether `text` is these fields, each as it is or in quotes as RFC 4180 has them. The `csv` crate reads other
+/// lines too, as something that nobody wrote: `"Juan "Pipo" Gil"` as `Juan Pipo" Gil"`.
+fn is_written_as(text: &str, fields: &csv::StringRecord) -> bool {
+    let mut rest = Some(text);
+    for (place, field) in fields.iter().enumerate() {
+        let quoted = format!("\"{}\"", field.replace('"', "\"\""));
+        let begin =
+            rest.and_then(|rest| if place == 0 { Some(rest) } else { rest.strip_prefix(',') });
+        rest =
+            begin.and_then(|text| text.strip_prefix(&*quoted).or_else(|| text.strip_prefix(field)));
     }
+    rest == Some("")
 }
 
 /// Appends the line of `bets.csv` for a bet, with quotes only if needed, and with its line end.
@@ -143,7 +125,7 @@ pub enum InvalidRow {
     #[error(
         "line: a quoted field must end at its closing quote, and a quote within it must be doubled"
     )]
-    OpenQuote,
+    Quotes,
     /// It has too few or too many fields.
     #[error("line: must have {expected} fields, not {found}")]
     FieldCount {

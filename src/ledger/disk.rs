@@ -227,7 +227,7 @@ pub(super) fn replace<D: Disk>(
     fill: impl FnOnce(&D::File) -> io::Result<()>,
 ) -> io::Result<D::File> {
     let draft = draft_of(path);
-    let file = create_locked(disk, &draft)?;
+    let file = create_draft(disk, &draft)?;
     let filled = file.truncate(0).and_then(|()| fill(&file)).and_then(|()| file.sync());
     if let Err(error) = filled {
         // On a full disk the draft would keep what room there is. If it cannot be removed, the next one replaces it.
@@ -252,14 +252,16 @@ pub(super) fn write_zeros(file: &impl DiskFile, bytes: usize) -> io::Result<()> 
 /// Fails if [`replace`] could not create a file at `path`.
 pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
     let draft = draft_of(path);
-    drop(disk.create(&draft)?);
+    drop(create_draft(disk, &draft)?);
     disk.remove(&draft)
 }
 
-/// Returns the file that an error of [`replace`] or [`try_replace`] is about. A draft that is still there was in the way.
-pub(super) fn blamed(disk: &impl Disk, path: &Path) -> PathBuf {
-    let draft = draft_of(path);
-    if matches!(disk.exists(&draft), Ok(true)) { draft } else { path.to_owned() }
+/// Creates a draft and locks it. The error names the draft if something else is in its place.
+fn create_draft<D: Disk>(disk: &D, draft: &Path) -> io::Result<D::File> {
+    create_locked(disk, draft).map_err(|error| match disk.exists(draft) {
+        Ok(true) => io::Error::new(error.kind(), format!("{}: {error}", draft.display())),
+        _ => error,
+    })
 }
 
 /// Returns the name that a file has until it is complete.

@@ -136,8 +136,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
         }
     }
 
-    /// Returns the number of bytes of the rows of the journal's log from the first that `bets.csv` does not have in its
-    /// place.
+    /// Returns how many bytes of the rows in the journal's log a start writes: those from the first on that `bets.csv`
+    /// lacks or has otherwise.
     pub(super) fn lacked_bytes(&self, confirmed: &Confirmed) -> Result<u64, OpenError> {
         let (rows, base) = (&confirmed.rows, confirmed.base.bytes);
         let Some(bets) = &self.bets else { return Ok(rows.len() as u64) };
@@ -173,9 +173,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
 
     /// Returns the error of a file that differs from what was confirmed, with the ways to start again.
     pub(super) fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
-        // The result can be checked without the journal, but not without the bets.
-        let is_after_draw = self.result.is_some() && path != self.paths.journal;
-        let way_out = if is_after_draw || path == self.paths.result {
+        let is_drawn_over = path == self.paths.bets && self.result.is_some();
+        let way_out = if is_drawn_over || path == self.paths.result {
             self.paths.way_out_after_draw()
         } else {
             self.paths.way_out()

@@ -47,12 +47,11 @@ pub(super) fn open<D: Disk>(
         return Err(files.not_confirmed(path, what));
     }
     let Files { paths, bets, journal, result: text, .. } = files;
-    if result.is_some() {
-        at(&paths.result, make_durable(&disk, &paths.result))?;
-    } else {
-        let tried = disk::try_replace(&disk, &paths.result);
-        at(&disk::blamed(&disk, &paths.result), tried)?;
-    }
+    let ready = match &result {
+        None => disk::try_replace(&disk, &paths.result),
+        Some(_) => make_durable(&disk, &paths.result),
+    };
+    at(&paths.result, ready)?;
 
     // Nothing was changed so far.
     let extent = confirmed.extent();
@@ -66,12 +65,11 @@ pub(super) fn open<D: Disk>(
         aside: 0,
     };
     let bets = Arc::new(at(&paths.bets, write_confirmed(&disk, &paths, bets, &confirmed))?);
-    let journal = if let Some(file) = journal {
-        at(&paths.journal, Journal::resume(file, slot, confirmed.has_empty_log()))?
-    } else {
-        let created = Journal::create(&disk, &paths.journal, slot);
-        at(&disk::blamed(&disk, &paths.journal), created)?
+    let journal = match journal {
+        None => Journal::create(&disk, &paths.journal, slot),
+        Some(file) => Journal::resume(file, slot, confirmed.has_empty_log()),
     };
+    let journal = at(&paths.journal, journal)?;
     let found = Found { bets: stored.values().map(|stored| stored.bets).sum(), result, repair };
     Ok((Opened { disk, paths, bets, journal, extent, stored }, found))
 }

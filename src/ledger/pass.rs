@@ -4,19 +4,15 @@
 use super::disk::DiskFile;
 use super::journal::Extent;
 use crate::stop::Stop;
+use crate::system::processors;
 use std::io;
 use std::ops::Range;
-use std::sync::LazyLock;
-use std::thread::available_parallelism;
 
 /// The size of one read, in bytes.
 const PIECE_BYTES: usize = if cfg!(test) { 257 } else { 256 << 10 };
 /// The least size of a part, below which a thread of its own is not worth it, and the most parts.
 const PART_BYTES_MIN: u64 = if cfg!(test) { 1000 } else { 8 << 20 };
 const PARTS_MAX: u64 = 4;
-/// The number of processors that this process may use.
-static PROCESSORS: LazyLock<u64> =
-    LazyLock::new(|| available_parallelism().map_or(1, |count| count.get() as u64));
 
 /// A computation over lines.
 pub(super) trait Lines: Send {
@@ -60,7 +56,7 @@ pub(super) fn over<F: DiskFile, L: Lines>(
 
 /// Splits the first `bytes` bytes of `file` at the beginnings of lines.
 fn split(file: &impl DiskFile, bytes: u64) -> io::Result<Vec<Range<u64>>> {
-    let count = (bytes / PART_BYTES_MIN).clamp(1, PARTS_MAX.min(*PROCESSORS));
+    let count = (bytes / PART_BYTES_MIN).clamp(1, PARTS_MAX.min(processors() as u64));
     let mut starts = vec![0];
     let mut piece = vec![0; PIECE_BYTES];
     for part in 1..count {

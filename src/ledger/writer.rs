@@ -49,7 +49,6 @@ pub(super) struct Writer<D: Disk> {
     extent: Extent,
     accounts: PerAgency<Account>,
     winning_number: u16,
-    draw_held: bool,
     tickets: Arc<AtomicU64>,
     stop: Stop,
     follower: Follower<D::File>,
@@ -87,7 +86,6 @@ impl<D: Disk> Writer<D> {
             extent: opened.extent,
             accounts: opened.stored.map(account),
             winning_number,
-            draw_held: opened.journal.slot.held.is_some(),
             journal: opened.journal,
             tickets,
             stop,
@@ -123,14 +121,15 @@ impl<D: Disk> Writer<D> {
                 });
             }
             Request::Finish { ticket, agency, reply } => {
+                let draw_held = self.is_draw_held();
                 let account = &mut self.accounts[agency];
-                let taken_over = ticket < account.fence && !account.finished && !self.draw_held;
+                let taken_over = ticket < account.fence && !account.finished && !draw_held;
                 account.finished |= !taken_over;
                 let outcome = if taken_over { Err(RequestError::TakenOver) } else { Ok(()) };
                 self.answer_later(reply, |_| outcome);
             }
             Request::Count { reply } => {
-                let draw_held = self.draw_held;
+                let draw_held = self.is_draw_held();
                 let count = move |account: &Account| AgencyCount {
                     bets: account.stored.bets,
                     finished: account.finished || draw_held,
@@ -148,10 +147,14 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
+    fn is_draw_held(&self) -> bool {
+        self.journal.slot.held.is_some()
+    }
+
     /// Adds a batch to the group, or rejects it immediately.
     fn gather(&mut self, store: StoreRequest) {
         let account = &self.accounts[store.agency];
-        let refused = if self.draw_held {
+        let refused = if self.is_draw_held() {
             RequestError::DrawHeld
         } else if account.finished {
             RequestError::Finished
@@ -254,8 +257,10 @@ impl<D: Disk> Writer<D> {
     /// the bets that only the log holds durably.
     fn bets_changed(&mut self, what: String) -> WriterFailed {
         let path = self.paths.bets.clone();
-        let way_out =
-            if self.draw_held { self.paths.way_out_after_draw() } else { self.paths.way_out() };
+        let way_out = match self.journal.slot.held {
+            Some(_) => self.paths.way_out_after_draw(),
+            None => self.paths.way_out(),
+        };
         match self.bets.sync().and_then(|()| self.journal.log(self.extent, &[])) {
             Ok(_) => WriterFailed::Changed { path, what, way_out },
             Err(error) => WriterFailed::Sync(error),
@@ -299,13 +304,11 @@ impl<D: Disk> Writer<D> {
             let what = "it exists, and this server did not write it: name another with DRAW_FILE";
             return Err(failed(io::Error::other(what)));
         }
-        disk::replace(&self.disk, path, |file| file.write_at(text.as_bytes(), 0)).map_err(
-            |error| WriterFailed::SaveResult { path: disk::blamed(&self.disk, path), error },
-        )?;
+        disk::replace(&self.disk, path, |file| file.write_at(text.as_bytes(), 0))
+            .map_err(failed)?;
         self.bets.sync().map_err(WriterFailed::Sync)?;
         self.journal.slot.held = Some(Held::on(self.winning_number, text.as_bytes()));
         self.journal.checkpoint(self.extent).map_err(WriterFailed::Sync)?;
-        self.draw_held = true;
         Ok(Some(result))
     }
 

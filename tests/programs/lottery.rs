@@ -503,15 +503,17 @@ fn a_draft_that_is_in_the_way_is_named() {
         let scratch = Scratch::new();
         let draft = format!("{file}.draft");
         fs::create_dir(scratch.path(&draft)).expect("a directory");
-        scratch.server().refuses_to_start().says(&format!("error: {draft}: not a regular file"));
+        scratch
+            .server()
+            .refuses_to_start()
+            .says(&format!("error: {file}: {draft}: not a regular file"));
     }
     let scratch = Scratch::new();
     let server = scratch.server().arguments(&["--agencies", "1"]).start();
     let mut agency = Peer::at(server.address());
     fs::create_dir(scratch.path("sorteo.toml.draft")).expect("a directory");
     agency.says("GANADORES|1");
-    let why =
-        "error: sorteo.toml.draft: the draw's result could not be written: not a regular file";
+    let why = "error: sorteo.toml: the draw's result could not be written: sorteo.toml.draft: not a regular file";
     server.ends().exits(1).says(why);
 }
 
