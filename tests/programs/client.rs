@@ -496,6 +496,22 @@ mod single_bets {
     }
 
     #[test]
+    fn one_that_was_sent_again_is_looked_for_behind_the_bets_of_the_other_client() {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        let server = honest_unless(&office, |peer, office, message| {
+            let ends = message.starts_with("APUESTA") && peer.number <= 2;
+            if ends {
+                let stored = if peer.number == 1 { OTHER } else { SINGLE_SENT };
+                locked(office).stored.push(stored.into());
+            }
+            ends
+        });
+        scratch.client(&server.address).variables(&SINGLE).run().succeeds().says(SINGLE_LOG);
+        assert_eq!(locked(&office).stored, [OTHER, SINGLE_SENT]);
+    }
+
+    #[test]
     fn bets_of_one_agency_that_are_placed_at_the_same_time_are_all_stored() {
         let scratch = Scratch::new();
         let server = scratch.server().start();
