@@ -1,6 +1,7 @@
 //! What a user would take instead: Redis, PostgreSQL and SQLite, which store the same rows durably on the same
 //! disk, 120 rows a command or a transaction. Each runs with its own defaults, in a directory of the benchmark's,
-//! and gets its input ready made: what its client would need to read files and check bets is not counted.
+//! and gets its input ready made: what its client would need to read files and check bets is not counted. The
+//! server of the lottery gets the same client as Redis.
 
 use super::table::Contender;
 use super::whole::{Data, Run, Server, free_port};

@@ -132,8 +132,10 @@ fn cuts_of(stream: &[u8]) -> Vec<usize> {
     if std::env::var("LOTERIA_EVERY_CUT").is_ok() {
         return places.collect();
     }
-    let is_beside =
-        |place: &usize| stream[place - 1..].iter().take(2).any(|byte| DELIMITERS.contains(byte));
+    let is_beside = |place: &usize| {
+        *place == stream.len()
+            || stream[place - 1..=*place].iter().any(|byte| DELIMITERS.contains(byte))
+    };
     let (mut cuts, others): (Vec<_>, Vec<_>) = places.partition(is_beside);
     let apart = others.len().div_ceil(OTHER_CUTS_MAX).max(OTHER_PLACES);
     cuts.extend(others.into_iter().step_by(apart));
