@@ -21,12 +21,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// The remedy if the connections were lost.
-const IF_LOST: &str =
-    "check that the server runs there, or name another with --server or CLI_SERVER_ADDRESS";
-/// The remedy if newer connections replaced them.
-const IF_REPLACED: &str = "another client runs this agency: stop one of the two";
-
 /// One agency's way to the server.
 pub(super) struct Attempts<'a> {
     pub(super) id: AgencyId,
@@ -69,9 +63,7 @@ impl Attempts<'_> {
             let (reason, remedy) = match outcome {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.has_come() => return Err(Error::Stopped),
-                Err(Broken::Final(error)) => return Err(error),
-                Err(Broken::Lost(reason)) => (reason, IF_LOST),
-                Err(Broken::Replaced(reason)) => (reason, IF_REPLACED),
+                Err(broken) => broken.reason_and_remedy()?,
             };
             if progress.in_doubt && !resume {
                 return Err(Error::InDoubt(reason));

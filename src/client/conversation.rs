@@ -12,6 +12,15 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The remedy if the connections were lost.
+const IF_LOST: &str =
+    "check that a server runs there, or name another with --server or CLI_SERVER_ADDRESS";
+/// The remedy if newer connections replaced them.
+const IF_REPLACED: &str = "another client runs this agency: stop one of the two";
+/// The remedy if the server had no place for them.
+const IF_CROWDED: &str =
+    "raise server.max_connections there, or find the peers that connect to the server";
+
 /// The reason why an attempt ended before its work was done.
 #[derive(Debug)]
 pub(super) enum Broken {
@@ -19,8 +28,26 @@ pub(super) enum Broken {
     Lost(String),
     /// A newer connection of the agency, perhaps of another client, has the place of this one.
     Replaced(String),
+    /// The server has as many connections as it allows, and gave the place of this one to another.
+    Crowded(String),
     /// Another attempt would not help.
     Final(Error),
+}
+
+impl Broken {
+    /// Returns the reason and its remedy, if another attempt may do better.
+    ///
+    /// # Errors
+    ///
+    /// The final error.
+    pub(super) fn reason_and_remedy(self) -> Result<(String, &'static str), Error> {
+        match self {
+            Broken::Lost(reason) => Ok((reason, IF_LOST)),
+            Broken::Replaced(reason) => Ok((reason, IF_REPLACED)),
+            Broken::Crowded(reason) => Ok((reason, IF_CROWDED)),
+            Broken::Final(error) => Err(error),
+        }
+    }
 }
 
 impl From<Error> for Broken {
@@ -187,12 +214,10 @@ fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
     let reason = || format!("the server replied: {code}: {detail}");
     Err(match ErrorCode::from_word(code) {
         Some(ErrorCode::TakenOver | ErrorCode::Superseded) => Broken::Replaced(reason()),
-        Some(
-            ErrorCode::MessageTorn
-            | ErrorCode::TimedOut
-            | ErrorCode::TooManyConnections
-            | ErrorCode::Stopping,
-        ) => Broken::Lost(reason()),
+        Some(ErrorCode::TooManyConnections) => Broken::Crowded(reason()),
+        Some(ErrorCode::MessageTorn | ErrorCode::TimedOut | ErrorCode::Stopping) => {
+            Broken::Lost(reason())
+        }
         _ => Broken::Final(Error::Refused { code: code.into(), detail: detail.into() }),
     })
 }

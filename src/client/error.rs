@@ -92,9 +92,9 @@ pub enum Error {
          `ulimit -n`"
     )]
     NoDescriptor(io::Error),
-    /// No server answers a question that is asked only once.
-    #[error("{0}; check that a server runs there")]
-    NoServer(String),
+    /// A question that is asked only once has no answer, for this reason, which its remedy follows.
+    #[error("{0}")]
+    NoAnswer(String),
     /// The confirmation of bets was lost, for this reason, and resuming is off.
     #[error(
         "connection lost ({0}) before a confirmation: the bets in flight may be stored or not. The server is not \

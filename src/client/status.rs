@@ -57,17 +57,16 @@ fn connected<T>(
 ) -> Result<T, Error> {
     watched(stop, |sockets| {
         let address = &settings.server_address;
-        let failed = |error| Error::NoServer(format!("{address}: {error}"));
-        let socket = dial(address, stop).map_err(failed)?.ok_or(Error::Stopped)?;
+        let failed = |broken: Broken| match broken.reason_and_remedy() {
+            _ if sockets.is_closed() => Error::Stopped,
+            Ok((reason, remedy)) => Error::NoAnswer(format!("{address}: {reason}; {remedy}")),
+            Err(error) => error,
+        };
+        let dialed = dial(address, stop).map_err(|error| failed(Broken::Lost(error.to_string())));
+        let socket = dialed?.ok_or(Error::Stopped)?;
         let outcome = converse(&Arc::new(socket), sockets, settings, work);
         info!("action: close_socket | result: success");
-        outcome.map_err(|broken| match broken {
-            _ if sockets.is_closed() => Error::Stopped,
-            Broken::Lost(reason) | Broken::Replaced(reason) => {
-                Error::NoServer(format!("{address}: {reason}"))
-            }
-            Broken::Final(error) => error,
-        })
+        outcome.map_err(failed)
     })
 }
 

@@ -1265,8 +1265,24 @@ mod bad_servers {
             .exits(1)
             .says("no progress for 1000 ms")
             .says("error: the server replied: superseded: ");
-        ended.says("another client runs this agency").never_says("check that the server runs");
+        ended.says("another client runs this agency").never_says("check that a server runs");
         assert!(start.elapsed() < Duration::from_secs(5), "{ended}");
         assert!(server.connections() <= 8, "{ended}");
+    }
+
+    #[test]
+    fn a_client_for_which_the_server_has_no_place_says_how_to_make_one() {
+        let scratch = Scratch::new();
+        let server = honest_unless(&Office::shared(true), |peer, _, _| {
+            peer.says("ERROR|too_many_connections|limit of 7 connections reached\n");
+            true
+        });
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
+        let retries = client.variable("CLI_RETRY_FOR_MS", "200").run();
+        let asks_once = scratch.client(&server.address).arguments(&["--status"]).run();
+        for ended in [retries, asks_once] {
+            ended.exits(1).says("limit of 7 connections reached; raise server.max_connections");
+            ended.never_says("check that a server runs");
+        }
     }
 }
