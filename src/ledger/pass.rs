@@ -7,6 +7,7 @@ use crate::stop::Stop;
 use crate::system::processors;
 use std::io;
 use std::ops::Range;
+use std::thread::Builder;
 
 /// The size of one read, in bytes.
 const PIECE_BYTES: usize = if cfg!(test) { 257 } else { 256 << 10 };
@@ -31,16 +32,19 @@ pub(super) fn over<F: DiskFile, L: Lines>(
     make: impl Fn() -> L + Sync,
 ) -> io::Result<Option<(Extent, L)>> {
     let parts = split(file, bytes)?;
-    let read = |part: Range<u64>| read_part(file, part, stop, make());
-    let read: Vec<_> = if parts.len() == 1 {
-        parts.into_iter().map(read).collect()
-    } else {
-        std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                parts.into_iter().map(|part| scope.spawn(|| read(part))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no pass panics")).collect()
-        })
-    };
+    let read = &|part: &Range<u64>| read_part(file, part.clone(), stop, make());
+    let (first, others) = parts.split_first().expect("a file has a first part");
+    let read: Vec<_> = std::thread::scope(|scope| {
+        let start = |part| Builder::new().spawn_scoped(scope, move || read(part));
+        let threads: Vec<_> = others.iter().map(start).collect();
+        let first = read(first);
+        // A part that the system starts no thread for is read here.
+        let others = threads.into_iter().zip(others).map(|(thread, part)| match thread {
+            Ok(thread) => thread.join().expect("no pass panics"),
+            Err(_) => read(part),
+        });
+        std::iter::once(first).chain(others).collect()
+    });
     let mut crc = crc32fast::Hasher::new();
     let mut extent = Extent::default();
     let mut lines = make();

@@ -418,6 +418,25 @@ fn a_start_that_gets_no_thread_says_which() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_large_file_is_read_without_a_thread_to_spare() {
+    let scratch = Scratch::new();
+    let Some(server) = scratch.server_of(54_323) else { return };
+    let row = "1,Ana,Paz,30000001,1999-03-17,75\n";
+    // So large that parts of it are read side by side.
+    scratch.write("bets.csv", row.repeat((17 << 20) / row.len()));
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(scratch.path("bets.csv"), everyone).expect("its own");
+    // Six threads of its own, and one of the agency.
+    let server = server.arguments(&["--agencies", "1"]).started_by(&["prlimit", "--nproc=7"]);
+    let server = server.start();
+    let mut agency = Peer::at(server.address());
+    agency.says("GANADORES|1");
+    agency.hears("GANADORES|");
+    server.stops_on("TERM");
+}
+
+#[test]
 fn a_start_without_room_for_the_journal_leaves_no_part_of_it() {
     let scratch = Scratch::new();
     scratch.server().limited("-f 4096").refuses_to_start().says("error: bets.journal: ");
