@@ -52,6 +52,13 @@ pub(super) fn open<D: Disk>(
         Some(_) => make_durable(&disk, &paths.result),
     };
     at(&paths.result, ready)?;
+    let Some(bets) = bets else {
+        // Nothing was locked, so another server may have come and gone meanwhile. Everything is checked again with the
+        // lock of the new file.
+        at(&paths.bets, disk.create(&paths.bets))?;
+        drop(journal);
+        return open(disk, settings, stop);
+    };
 
     // Nothing was changed so far.
     let extent = confirmed.extent();
@@ -64,14 +71,14 @@ pub(super) fn open<D: Disk>(
         held: held.map(|(result, text)| Held::on(result.winning_number, text)),
         aside: 0,
     };
-    let bets = Arc::new(at(&paths.bets, write_confirmed(&disk, &paths, bets, &confirmed))?);
+    at(&paths.bets, write_confirmed(&disk, &paths, &bets, &confirmed))?;
     let journal = match journal {
         None => Journal::create(&disk, &paths.journal, slot),
         Some(file) => Journal::resume(file, slot, confirmed.has_empty_log()),
     };
     let journal = at(&paths.journal, journal)?;
     let found = Found { bets: stored.values().map(|stored| stored.bets).sum(), result, repair };
-    Ok((Opened { disk, paths, bets, journal, extent, stored }, found))
+    Ok((Opened { disk, paths, bets: Arc::new(bets), journal, extent, stored }, found))
 }
 
 /// Makes the draw's result durable, before the journal records that it is there: a crash may have come before its
@@ -87,19 +94,14 @@ fn make_durable(disk: &impl Disk, result: &Path) -> io::Result<()> {
 fn write_confirmed<D: Disk>(
     disk: &D,
     paths: &Paths,
-    bets: Option<D::File>,
+    bets: &D::File,
     confirmed: &Confirmed,
-) -> io::Result<D::File> {
-    let bets = match bets {
-        Some(bets) => bets,
-        None => disk::create_locked(disk, &paths.bets)?,
-    };
+) -> io::Result<()> {
     if !confirmed.rows.is_empty() {
         bets.write_at(&confirmed.rows, confirmed.base.bytes)?;
     }
     // Even if it has this length: after a failed sync the disk may have another one than the system shows.
     bets.truncate(confirmed.extent().bytes)?;
     bets.sync()?;
-    disk.sync_directory_of(&paths.bets)?;
-    Ok(bets)
+    disk.sync_directory_of(&paths.bets)
 }

@@ -6,7 +6,8 @@
 //! than in time, so that there is progress between two kills on any machine.
 
 use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv, winners};
-use crate::support::program::{Program, Scratch, lasting_address, show};
+use crate::support::peer::Peer;
+use crate::support::program::{Program, Scratch, lasting_address, show, starts_programs};
 use crate::support::random::Random;
 use std::hash::{BuildHasher, RandomState};
 
@@ -231,4 +232,28 @@ fn two_clients_of_one_agency_at_once_store_each_line_once() {
     }
     assert_all_stored(&scratch, &[bets]);
     server.stops_on("TERM");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_start_that_is_held_up_keeps_the_bets_of_a_server_that_came_and_went_meanwhile() {
+    // It has looked for the files, and is about to create them.
+    let held_up = ["strace", "-D", "-o", "/dev/null", "-e", "inject=unlink:signal=STOP:when=1"];
+    if !starts_programs(&held_up) {
+        return;
+    }
+    let scratch = Scratch::new();
+    let late = scratch.server().started_by(&held_up).start();
+    late.catches_signals();
+    late.is_blocked();
+    let server = scratch.server().start();
+    let mut agency = Peer::at(server.address());
+    agency.says("APUESTA|1|Ana|Paz|30904465|1999-03-17|7574;FINAPUESTA");
+    agency.hears("CONFIRMARAPUESTA|1");
+    server.stops_on("TERM");
+    late.signal("CONT");
+    let mut agency = Peer::at(late.address());
+    agency.says("REANUDAR|1");
+    agency.hears("REANUDAR|1|30904465|7574");
+    late.stops_on("TERM");
 }

@@ -5,7 +5,9 @@
 use crate::fake_server::{FakeServer, Office, locked};
 use crate::sample::{Ends, bets, csv, five_agencies, stored};
 use crate::support::peer::Peer;
-use crate::support::program::{Ended, Program, Scratch, Start, lasting_address, show};
+use crate::support::program::{
+    Ended, Program, Scratch, Start, lasting_address, show, starts_programs,
+};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -137,9 +139,7 @@ mod of_the_server {
         // Each socket pair, such as the one that tells of signals, takes half a second.
         let slow =
             ["strace", "-D", "-o", "/dev/null", "-e", "inject=socketpair:delay_enter=500000"];
-        let probe = std::process::Command::new(slow[0]).args(&slow[1..]).arg("true").output();
-        if !probe.is_ok_and(|output| output.status.success()) {
-            show("not tried: no program can be slowed down here");
+        if !starts_programs(&slow) {
             return;
         }
         for signal in SIGNALS {

@@ -123,6 +123,16 @@ pub(crate) fn lasting_address() -> String {
     panic!("no free port");
 }
 
+/// Whether these words start another program here, as `strace` with its arguments does where it may.
+pub(crate) fn starts_programs(words: &[&str]) -> bool {
+    let probe = Command::new(words[0]).args(&words[1..]).arg("true").output();
+    let starts = probe.is_ok_and(|output| output.status.success());
+    if !starts {
+        show(&format!("not tried: {} starts no program here", words[0]));
+    }
+    starts
+}
+
 /// A program about to be started.
 pub(crate) struct Start {
     name: String,
