@@ -170,8 +170,12 @@ impl Attempt<'_, '_> {
             return Ok(());
         }
         let Settings { window, batch_period, .. } = *self.agency.settings;
-        if self.paced && self.agency.stop.wait_for(batch_period) {
-            return Err(Error::Stopped.into());
+        if self.paced {
+            let start = Instant::now();
+            if self.agency.stop.wait_for(batch_period) {
+                return Err(Error::Stopped.into());
+            }
+            self.progress.leave_out_since(start);
         }
         self.hear_until(window - writer.closed().len().min(window))?;
         self.progress.in_doubt = true;

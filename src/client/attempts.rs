@@ -109,8 +109,8 @@ impl Progress {
         self.failures = 0;
     }
 
-    /// Leaves the time since `start` out of account, because the client only waited for its turn.
-    fn leave_out_since(&mut self, start: Instant) {
+    /// Leaves the time since `start` out of account, because the client only waited for its turn or for the next batch.
+    pub(super) fn leave_out_since(&mut self, start: Instant) {
         self.last += start.elapsed();
     }
 

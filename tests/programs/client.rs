@@ -1121,6 +1121,31 @@ mod bad_servers {
     }
 
     #[test]
+    fn the_pause_between_batches_is_no_time_without_progress() {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        let server = honest_unless(&office, |peer, office, message| {
+            let is_first_batch = message.starts_with("APUESTA") && peer.number == 1;
+            if is_first_batch {
+                // It does not wait for the next one.
+                let confirmation = locked(office).answer(message);
+                peer.says(&confirmation);
+            }
+            is_first_batch
+        });
+        let bets = bets(1, 2);
+        let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+        let settings = [
+            ("CLI_BATCH_PERIOD_MS", "2000"),
+            ("CLI_BATCH_MAX_AMOUNT", "1"),
+            ("CLI_RETRY_FOR_MS", "1500"),
+        ];
+        client.variables(&settings).run().succeeds();
+        assert_eq!(locked(&office).stored, all_sent(1, &bets));
+        assert_eq!(server.connections(), 2);
+    }
+
+    #[test]
     fn a_server_that_speaks_something_else_is_an_error_that_shows_what_it_said() {
         let answers = [
             ("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "HTTP/1.1 400 Bad Request"),
