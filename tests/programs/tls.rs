@@ -633,8 +633,9 @@ fn an_agency_has_been_told_in_tls_when_it_ends_or_goes_on_after_the_answer() {
             peer.hears_the_end();
         },
         |_, mut peer| {
+            // The server may stop before it answers.
             peer.says("ECO|a");
-            peer.hears("ECO|a");
+            peer.rest();
         },
     ];
     for leaves in ways {
