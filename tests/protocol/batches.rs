@@ -1,7 +1,7 @@
 //! At stake: that a batch is stored whole or not at all, that replies come in order, and that what
 //! cannot be stored says so.
 
-use crate::support::peer::{Lottery, Office};
+use crate::support::peer::{Agency, Lottery, Office};
 use crate::support::transcript::plays;
 use crate::{bet, row};
 use loteria::protocol::ErrorCode;
@@ -168,25 +168,32 @@ fn asking_for_winners_or_resuming_over_an_open_batch_is_refused_and_does_neither
 #[test]
 fn an_open_batch_has_a_bound_and_going_over_it_costs_the_connection() {
     let office = Office::start(Lottery::of(5));
-    let fitting = BATCH_BYTES_MAX / row(1, 30_000_000).len();
-    let fitting = u32::try_from(fitting).expect("a few thousand");
+    let row_bytes = row(1, 30_000_000).len();
+    let (bets, missing) = (BATCH_BYTES_MAX / row_bytes, BATCH_BYTES_MAX % row_bytes);
+    let documents = 30_000_000..30_000_000 + u32::try_from(bets).expect("a few thousand");
     let mut agency = office.agency();
-    for document in 0..fitting {
-        agency.sends(format!("{}\n", bet(1, 30_000_000 + document)).as_bytes());
-    }
+    // A longer name in the first bet makes up for what is left.
+    let sends = |agency: &mut Agency, longer: usize| {
+        let name = format!("|Ana{}|", "x".repeat(longer));
+        for bet in documents.clone().map(|document| bet(1, document) + "\n") {
+            let is_first = bet.contains("|30000000|");
+            let bet = if is_first { bet.replace("|Ana|", &name) } else { bet };
+            agency.sends(bet.as_bytes());
+        }
+    };
+    sends(&mut agency, missing);
     agency.says("FINAPUESTA");
-    agency.hears(&format!("CONFIRMARAPUESTA|{fitting}"));
+    agency.hears(&format!("CONFIRMARAPUESTA|{bets}"));
+    assert_eq!(office.bets().len(), BATCH_BYTES_MAX);
 
-    for document in 0..=fitting {
-        agency.sends(format!("{}\n", bet(1, 31_000_000 + document)).as_bytes());
-    }
+    sends(&mut agency, missing + 1);
     let detail = agency.hears_error(ErrorCode::BatchTooLong);
     assert_eq!(
         detail,
-        format!("bet {}: a batch must have at most {BATCH_BYTES_MAX} bytes as CSV", fitting + 1)
+        format!("bet {bets}: a batch must have at most {BATCH_BYTES_MAX} bytes as CSV")
     );
     agency.hears_the_end();
-    office.has_stored_count(fitting as usize);
+    office.has_stored_count(bets);
 }
 
 #[test]
