@@ -286,3 +286,24 @@ fn the_grammar_of_replies_is_that_of_the_code() {
     }
     assert!(valid > 500 && invalid > 500, "{valid} valid, {invalid} invalid");
 }
+
+#[test]
+fn a_line_that_only_resembles_a_reply_is_none() {
+    let grammar = Grammar::of_the_page();
+    for line in [
+        "CONFIRMARAPUESTA|+1",
+        "CONFIRMARAPUESTA|01",
+        "REANUDAR|+1|30904465|1",
+        "ESTADO|REALIZADO,+1|1,0,TERMINADA",
+        "ESTADO|PENDIENTE|1,+1,ABIERTA",
+        "ESTADO|PENDIENTE|1,0,ABIERTA,1",
+        "ESTADO|PENDIENTE|1,0",
+    ] {
+        assert!(!grammar.matches("reply", &format!("{line}\n")), "{line} is of the grammar");
+        assert_eq!(Reply::parse(line), None, "{line}");
+    }
+    for agencies in ["2,0,ABIERTA", "1,0,ABIERTA|1,0,ABIERTA", "2,0,ABIERTA|1,0,ABIERTA"] {
+        let line = format!("ESTADO|PENDIENTE|{agencies}");
+        assert_eq!(Reply::parse(&line), None, "{line}: the agencies are in their order");
+    }
+}

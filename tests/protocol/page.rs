@@ -193,6 +193,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "every_malformed_command_is_told_what_is_wrong_and_keeps_its_connection",
             "the_grammar_of_messages_is_that_of_the_code_but_for_what_it_leaves_to_the_text",
             "the_grammar_of_replies_is_that_of_the_code",
+            "a_line_that_only_resembles_a_reply_is_none",
         ],
     ),
     (
