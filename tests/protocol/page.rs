@@ -283,6 +283,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         "ESTADO",
         &[
             "the_status_tells_an_agency_that_waits_from_one_that_may_store_more",
+            "an_agency_that_has_no_more_bets_and_does_not_wait_is_finished_before_the_draw",
             "an_agency_whose_connection_is_lost_while_it_waits_still_counts_and_can_ask_again",
         ],
     ),
