@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// The longest time that one connection waits for the draw before another asks again, so that a server that vanished
 /// without closing it is noticed.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(180);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 180_000 });
 /// The bytes of a winner's document in a reply, with its separator.
 const DOCUMENT_BYTES: usize = 9;
 
@@ -247,5 +247,59 @@ impl Attempt<'_, '_> {
         );
         observer.winners(*id, &documents).map_err(Error::Output)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bet::AgencyId;
+    use crate::client::{Observer, Settings, run};
+    use crate::stop::Stop;
+    use std::io::{self, BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn invalid_line(&self, _: &str) {}
+        fn confirmed(&self, _: AgencyId, _: u64, _: u64) {}
+        fn reconnecting(&self, _: AgencyId, _: u64) {}
+        fn waiting(&self, _: AgencyId, _: u64) {}
+        fn winners(&self, _: AgencyId, _: &[String]) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_agency_that_waits_for_long_asks_again_on_a_new_connection_and_leaves_the_old_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let file = tempfile::NamedTempFile::new().expect("a scratch file");
+        let settings = Settings {
+            server_address: listener.local_addr().expect("it is bound").to_string(),
+            batch_max_amount: 1,
+            batch_period: Duration::ZERO,
+            window: 1,
+            resume: true,
+            reply_timeout: Duration::from_secs(30),
+            retry_for: Duration::from_secs(30),
+            tls: None,
+        };
+        let id = AgencyId::new(1).expect("it is an agency");
+        thread::scope(|scope| {
+            let files = vec![(id, file.path().to_owned())];
+            let client = scope.spawn(|| run(files, &settings, &Nobody, &Stop::never()));
+            // The winners are there before the client asks, so that they come in time on a busy machine too.
+            for replies in ["REANUDAR|0\n", "REANUDAR|0\nGANADORES|\n"] {
+                let (mut socket, _) = listener.accept().expect("the client connects");
+                socket.write_all(replies.as_bytes()).expect("the client reads");
+                let messages =
+                    BufReader::new(socket).lines().map(|line| line.expect("it is whole"));
+                assert!(messages.eq(["REANUDAR|1", "GANADORES|1"]));
+            }
+            let outcome = client.join().expect("it does not panic");
+            outcome.expect("it has its winners");
+        });
     }
 }

@@ -266,6 +266,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "an_agency_whose_connection_is_lost_while_it_waits_still_counts_and_can_ask_again",
             "of_an_agencys_waiting_connections_the_newest_waits_and_the_one_before_hears_that_it_is_superseded",
             "once_every_agency_has_come_no_visit_is_superseded",
+            "an_agency_that_waits_for_long_asks_again_on_a_new_connection_and_leaves_the_old_one",
         ],
     ),
     (
