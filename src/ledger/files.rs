@@ -42,10 +42,16 @@ impl Paths {
         Ok(Paths { bets, journal, result })
     }
 
-    /// Returns the ways to start again after `bets.csv` or the journal was changed, before the draw.
+    /// Returns the ways to start again after `bets.csv` was changed, before the draw.
     pub(super) fn way_out(&self) -> String {
+        format!("restore the file, or {}", self.way_out_without_journal())
+    }
+
+    /// Returns the way to start again after the journal was changed. Restoring it is not one, because beside an older
+    /// copy the bets that were confirmed since look like what a crash left, and are cut off.
+    fn way_out_without_journal(&self) -> String {
         format!(
-            "restore the file, or move {} away to go on with what is there, and the agencies send the rest again",
+            "move {} away to go on with what is there, and the agencies send the rest again",
             self.journal.display()
         )
     }
@@ -174,7 +180,9 @@ impl<'s, F: DiskFile> Files<'s, F> {
     /// Returns the error of a file that differs from what was confirmed, with the ways to start again.
     pub(super) fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
         let is_drawn_over = path == self.paths.bets && self.result.is_some();
-        let way_out = if is_drawn_over || path == self.paths.result {
+        let way_out = if path == self.paths.journal {
+            self.paths.way_out_without_journal()
+        } else if is_drawn_over || path == self.paths.result {
             self.paths.way_out_after_draw()
         } else {
             self.paths.way_out()
