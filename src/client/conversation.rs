@@ -226,3 +226,36 @@ fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
 pub(super) fn unexpected(reply: &Reply<'_>) -> Broken {
     Error::Answer(format!("\"{reply}\", which answers another question")).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Broken, Conversation};
+    use crate::client::Error;
+    use crate::connection::Stream;
+    use std::io::{BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_client_whose_write_fails_still_reads_the_error_that_has_arrived() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let socket = Arc::new(TcpStream::connect(address).expect("it listens"));
+        let (mut server, _) = listener.accept().expect("the client connects");
+        let replies = b"CONFIRMARAPUESTA|1\nERROR|batch_too_long|why\n";
+        server.write_all(replies).expect("the client has room for it");
+        let mut conversation = Conversation {
+            socket: &socket,
+            stream: BufReader::new(Stream::plain(&socket)),
+            reply_timeout: Duration::from_millis(100),
+            line: Vec::new(),
+        };
+        // The server reads nothing, and this is more than the system buffers.
+        let sent = conversation.send(&vec![b'x'; 64 << 20]);
+        let Err(Broken::Final(Error::Refused { code, detail })) = sent else {
+            panic!("{sent:?}");
+        };
+        assert_eq!((code.as_str(), detail.as_str()), ("batch_too_long", "why"));
+    }
+}

@@ -231,6 +231,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "a_flood_without_a_line_end_hears_its_error_and_then_the_end_and_no_reset",
             "who_goes_on_sending_after_its_end_is_read_up_to_a_bound",
             "who_goes_on_dripping_after_its_end_is_read_for_a_time",
+            "a_client_whose_write_fails_still_reads_the_error_that_has_arrived",
             "who_sends_more_than_the_server_takes_finds_out_that_it_has_stopped",
         ],
     ),
