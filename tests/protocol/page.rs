@@ -322,8 +322,11 @@ const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "the_page_names_the_defaults_of_the_settings",
             "a_crowd_of_silent_newcomers_disturbs_no_agency_and_each_of_them_hears_why_it_has_to_leave",
+            "a_connection_that_is_closed_for_another_executes_no_further_command",
+            "a_newcomer_within_its_handshake_is_not_silent_while_bytes_of_it_come",
             "of_too_many_newcomers_the_one_that_was_silent_longest_is_closed",
             "of_an_agencys_fifth_connections_the_one_that_was_idle_longest_is_closed_and_never_the_one_that_waits",
+            "a_connection_that_was_told_why_it_ends_leaves_its_place_to_the_next_of_its_agency",
             "an_agency_that_has_no_connection_gets_in_where_others_hold_all_places",
             "where_each_connection_is_an_agencys_only_one_the_next_hears_so_at_once_until_one_leaves",
             "connections_count_for_the_agencies_of_their_certificates_as_soon_as_they_have_shown_them",
