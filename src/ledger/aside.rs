@@ -44,8 +44,12 @@ pub(super) fn set_aside_on<D: Disk>(
     // The next lottery may have another number of agencies.
     let agencies = Agencies::new(slot.agencies).unwrap_or(settings.agencies);
     let settings = Settings { agencies, ..settings.clone() };
-    let (opened, _found) = open::open(disk, &settings, stop)?;
+    let (opened, found) = open::open(disk, &settings, stop)?;
     let Opened { disk, paths, bets: _locked, mut journal, extent, .. } = opened;
+    if found.result.is_none() {
+        // Between the two locks another process has set the draw aside.
+        return Err(OpenError::NotFinished(paths.result));
+    }
     let aside = free_number(&disk, &paths)?;
     journal.slot.aside = aside;
     at(&paths.journal, journal.close(extent))?;

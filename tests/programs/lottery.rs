@@ -7,7 +7,7 @@ use crate::sample::{
     stored, winners,
 };
 use crate::support::peer::Peer;
-use crate::support::program::{Program, Scratch, Start, lasting_address};
+use crate::support::program::{Program, Scratch, Start, lasting_address, starts_programs};
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 
@@ -475,6 +475,30 @@ fn a_check_says_as_a_start_does_that_a_new_draw_was_interrupted() {
         server(&["--new-draw"]).run().exits(0);
         assert_eq!(scratch.names(), ["bets.1.csv", "bets.1.journal", "sorteo.1.toml"]);
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn of_two_that_set_a_draw_aside_at_the_same_time_the_one_that_is_held_up_leaves_the_next_lottery() {
+    let scratch = Scratch::new();
+    let server =
+        |arguments: &[&str]| scratch.server().arguments(&["--agencies", "1"]).arguments(arguments);
+    // It has found a finished draw, and has no lock for a moment.
+    let journal = scratch.path("bets.journal");
+    let journal = journal.to_str().expect("a path in UTF-8");
+    let held_up = ["strace", "-D", "-o", "/dev/null", "-P", journal];
+    let held_up = [&held_up[..], &["-e", "inject=close:signal=STOP:when=1"]].concat();
+    hold_draw(server(&[]), Some(BET));
+    if !starts_programs(&held_up) {
+        return;
+    }
+    let late = server(&["--new-draw"]).started_by(&held_up).start();
+    late.catches_signals();
+    late.is_blocked();
+    server(&["--new-draw"]).run().exits(0);
+    late.signal("CONT");
+    late.ends().exits(1).says("error: the draw is not finished: there is no sorteo.toml");
+    hold_draw(server(&[]), Some(BET));
 }
 
 #[test]
