@@ -30,6 +30,8 @@ pub(super) enum Broken {
     Replaced(String),
     /// The server has as many connections as it allows, and gave the place of this one to another.
     Crowded(String),
+    /// The server refused a command, for another reason that concerns this connection alone.
+    Refused(String),
     /// Another attempt would not help.
     Final(Error),
 }
@@ -42,7 +44,7 @@ impl Broken {
     /// The final error.
     pub(super) fn reason_and_remedy(self) -> Result<(String, &'static str), Error> {
         match self {
-            Broken::Lost(reason) => Ok((reason, IF_LOST)),
+            Broken::Lost(reason) | Broken::Refused(reason) => Ok((reason, IF_LOST)),
             Broken::Replaced(reason) => Ok((reason, IF_REPLACED)),
             Broken::Crowded(reason) => Ok((reason, IF_CROWDED)),
             Broken::Final(error) => Err(error),
@@ -216,7 +218,7 @@ fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
         Some(ErrorCode::TakenOver | ErrorCode::Superseded) => Broken::Replaced(reason()),
         Some(ErrorCode::TooManyConnections) => Broken::Crowded(reason()),
         Some(ErrorCode::MessageTorn | ErrorCode::TimedOut | ErrorCode::Stopping) => {
-            Broken::Lost(reason())
+            Broken::Refused(reason())
         }
         _ => Broken::Final(Error::Refused { code: code.into(), detail: detail.into() }),
     })
