@@ -6,7 +6,7 @@ use super::conversation::{Broken, Conversation, unexpected};
 use super::{Error, Observer, Settings};
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
-use crate::protocol::{BatchWriter, Command, LastBet, MESSAGE_BYTES_MAX, Reply};
+use crate::protocol::{BatchWriter, Command, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Reply};
 use crate::stop::Stop;
 use crate::text::log_lines;
 use log::info;
@@ -229,7 +229,7 @@ impl Attempt<'_, '_> {
         let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
         let heard = self.conversation.expect_within(ASK_AGAIN_AFTER, bytes_max);
         // Two clients of one agency that replace each other make no progress, so this wait counts as time to retry.
-        if !matches!(heard, Err(Broken::Replaced(_))) {
+        if !matches!(heard, Err(Broken::Refused(ErrorCode::TakenOver | ErrorCode::Superseded, _))) {
             self.progress.waited_since(start);
         }
         let documents: Vec<String> = match heard {

@@ -26,12 +26,8 @@ const IF_CROWDED: &str =
 pub(super) enum Broken {
     /// The connection is lost or useless; another may do better.
     Lost(String),
-    /// A newer connection of the agency, perhaps of another client, has the place of this one.
-    Replaced(String),
-    /// The server has as many connections as it allows, and gave the place of this one to another.
-    Crowded(String),
-    /// The server refused a command, for another reason that concerns this connection alone.
-    Refused(String),
+    /// The server refused a command with this error, which concerns this connection alone.
+    Refused(ErrorCode, String),
     /// Another attempt would not help.
     Final(Error),
 }
@@ -44,9 +40,11 @@ impl Broken {
     /// The final error.
     pub(super) fn reason_and_remedy(self) -> Result<(String, &'static str), Error> {
         match self {
-            Broken::Lost(reason) | Broken::Refused(reason) => Ok((reason, IF_LOST)),
-            Broken::Replaced(reason) => Ok((reason, IF_REPLACED)),
-            Broken::Crowded(reason) => Ok((reason, IF_CROWDED)),
+            Broken::Refused(ErrorCode::TakenOver | ErrorCode::Superseded, reason) => {
+                Ok((reason, IF_REPLACED))
+            }
+            Broken::Refused(ErrorCode::TooManyConnections, reason) => Ok((reason, IF_CROWDED)),
+            Broken::Lost(reason) | Broken::Refused(_, reason) => Ok((reason, IF_LOST)),
             Broken::Final(error) => Err(error),
         }
     }
@@ -213,13 +211,15 @@ impl Conversation<'_> {
 /// attempt may succeed.
 fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
     let Reply::Error { code, detail } = reply else { return Ok(reply) };
-    let reason = || format!("the server replied: {code}: {detail}");
     Err(match ErrorCode::from_word(code) {
-        Some(ErrorCode::TakenOver | ErrorCode::Superseded) => Broken::Replaced(reason()),
-        Some(ErrorCode::TooManyConnections) => Broken::Crowded(reason()),
-        Some(ErrorCode::MessageTorn | ErrorCode::TimedOut | ErrorCode::Stopping) => {
-            Broken::Refused(reason())
-        }
+        Some(
+            known @ (ErrorCode::TakenOver
+            | ErrorCode::Superseded
+            | ErrorCode::TooManyConnections
+            | ErrorCode::MessageTorn
+            | ErrorCode::TimedOut
+            | ErrorCode::Stopping),
+        ) => Broken::Refused(known, format!("the server replied: {code}: {detail}")),
         _ => Broken::Final(Error::Refused { code: code.into(), detail: detail.into() }),
     })
 }

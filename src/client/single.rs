@@ -39,11 +39,7 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
                 if !stored {
                     is_sent = true;
                     let sent = single.send(conversation, progress);
-                    let is_refused = matches!(
-                        sent,
-                        Err(Broken::Replaced(_) | Broken::Crowded(_) | Broken::Refused(_))
-                    );
-                    if is_refused {
+                    if matches!(sent, Err(Broken::Refused(..))) {
                         // The server did not store the bet, so bets that are stored by now are those of other clients.
                         before = None;
                     }
