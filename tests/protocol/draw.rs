@@ -1,10 +1,10 @@
 //! At stake: that the draw is held once, after every agency has asked, and that an agency hears its
 //! own winners only.
 
-use crate::bet_on;
 use crate::support::peer::{Agency, Lottery, Office};
 use crate::support::transcript::plays;
-use loteria::protocol::MESSAGE_BYTES_MAX;
+use crate::{asks_for_winners, bet, bet_on};
+use loteria::protocol::{ErrorCode, MESSAGE_BYTES_MAX};
 
 #[test]
 fn the_status_tells_an_agency_that_waits_from_one_that_may_store_more() {
@@ -144,6 +144,21 @@ fn bets_are_refused_once_their_agency_has_asked_on_whatever_connection() {
         stored documents: 30904463
         ",
     );
+}
+
+#[test]
+fn bets_are_refused_before_the_replies_to_what_the_agency_said_before_it_asked_are_sent() {
+    const AGENCIES: u16 = 100;
+    let office = Office::start(Lottery::of(AGENCIES + 1));
+    for id in 1..=AGENCIES {
+        let [mut waiting, mut other] = [(); 2].map(|()| office.agency());
+        other.says(&format!("{};ECO|open", bet(id, 30_904_461)));
+        other.hears("ECO|open");
+        asks_for_winners(&mut waiting, id);
+        other.says("FINAPUESTA");
+        other.hears_error(ErrorCode::AgencyFinished);
+    }
+    office.has_stored("");
 }
 
 #[test]

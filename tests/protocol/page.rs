@@ -259,6 +259,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         "GANADORES",
         &[
             "bets_are_refused_once_their_agency_has_asked_on_whatever_connection",
+            "bets_are_refused_before_the_replies_to_what_the_agency_said_before_it_asked_are_sent",
             "the_draw_waits_for_all_and_is_on_disk_before_anyone_hears",
             "everyone_hears_their_own_winners_in_the_order_of_the_file_and_each_winning_bet_counts",
             "a_number_wins_by_its_value_however_it_is_written",
