@@ -535,6 +535,18 @@ fn a_handshake_has_the_time_of_a_newcomer_however_slowly_it_drips() {
 }
 
 #[test]
+fn the_time_of_the_first_message_begins_at_the_end_of_the_handshake() {
+    let office = Office::open_with(&[("SERVER_MESSAGE_TIMEOUT_MS", "3000")]);
+    let socket = office.socket();
+    // Together longer than the message may take; each far shorter.
+    thread::sleep(Duration::from_millis(1_800));
+    let mut peer = peer(&socket, &office.connector("agency-3"));
+    thread::sleep(Duration::from_millis(1_800));
+    peer.says("ECO|a");
+    peer.hears("ECO|a");
+}
+
+#[test]
 fn those_past_the_bound_hear_so_in_tls() {
     let office = Office::open_with(&[("SERVER_MAX_CONNECTIONS", "1")]);
     office.talk("agency-1", |first| {

@@ -312,6 +312,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "who_is_silent_hears_that_its_time_is_up_at_any_place_between_messages",
             "who_drips_hears_that_its_time_is_up_however_steadily_it_does",
             "a_message_in_time_begins_the_time_anew",
+            "the_time_of_the_first_message_begins_at_the_end_of_the_handshake",
             "a_newcomer_has_its_time_to_name_an_agency_whatever_else_it_says",
             "the_time_that_the_draw_is_waited_for_does_not_count",
             "who_does_not_read_its_answers_loses_its_connection_and_nobody_else_does",
