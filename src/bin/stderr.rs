@@ -6,7 +6,7 @@
 //! number.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const GATHER_TIME: Duration = Duration::from_millis(5);
 /// The longest time that the end of the program waits for a reader that takes nothing, and for any reader after a
 /// signal.
 const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
+/// The longest time that a stop waits for a reader of stdout.
+const PRINT_TIME_MAX: Duration = Duration::from_millis(250);
 /// The assumed size of a terminal whose size is unknown.
 const SIZE: (usize, usize) = (24, 80);
 
@@ -93,12 +95,41 @@ impl Stderr {
         }
     }
 
-    /// Prints to stdout. On a terminal, removes the lines that stay and has them drawn again below.
+    /// Prints to stdout, in a thread of its own, because a reader of stdout that takes nothing must not keep the program
+    /// from stopping: after a signal it has [`PRINT_TIME_MAX`].
     ///
     /// # Errors
     ///
-    /// Those of stdout.
+    /// Those of stdout; [`io::ErrorKind::Interrupted`] if a signal came and not all was printed.
     pub(crate) fn print(&self, text: &str) -> io::Result<()> {
+        let (own, text) = (self.clone(), Arc::<str>::from(text));
+        let (printed, outcome) = mpsc::channel();
+        let print = {
+            let text = Arc::clone(&text);
+            move || {
+                // The receiver is dropped if the program stops.
+                let _stopped = printed.send(own.print_all(&text));
+                drop(own.0.lock());
+                own.0.written.notify_all();
+            }
+        };
+        if Builder::new().name("stdout".into()).spawn(print).is_err() {
+            return self.print_all(&text);
+        }
+        let mut result = None;
+        let mut is_printing = || {
+            result = result.take().or_else(|| outcome.try_recv().ok());
+            result.is_none()
+        };
+        let written = &self.0.written;
+        let state = written.wait_while(self.0.lock(), |state| is_printing() && !state.is_stopping);
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        drop(written.wait_timeout_while(state, PRINT_TIME_MAX, |_| is_printing()));
+        result.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
+    }
+
+    /// Prints to stdout. On a terminal, removes the lines that stay and has them drawn again below.
+    fn print_all(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         if !self.0.is_terminal || !stdout.is_terminal() {
             stdout.write_all(text.as_bytes())?;

@@ -8,8 +8,10 @@ use crate::support::peer::Peer;
 use crate::support::program::{
     Ended, Program, Scratch, Start, lasting_address, show, starts_programs,
 };
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, pipe};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -314,6 +316,42 @@ mod of_the_client {
             server.logs_times("action: apuesta_recibida | result: success", 3);
             stop(client, signal, 1).never_says("consulta_ganadores");
             assert!(bets(1, 50).starts_with(&stored(&scratch)[&1]));
+        }
+    }
+
+    #[test]
+    fn it_stops_while_nobody_reads_what_it_prints() {
+        // More than a pipe holds.
+        const AGENCIES: usize = 10_000;
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = FakeServer::start(|peer| {
+                while let Some(message) = peer.hears() {
+                    peer.says(&match message.split('|').next() {
+                        Some("REANUDAR") => format!("REANUDAR|{AGENCIES}|30000001|7574\n"),
+                        Some("GANADORES") => format!("GANADORES{}\n", "|30000001".repeat(AGENCIES)),
+                        _ => {
+                            let agencies = (1..=AGENCIES).map(|id| format!("|{id},1,ABIERTA"));
+                            format!("ESTADO|PENDIENTE{}\n", agencies.collect::<String>())
+                        }
+                    });
+                }
+            });
+            scratch.write(FILE, "Ana,Paz,30000001,2000-02-29,7574\n".repeat(AGENCIES));
+            for arguments in [&["--agency", "1"][..], &["--status"]] {
+                let (reader, writer) = pipe().expect("a pipe");
+                let client = scratch.client(&server.address).arguments(arguments);
+                let client = client.stdout_to(File::from(OwnedFd::from(writer))).start();
+                client.has_thread("stdout");
+                client.is_blocked();
+                if arguments == ["--status"] {
+                    client.signal(signal);
+                    client.ends().exits(0);
+                } else {
+                    stop(client, signal, 1);
+                }
+                drop(reader);
+            }
         }
     }
 

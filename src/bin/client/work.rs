@@ -167,7 +167,7 @@ pub(crate) fn print_status(
     unless_stopped(client::status(settings, stop).and_then(|summary| {
         let text = if as_json { report::json(&summary) } else { Ok(report::table(&summary)) };
         let printed = text.map_err(io::Error::from).and_then(|text| stderr.print(&text));
-        printed.map_err(Error::Output)
+        printed.map_err(|error| if stop.has_come() { Error::Stopped } else { Error::Output(error) })
     }))
 }
 

@@ -36,9 +36,11 @@ pub(crate) fn verify(
         let (count, noun) = (verified.bets, noun_for(verified.bets, "bet"));
         report.push_str(&format!("{bets}: {count} {noun}, all valid\n"));
     }
-    stderr
-        .print(&report)
-        .map_err(|error| Failure::Failed(format!("stdout could not be written: {error}")))?;
+    match stderr.print(&report) {
+        Err(_) if stop.has_come() => return Ok(()),
+        printed => printed
+            .map_err(|error| Failure::Failed(format!("stdout could not be written: {error}")))?,
+    }
     match verified.differences.len() as u64 {
         0 => Ok(()),
         count => Err(Failure::Failed(format!("{count} {}", noun_for(count, "difference")))),
