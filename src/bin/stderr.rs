@@ -5,8 +5,10 @@
 //! the reader takes nothing for [`STALLED_AFTER`], lines are dropped until it has caught up, and a line reports their
 //! number.
 
+use crossbeam_channel::{bounded, select};
+use loteria::stop::Stop;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
@@ -96,36 +98,29 @@ impl Stderr {
     }
 
     /// Prints to stdout, in a thread of its own, because a reader of stdout that takes nothing must not keep the program
-    /// from stopping: after a signal it has [`PRINT_TIME_MAX`].
+    /// from stopping: after `stop` it has [`PRINT_TIME_MAX`].
     ///
     /// # Errors
     ///
-    /// Those of stdout; [`io::ErrorKind::Interrupted`] if a signal came and not all was printed.
-    pub(crate) fn print(&self, text: &str) -> io::Result<()> {
-        let (own, text) = (self.clone(), Arc::<str>::from(text));
-        let (printed, outcome) = mpsc::channel();
-        let print = {
-            let text = Arc::clone(&text);
-            move || {
-                // The receiver is dropped if the program stops.
-                let _stopped = printed.send(own.print_all(&text));
-                drop(own.0.lock());
-                own.0.written.notify_all();
-            }
+    /// Those of stdout; [`io::ErrorKind::Interrupted`] if the stop came and not all was printed.
+    pub(crate) fn print(&self, text: &str, stop: &Stop) -> io::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let (printed, outcome) = bounded(1);
+        let (own, owned) = (self.clone(), text.to_owned());
+        let print = move || {
+            // The receiver is dropped if the program stops.
+            let _stopped = printed.send(own.print_all(&owned));
         };
         if Builder::new().name("stdout".into()).spawn(print).is_err() {
-            return self.print_all(&text);
+            return self.print_all(text);
         }
-        let mut result = None;
-        let mut is_printing = || {
-            result = result.take().or_else(|| outcome.try_recv().ok());
-            result.is_none()
+        let printed = select! {
+            recv(outcome) -> printed => printed.ok(),
+            recv(stop.channel()) -> _ => outcome.recv_timeout(PRINT_TIME_MAX).ok(),
         };
-        let written = &self.0.written;
-        let state = written.wait_while(self.0.lock(), |state| is_printing() && !state.is_stopping);
-        let state = state.unwrap_or_else(PoisonError::into_inner);
-        drop(written.wait_timeout_while(state, PRINT_TIME_MAX, |_| is_printing()));
-        result.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
+        printed.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
     }
 
     /// Prints to stdout. On a terminal, removes the lines that stay and has them drawn again below.

@@ -7,6 +7,7 @@ use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, Pro
 use log::info;
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
+use loteria::stop::Stop;
 use loteria::summary::Summary;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +27,7 @@ const SUMMARY_LINES_MAX: usize = 20;
 pub(crate) struct Board {
     is_quiet: bool,
     pub(crate) stderr: Stderr,
+    stop: Stop,
     start: Instant,
     state: Mutex<State>,
 }
@@ -58,9 +60,9 @@ enum Doing {
 }
 
 impl Board {
-    /// Shows bars if stderr is a terminal, lines if it is not, nothing if `is_quiet`.
-    pub(crate) fn new(stderr: Stderr, is_quiet: bool) -> Board {
-        Board { is_quiet, stderr, start: Instant::now(), state: Mutex::default() }
+    /// Shows bars if stderr is a terminal, lines if it is not, nothing if `is_quiet`. Prints winners until `stop` comes.
+    pub(crate) fn new(stderr: Stderr, is_quiet: bool, stop: Stop) -> Board {
+        Board { is_quiet, stderr, stop, start: Instant::now(), state: Mutex::default() }
     }
 
     /// Returns whether it shows bars.
@@ -159,7 +161,7 @@ impl Observer for Board {
     fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
         let lines: String =
             documents.iter().map(|document| format!("{agency},{document}\n")).collect();
-        self.stderr.print(&lines)?;
+        self.stderr.print(&lines, &self.stop)?;
         if let Some(shown) = self.lock().agencies.get_mut(&agency) {
             shown.doing = Doing::Done { winners: documents.len() as u64 };
         }

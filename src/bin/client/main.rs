@@ -69,7 +69,9 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let work = work::choose(variables.as_ref(), agency, &sources.agencies_dir()?, file)?;
     let file = file.map(|file| format!(" | file: {}", LogValue(file.display())));
     info!("action: config | result: success{parts}{}", file.unwrap_or_default());
-    let board = Board::new(stderr.clone(), is_quiet);
-    let send = |stop: &Stop| work::run(work, &settings, &board, stop);
+    let send = |stop: &Stop| {
+        let board = Board::new(stderr.clone(), is_quiet, stop.clone());
+        work::run(work, &settings, &board, stop)
+    };
     process::until_signal(signals, stderr, || {}, send)
 }

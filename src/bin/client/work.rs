@@ -166,7 +166,7 @@ pub(crate) fn print_status(
 ) -> Result<(), Failure> {
     unless_stopped(client::status(settings, stop).and_then(|summary| {
         let text = if as_json { report::json(&summary) } else { Ok(report::table(&summary)) };
-        let printed = text.map_err(io::Error::from).and_then(|text| stderr.print(&text));
+        let printed = text.map_err(io::Error::from).and_then(|text| stderr.print(&text, stop));
         printed.map_err(|error| if stop.has_come() { Error::Stopped } else { Error::Output(error) })
     }))
 }

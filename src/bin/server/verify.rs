@@ -36,11 +36,11 @@ pub(crate) fn verify(
         let (count, noun) = (verified.bets, noun_for(verified.bets, "bet"));
         report.push_str(&format!("{bets}: {count} {noun}, all valid\n"));
     }
-    match stderr.print(&report) {
-        Err(_) if stop.has_come() => return Ok(()),
-        printed => printed
-            .map_err(|error| Failure::Failed(format!("stdout could not be written: {error}")))?,
+    let printed = stderr.print(&report, stop);
+    if stop.has_come() {
+        return Ok(());
     }
+    printed.map_err(|error| Failure::Failed(format!("stdout could not be written: {error}")))?;
     match verified.differences.len() as u64 {
         0 => Ok(()),
         count => Err(Failure::Failed(format!("{count} {}", noun_for(count, "difference")))),
