@@ -112,10 +112,8 @@ pub(crate) fn configure<'a>(
     let flag = Box::new(|name: &str| arguments.flag(name));
     let variable = Box::new(|name: &str| env::var_os(name));
     let file = arguments.file(arguments::CONFIG);
-    let found = fs::metadata(file.unwrap_or(Path::new(DEFAULT_FILE)));
-    READS_PIPE.store(found.is_ok_and(|found| !found.is_file()), Ordering::Relaxed);
-    let sources = Sources::read(program, file, flag, variable);
-    READS_PIPE.store(false, Ordering::Relaxed);
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let sources = reading(&[path], || Sources::read(program, file, flag, variable));
     let read = sources.and_then(|sources| Ok((sources.log_filter()?, sources)));
     let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
     let is_short = stderr.is_terminal() && !is_asked_for && other_filter.is_none();
@@ -126,6 +124,27 @@ pub(crate) fn configure<'a>(
     warn_of_misspelled(program);
     warn_of_exposed_key(&sources)?;
     Ok(sources)
+}
+
+/// Returns the settings that `read` takes from `sources`, and from the TLS files that these name.
+pub(crate) fn read_tls<T>(
+    sources: &Sources<'_>,
+    read: impl FnOnce() -> Result<T, InvalidConfig>,
+) -> Result<T, InvalidConfig> {
+    let Some(TlsFiles { certificate, key, authority, revoked }) = sources.tls()? else {
+        return read();
+    };
+    let revoked = revoked.as_deref().unwrap_or(&authority);
+    reading(&[&certificate, &key, &authority, revoked], read)
+}
+
+/// Calls `read`, which reads `files`. A signal ends the program at once meanwhile if one of them may block for ever.
+fn reading<T>(files: &[&Path], read: impl FnOnce() -> T) -> T {
+    let may_block = |file: &&Path| fs::metadata(file).is_ok_and(|found| !found.is_file());
+    READS_PIPE.store(files.iter().any(may_block), Ordering::Relaxed);
+    let outcome = read();
+    READS_PIPE.store(false, Ordering::Relaxed);
+    outcome
 }
 
 /// Returns whether the log leaves out repeated records: on a terminal, if no level is given.

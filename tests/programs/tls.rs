@@ -1199,6 +1199,27 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for_at_sighup_nor_at_the_stop_aft
 }
 
 #[test]
+fn both_programs_stop_while_nobody_writes_a_file_that_is_a_pipe() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 1);
+    let pipe = scratch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("`mkfifo` can be run").success());
+    for variable in ["TLS_CERTIFICATE", "TLS_KEY", "TLS_AUTHORITY", "TLS_REVOKED"] {
+        let client = scratch.bare_client();
+        let programs = [(scratch.server(), "server"), (client, "agency-1")];
+        // A client reads no list of revoked certificates.
+        let readers = if variable == "TLS_REVOKED" { 1 } else { 2 };
+        for (program, shows) in programs.into_iter().take(readers) {
+            let program = program.shows(&certificates, shows).variable(variable, &pipe).start();
+            program.catches_signals();
+            program.is_blocked();
+            program.signal("TERM");
+            program.ends().exits(0);
+        }
+    }
+}
+
+#[test]
 fn a_key_that_others_can_read_is_warned_of_by_both_programs() {
     let warning = "other users of this machine can read this private key; let only the user of this program read it";
     let scratch = Scratch::new();

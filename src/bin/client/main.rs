@@ -57,7 +57,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let quiet_filter = (is_quiet && arguments.flag("log-level").is_none()).then_some("error");
     let sources = process::configure(Program::Client, arguments, quiet_filter, stderr)?;
     let parts = sources.log_parts()?;
-    let settings = sources.client()?;
+    let settings = process::read_tls(&sources, || sources.client())?;
     if arguments.is_set("status") {
         // The state is printed to stdout; a log line of the settings before it would only distract.
         let as_json = arguments.is_set("json");

@@ -90,7 +90,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
         log_settings();
         return process::until_signal(signals, stderr, || {}, |stop| set_aside(&ledger, stop));
     }
-    let server = sources.server()?;
+    let server = process::read_tls(&sources, || sources.server())?;
     log_settings();
     let (most, agencies) = (server.max_connections, ledger.agencies.count());
     if most < usize::from(agencies) {
