@@ -212,10 +212,10 @@ pub(super) fn read_exact(file: &impl DiskFile, buffer: &mut [u8], offset: u64) -
     Ok(())
 }
 
-/// Creates a file, or opens it, and locks it.
+/// Creates a file, or opens it, and locks it. Fails if another server has it, or has renamed it meanwhile.
 pub(super) fn create_locked<D: Disk>(disk: &D, path: &Path) -> io::Result<D::File> {
     let file = disk.create(path)?;
-    let is_locked = file.try_lock(Mode::Write)?;
+    let is_locked = file.try_lock(Mode::Write)? && file.is_at(path)?;
     if is_locked { Ok(file) } else { Err(io::Error::other("another server is using it")) }
 }
 
@@ -252,7 +252,8 @@ pub(super) fn write_zeros(file: &impl DiskFile, bytes: usize) -> io::Result<()> 
 /// Fails if [`replace`] could not create a file at `path`.
 pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
     let draft = draft_of(path);
-    drop(create_draft(disk, &draft)?);
+    // Locked until it is removed, so that it is not another server's by then.
+    let _locked = create_draft(disk, &draft)?;
     disk.remove(&draft)
 }
 

@@ -299,13 +299,17 @@ impl<D: Disk> Writer<D> {
         let text = result.to_toml();
         let path = &self.paths.result;
         let failed = |error| WriterFailed::SaveResult { path: path.clone(), error };
-        if self.disk.exists(path).map_err(failed)? {
-            // Only another program can have written it since the start.
-            let what = "it exists, and this server did not write it: name another with DRAW_FILE";
-            return Err(failed(io::Error::other(what)));
-        }
-        disk::replace(&self.disk, path, |file| file.write_at(text.as_bytes(), 0))
-            .map_err(failed)?;
+        disk::replace(&self.disk, path, |file| {
+            // Only another program can have written it since the start. Servers with one name for their results lock the
+            // same draft, so none writes it from here on.
+            if self.disk.exists(path)? {
+                let what =
+                    "it exists, and this server did not write it: name another with DRAW_FILE";
+                return Err(io::Error::other(what));
+            }
+            file.write_at(text.as_bytes(), 0)
+        })
+        .map_err(failed)?;
         self.bets.sync().map_err(WriterFailed::Sync)?;
         self.journal.slot.held = Some(Held::on(self.winning_number, text.as_bytes()));
         self.journal.checkpoint(self.extent).map_err(WriterFailed::Sync)?;

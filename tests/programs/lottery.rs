@@ -597,6 +597,45 @@ fn two_servers_that_have_one_name_for_their_results_hold_one_draw_and_the_other_
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_server_that_is_held_up_in_its_draw_overwrites_no_result_of_another() {
+    // It is held up when it has found no result, or has opened the draft of its own.
+    for (path, call) in [("sorteo.toml", "statx"), ("sorteo.toml.draft", "openat")] {
+        let stop = format!("inject={call}:signal=STOP:when=1");
+        let held_up = ["strace", "-D", "-f", "-o", "/dev/null", "-P", path, "-e", &stop];
+        if !starts_programs(&held_up) {
+            return;
+        }
+        let scratch = Scratch::new();
+        let server = |bets| scratch.server().arguments(&["--agencies", "1", "--bets", bets]);
+        let first = server("one.csv").start();
+        let mut one = Peer::at(first.address());
+        // Calls are counted in each thread, and the start and the draw have one each.
+        let second = server("two.csv").started_by(&held_up).start();
+        second.catches_signals();
+        second.is_blocked();
+        second.signal("CONT");
+        let mut two = Peer::at(second.address());
+        two.says("APUESTA|1|Ana|Paz|30904465|1999-03-17|7574;FINAPUESTA;GANADORES|1");
+        two.hears("CONFIRMARAPUESTA|1");
+        second.is_blocked();
+        one.says("GANADORES|1");
+        let first_hears = one.hears_a_line();
+        second.signal("CONT");
+        let told = [first_hears, two.hears_a_line()].map(|line| line.starts_with("GANADORES|"));
+        let (held, other) = match told {
+            [true, false] => (first, second),
+            [false, true] => (second, first),
+            _ => panic!("{path}: told by both or none: {told:?}"),
+        };
+        other.ends().exits(1).says("sorteo.toml: the draw's result could not be written: ");
+        held.stops_on("TERM");
+        let result = scratch.read("sorteo.toml");
+        assert_eq!(result.contains("bets_bytes = 0"), told[0], "{path}: {result}");
+    }
+}
+
+#[test]
 fn a_log_that_cannot_be_written_keeps_nobody_from_their_work() {
     let scratch = Scratch::new();
     let agencies = five_agencies(&scratch);
