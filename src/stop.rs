@@ -2,7 +2,7 @@
 //!
 //! It is a channel whose last sender has been dropped, so that a thread can wait for it without polling.
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, select};
 use std::convert::Infallible;
 use std::io;
 use std::thread::{self, Builder};
@@ -76,6 +76,31 @@ pub fn beside<O>(
         working.stop();
         Ok(outcome)
     })
+}
+
+/// Calls `work`, which cannot be interrupted, in a thread called `name`. Returns its outcome, or `None` as soon as `stop`
+/// comes. Nobody joins the thread.
+///
+/// # Errors
+///
+/// Those of `work`; the thread cannot be started.
+pub fn unless_stopped<O: Send + 'static>(
+    name: &str,
+    stop: &Stop,
+    work: impl FnOnce() -> io::Result<O> + Send + 'static,
+) -> io::Result<Option<O>> {
+    let (done, outcome) = bounded(1);
+    Builder::new().name(name.into()).spawn(move || {
+        // The receiver is dropped if the stop comes.
+        let _stopped = done.send(work());
+    })?;
+    select! {
+        recv(stop.channel()) -> _ => Ok(None),
+        recv(outcome) -> outcome => {
+            let panicked = |_| Err(io::Error::other("the thread panicked"));
+            outcome.unwrap_or_else(panicked).map(Some)
+        }
+    }
 }
 
 #[cfg(test)]

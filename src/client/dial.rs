@@ -1,11 +1,10 @@
 //! Connects to the server. A stop interrupts it.
 
 use crate::connection::is_timeout;
-use crate::stop::Stop;
+use crate::stop::{self, Stop};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::thread::Builder;
 use std::time::Duration;
 
 /// The longest time of each attempt to connect to one address, in milliseconds. A full accept backlog drops SYNs, and
@@ -53,7 +52,7 @@ impl Drop for Turn<'_> {
 /// Connects to `address`, `HOST:PORT`. Returns `None` if the stop came meanwhile.
 ///
 /// An IP address that answers soon needs no thread. A name look-up cannot be interrupted, so a thread of its own does
-/// it. That thread is the only one that is not joined when the program stops.
+/// it.
 pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> {
     if let Ok(address) = address.parse() {
         match once(&address, Duration::from_millis(CONNECT_TIMES_MS[0])) {
@@ -61,19 +60,8 @@ pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> 
             outcome => return outcome.map(Some),
         }
     }
-    let (connected, outcome) = bounded(1);
     let owned = address.to_owned();
-    Builder::new().name("connect".into()).spawn(move || {
-        // The receiver is dropped if the program stops.
-        let _stopped = connected.send(connect(&owned));
-    })?;
-    select! {
-        recv(stop.channel()) -> _ => Ok(None),
-        recv(outcome) -> outcome => {
-            let panicked = |_| Err(io::Error::other("the thread that connects panicked"));
-            outcome.unwrap_or_else(panicked).map(Some)
-        }
-    }
+    stop::unless_stopped("connect", stop, move || connect(&owned))
 }
 
 /// Connects to the first of the addresses behind `address` that accepts.

@@ -214,6 +214,28 @@ mod of_the_server {
     }
 
     #[test]
+    fn it_stops_while_its_address_is_looked_up() {
+        let sources = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+        let names = sources.lines().filter_map(|line| line.strip_prefix("hosts:"));
+        if names.map(str::trim).collect::<Vec<_>>() != ["files dns"] {
+            return show("not tried: names are looked up in another way here");
+        }
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            // The look-up of a name without dots reads this file first.
+            let aliases = scratch.path("aliases");
+            let pipe = std::process::Command::new("mkfifo").arg(&aliases).status();
+            assert!(pipe.expect("`mkfifo` can be run").success());
+            let server = scratch.bare_server().arguments(&["--address", "central:0"]);
+            let server = server.variable("HOSTALIASES", &aliases).start();
+            server.catches_signals();
+            server.is_blocked();
+            server.stops_on(signal);
+            assert_eq!(scratch.names(), ["aliases"]);
+        }
+    }
+
+    #[test]
     fn more_signals_than_one_change_nothing() {
         let scratch = Scratch::new();
         let server = scratch.server().start();

@@ -12,7 +12,7 @@ use loteria::connection::Acceptor;
 use loteria::draw::Draw;
 use loteria::ledger::{self, DrawResult, Found, Ledger, OpenError, Repair};
 use loteria::server;
-use loteria::stop::Stop;
+use loteria::stop::{self, Stop};
 use loteria::system;
 use loteria::text::LogValue;
 use process::arguments::{Arguments, switch};
@@ -130,7 +130,11 @@ fn serve(
     stop: &Stop,
 ) -> Result<(), Failure> {
     // The port is bound first, so that no file is touched if another server has it.
-    let listener = TcpListener::bind(address).map_err(|error| cannot_listen(address, &error))?;
+    let owned = address.to_owned();
+    let bound = stop::unless_stopped("listen", stop, || TcpListener::bind(owned));
+    let Some(listener) = bound.map_err(|error| cannot_listen(address, &error))? else {
+        return Ok(());
+    };
     let address = listener.local_addr().map_err(Failure::failed)?;
     let Some((ledger, found)) = unless_interrupted(Ledger::open(settings, stop))? else {
         close_listener(listener, address);
