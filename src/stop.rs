@@ -90,10 +90,11 @@ pub fn unless_stopped<O: Send + 'static>(
     work: impl FnOnce() -> io::Result<O> + Send + 'static,
 ) -> io::Result<Option<O>> {
     let (done, outcome) = bounded(1);
-    Builder::new().name(name.into()).spawn(move || {
+    let thread = Builder::new().name(name.into()).spawn(move || {
         // The receiver is dropped if the stop comes.
         let _stopped = done.send(work());
-    })?;
+    });
+    thread.map_err(|error| io::Error::new(error.kind(), format!("no thread {name}: {error}")))?;
     select! {
         recv(stop.channel()) -> _ => Ok(None),
         recv(outcome) -> outcome => {

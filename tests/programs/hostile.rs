@@ -415,6 +415,11 @@ fn a_start_that_gets_no_thread_says_which() {
         let limited = server.started_by(&["prlimit", &format!("--nproc={threads}")]);
         limited.refuses_to_start().says(why);
     }
+    let scratch = Scratch::new();
+    let Some(server) = scratch.server_of(54_322) else { return };
+    let server = server.arguments(&["--address", "localhost:0"]);
+    let limited = server.started_by(&["prlimit", "--nproc=3"]);
+    limited.refuses_to_start().says("error: localhost:0: no thread listen: ");
 }
 
 #[test]

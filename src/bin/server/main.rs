@@ -130,8 +130,13 @@ fn serve(
     stop: &Stop,
 ) -> Result<(), Failure> {
     // The port is bound first, so that no file is touched if another server has it.
-    let owned = address.to_owned();
-    let bound = stop::unless_stopped("listen", stop, || TcpListener::bind(owned));
+    let bound = match address.parse::<SocketAddr>() {
+        Ok(address) => TcpListener::bind(address).map(Some),
+        Err(_name) => {
+            let name = address.to_owned();
+            stop::unless_stopped("listen", stop, || TcpListener::bind(name))
+        }
+    };
     let Some(listener) = bound.map_err(|error| cannot_listen(address, &error))? else {
         return Ok(());
     };
