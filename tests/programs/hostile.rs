@@ -459,9 +459,14 @@ fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
     scratch.write("bets.csv", row.repeat(stored));
     let server = scratch.server().arguments(&["--agencies", "1"]).limited("-f 8400").start();
     let address = server.address();
-    let mut confirmed = 0;
+    let (mut confirmed, mut is_named) = (0, false);
     loop {
         let mut agency = Peer::at(&address);
+        if is_named {
+            // Then both batches are stored with one request.
+            agency.says("REANUDAR|1");
+            line(&mut agency);
+        }
         let bets: Vec<String> = (0..50).map(|place| bet(1, confirmed + place)).collect();
         // A batch that would still fit is on its way behind it.
         let small = bet(1, confirmed);
@@ -470,7 +475,11 @@ fn a_file_that_must_not_grow_any_more_is_answered_as_a_full_disk() {
         if answer != "CONFIRMARAPUESTA|50\n" {
             assert!(answer.starts_with("ERROR|storage_failed|"), "{answer:?}");
             agency.hears_the_end();
-            break;
+            if is_named {
+                break;
+            }
+            is_named = true;
+            continue;
         }
         agency.hears("CONFIRMARAPUESTA|1");
         confirmed += 51;
