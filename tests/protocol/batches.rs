@@ -142,6 +142,26 @@ fn an_error_between_pipelined_batches_costs_its_own_batch_and_no_other() {
 }
 
 #[test]
+fn each_of_the_batches_that_are_refused_together_is_answered() {
+    plays(
+        r"
+        lottery: 1 agency, winning number 7574
+        1> GANADORES|1
+        1< GANADORES|
+        1> [1 30904461];FINAPUESTA
+        1> [1 30904462];FINAPUESTA
+        1> [1 30904463];FINAPUESTA
+        1> ECO|a
+        1< ERROR|draw_held|the draw was held
+        1< ERROR|draw_held|the draw was held
+        1< ERROR|draw_held|the draw was held
+        1< ECO|a
+        stored: 0
+        ",
+    );
+}
+
+#[test]
 fn asking_for_winners_or_resuming_over_an_open_batch_is_refused_and_does_neither() {
     plays(
         r"

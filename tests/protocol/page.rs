@@ -302,6 +302,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         "Order",
         &[
             "hundreds_of_batches_on_their_way_are_answered_in_their_order",
+            "each_of_the_batches_that_are_refused_together_is_answered",
             "batches_of_many_connections_are_each_stored_in_one_piece",
         ],
     ),
