@@ -2,7 +2,7 @@
 //! another is the one that is needed least, and hears why.
 
 use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
-use crate::{bet, is_attended, row, store};
+use crate::{asks_for_winners, bet, is_attended, row, store};
 use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN, Places};
 use loteria::protocol::ErrorCode;
 use std::collections::VecDeque;
@@ -151,20 +151,25 @@ fn a_connection_that_was_told_why_it_ends_leaves_its_place_to_the_next_of_its_ag
 
 #[test]
 fn an_agency_that_has_no_connection_gets_in_where_others_hold_all_places() {
-    let office = Office::start(Lottery::of(3).connections(4));
-    let mut first = connection_of(&office, 1);
-    let mut idle = connection_of(&office, 1);
-    let mut two = connection_of(&office, 2);
-    let mut busy = connection_of(&office, 1);
-    is_attended(&mut first);
-    // Of the agency that has most, the one that was idle longest.
-    let mut three = office.agency();
-    is_one_too_many(&mut idle, "limit of 4 connections reached");
-    store(&mut three, 3, 30_904_461);
-    for agency in [&mut first, &mut two, &mut busy, &mut three] {
+    let office = Office::start(Lottery::of(4).connections(7));
+    let mut waiting = office.agency();
+    asks_for_winners(&mut waiting, 1);
+    office.agency_waits(1);
+    let mut only = connection_of(&office, 3);
+    let mut newcomer = office.agency();
+    is_attended(&mut newcomer);
+    let [mut busy, mut idle] = [(); 2].map(|()| connection_of(&office, 1));
+    let mut others = [(); 2].map(|()| connection_of(&office, 2));
+    is_attended(&mut busy);
+    // Of the agencies that have several, the one that was idle longest and does not wait.
+    let mut four = office.agency();
+    is_one_too_many(&mut idle, "limit of 7 connections reached");
+    store(&mut four, 4, 30_904_461);
+    for agency in [&mut only, &mut newcomer, &mut busy, &mut four] {
         is_attended(agency);
     }
-    office.has_stored(&row(3, 30_904_461));
+    others.iter_mut().for_each(is_attended);
+    office.has_stored(&row(4, 30_904_461));
 }
 
 #[test]
