@@ -513,6 +513,26 @@ fn a_newcomer_within_its_handshake_is_not_silent_while_bytes_of_it_come() {
 }
 
 #[test]
+fn who_was_told_that_this_is_tls_leaves_its_place_to_the_next_newcomer() {
+    const NEWCOMERS_MAX: usize = 16;
+    let office = Office::open_with(&[("SERVER_MAX_CONNECTIONS", "20")]);
+    let accepted = |count: usize| {
+        office.server.logs_times("accept_connections | result: in_progress", count + 1);
+    };
+    let oldest = office.socket();
+    accepted(1);
+    let mut plain = office.socket();
+    plain.write_all(b"ECO|hola\n").expect("it can be sent");
+    // It has not closed yet.
+    plain.peek(&mut [0]).expect("an answer");
+    let _more: Vec<TcpStream> = (2..=NEWCOMERS_MAX).map(|_| office.socket()).collect();
+    accepted(NEWCOMERS_MAX + 1);
+    let mut peer = peer(&oldest, &office.connector("agency-3"));
+    peer.says("ECO|a");
+    peer.hears("ECO|a");
+}
+
+#[test]
 fn a_handshake_has_the_time_of_a_newcomer_however_slowly_it_drips() {
     let office = Office::open_with(&[("SERVER_NEWCOMER_TIMEOUT_MS", "300")]);
     let silent = office.socket();

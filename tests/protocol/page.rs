@@ -330,6 +330,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "of_too_many_newcomers_the_one_that_was_silent_longest_is_closed",
             "of_an_agencys_fifth_connections_the_one_that_was_idle_longest_is_closed_and_never_the_one_that_waits",
             "a_connection_that_was_told_why_it_ends_leaves_its_place_to_the_next_of_its_agency",
+            "who_was_told_that_this_is_tls_leaves_its_place_to_the_next_newcomer",
             "an_agency_that_has_no_connection_gets_in_where_others_hold_all_places",
             "where_each_connection_is_an_agencys_only_one_the_next_hears_so_at_once_until_one_leaves",
             "connections_count_for_the_agencies_of_their_certificates_as_soon_as_they_have_shown_them",
