@@ -342,6 +342,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         "The end of the server",
         &[
             "what_was_confirmed_is_stored_and_batches_are_whole_however_a_stop_cuts_in",
+            "a_batch_that_is_being_stored_when_the_stop_comes_is_confirmed",
             "a_peer_that_is_silent_or_idle_or_within_a_message_or_within_a_batch_hears_that_it_stops",
             "agencies_that_wait_for_the_draw_hear_that_there_is_none",
             "a_stop_beside_the_draw_either_holds_it_or_does_not",

@@ -220,6 +220,38 @@ fn what_was_confirmed_is_stored_and_batches_are_whole_however_a_stop_cuts_in() {
 }
 
 #[test]
+fn a_batch_that_is_being_stored_when_the_stop_comes_is_confirmed() {
+    for round in 0..10 {
+        let mut office = Office::start(Lottery::of(5));
+        let agencies: Vec<Agency> = (0..3).map(|_| office.agency()).collect();
+        let mut is_in_time = false;
+        let confirmed: usize = std::thread::scope(|scope| {
+            let sending = agencies.into_iter().zip(1..).map(|(mut agency, id)| {
+                scope.spawn(move || {
+                    let batch = format!("{};FINAPUESTA\n", bet(id, 30_904_461));
+                    // Nothing is on its way behind a batch, so that no reset destroys its reply.
+                    let mut is_confirmed = || {
+                        agency.tries(batch.as_bytes())
+                            && agency.rest_of_a_line() == b"CONFIRMARAPUESTA|1\n"
+                    };
+                    (0..).take_while(|_| is_confirmed()).count()
+                })
+            });
+            let sending: Vec<_> = sending.collect();
+            std::thread::sleep(Duration::from_millis(2 * round));
+            let start = Instant::now();
+            office.stop();
+            is_in_time = start.elapsed() < Duration::from_millis(500);
+            sending.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        });
+        // After that time a server closes every connection. A machine may be too busy to reply before.
+        if is_in_time {
+            office.has_stored_count(confirmed);
+        }
+    }
+}
+
+#[test]
 fn a_stop_beside_the_draw_either_holds_it_or_does_not() {
     for round in 0..30 {
         let mut office = Office::start(Lottery::of(3));
