@@ -19,6 +19,7 @@ use std::env;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::iter;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,7 +114,7 @@ pub(crate) fn configure<'a>(
     let variable = Box::new(|name: &str| env::var_os(name));
     let file = arguments.file(arguments::CONFIG);
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-    let sources = reading(&[path], || Sources::read(program, file, flag, variable));
+    let sources = reading(iter::once(path), || Sources::read(program, file, flag, variable));
     let read = sources.and_then(|sources| Ok((sources.log_filter()?, sources)));
     let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
     let is_short = stderr.is_terminal() && !is_asked_for && other_filter.is_none();
@@ -131,17 +132,13 @@ pub(crate) fn read_tls<T>(
     sources: &Sources<'_>,
     read: impl FnOnce() -> Result<T, InvalidConfig>,
 ) -> Result<T, InvalidConfig> {
-    let Some(TlsFiles { certificate, key, authority, revoked }) = sources.tls()? else {
-        return read();
-    };
-    let revoked = revoked.as_deref().unwrap_or(&authority);
-    reading(&[&certificate, &key, &authority, revoked], read)
+    reading(sources.tls()?.iter().flat_map(TlsFiles::paths), read)
 }
 
 /// Calls `read`, which reads `files`. A signal ends the program at once meanwhile if one of them may block for ever.
-fn reading<T>(files: &[&Path], read: impl FnOnce() -> T) -> T {
-    let may_block = |file: &&Path| fs::metadata(file).is_ok_and(|found| !found.is_file());
-    READS_PIPE.store(files.iter().any(may_block), Ordering::Relaxed);
+fn reading<'f, T>(mut files: impl Iterator<Item = &'f Path>, read: impl FnOnce() -> T) -> T {
+    let may_block = |file: &Path| fs::metadata(file).is_ok_and(|found| !found.is_file());
+    READS_PIPE.store(files.any(may_block), Ordering::Relaxed);
     let outcome = read();
     READS_PIPE.store(false, Ordering::Relaxed);
     outcome

@@ -10,8 +10,7 @@ use std::path::Path;
 
 /// Fails if one of the files is a pipe or anything else whose reading may block.
 pub(super) fn check_regular(files: &TlsFiles) -> Result<(), InvalidTls> {
-    for path in [&files.certificate, &files.key, &files.authority].into_iter().chain(&files.revoked)
-    {
+    for path in files.paths() {
         system::check_regular(path).map_err(|error| invalid(path, error))?;
     }
     Ok(())
