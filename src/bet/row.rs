@@ -16,7 +16,7 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// [`InvalidRow::NotUtf8`] if it is not UTF-8, [`InvalidRow::Quotes`] if a quoted field does not end at its quote.
+    /// [`InvalidRow::NotUtf8`] if it is not UTF-8, [`InvalidRow::Quotes`] if its quotes are not those of RFC 4180.
     pub fn parse(line: &[u8]) -> Result<Fields, InvalidRow> {
         let text = std::str::from_utf8(line).map_err(|_| InvalidRow::NotUtf8)?;
         if !text.contains('"') {
@@ -63,16 +63,18 @@ impl Fields {
     }
 }
 
-/// Returns whether `text` is these fields, each as it is or in quotes as RFC 4180 has them. The `csv` crate reads other
-/// lines too, as something that nobody wrote: `"Juan "Pipo" Gil"` as `Juan Pipo" Gil"`.
+/// Returns whether `text` is these fields, each in quotes as RFC 4180 has them, or as it is if it has no quote. The `csv`
+/// crate reads other lines too, as something that nobody wrote: `"Juan "Pipo" Gil"` as `Juan Pipo" Gil"`.
 fn is_written_as(text: &str, fields: &csv::StringRecord) -> bool {
     let mut rest = Some(text);
     for (place, field) in fields.iter().enumerate() {
         let quoted = format!("\"{}\"", field.replace('"', "\"\""));
         let begin =
             rest.and_then(|rest| if place == 0 { Some(rest) } else { rest.strip_prefix(',') });
-        rest =
-            begin.and_then(|text| text.strip_prefix(&*quoted).or_else(|| text.strip_prefix(field)));
+        rest = begin.and_then(|text| match text.strip_prefix(&*quoted) {
+            None if !field.contains('"') => text.strip_prefix(field),
+            rest => rest,
+        });
     }
     rest == Some("")
 }
@@ -121,9 +123,9 @@ pub enum InvalidRow {
     /// It is not UTF-8.
     #[error("line: must be UTF-8")]
     NotUtf8,
-    /// A quoted field goes on behind its closing quote, or has none.
+    /// A quoted field goes on behind its closing quote, or has none; or a field with a quote is not quoted.
     #[error(
-        "line: a quoted field must end at its closing quote, and a quote within it must be doubled"
+        "line: a quoted field must end at its closing quote, and a quote must be doubled, in a quoted field"
     )]
     Quotes,
     /// It has too few or too many fields.
