@@ -62,8 +62,8 @@ impl Stderr {
             let waited =
                 shared.written.wait_timeout_while(state, FLUSH_TIME_MAX, |state| !state.is_closed);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            let is_stuck = state.is_writing && (state.is_writing, state.writes) == before;
-            if !state.is_closed && (state.is_stopping || is_stuck) {
+            let has_stalled = (state.is_writing, state.writes) == before;
+            if !state.is_closed && state.is_writing && (state.is_stopping || has_stalled) {
                 return;
             }
         }
@@ -385,14 +385,19 @@ mod tests {
 
     #[test]
     fn a_thread_that_gets_no_processor_for_long_loses_no_line() {
-        let stderr = Stderr(Arc::new(Shared::default()));
-        let shared = Arc::clone(&stderr.0);
-        let thread = thread::spawn(move || {
-            thread::sleep(FLUSH_TIME_MAX + FLUSH_TIME_MAX / 2);
-            shared.write_all();
-        });
-        stderr.say("");
-        stderr.close(thread);
-        assert!(stderr.0.lock().is_closed, "it gave up");
+        for is_stopping in [false, true] {
+            let stderr = Stderr(Arc::new(Shared::default()));
+            let shared = Arc::clone(&stderr.0);
+            let thread = thread::spawn(move || {
+                thread::sleep(FLUSH_TIME_MAX + FLUSH_TIME_MAX / 2);
+                shared.write_all();
+            });
+            stderr.say("");
+            if is_stopping {
+                stderr.stop_waiting();
+            }
+            stderr.close(thread);
+            assert!(stderr.0.lock().is_closed, "it gave up");
+        }
     }
 }
