@@ -7,7 +7,7 @@ use super::disk::DiskFile;
 use super::error::{OpenError, at};
 use super::files::Files;
 use super::hash;
-use super::journal::Confirmed;
+use super::journal::{Confirmed, REMAINS_BYTES_MAX};
 use super::result::DrawResult;
 use super::winners::Winners;
 use crate::bet::PerAgency;
@@ -46,7 +46,10 @@ impl<'f> Examined<'f> {
         // Without a seal a crash can leave no file while the log has all of its rows.
         if files.bets.is_none() && (base.bytes > 0 || confirmed.sealed && end > 0) {
             differs(format!("is missing, and {end} bytes of bets were confirmed"));
-        } else if length < base.bytes || (confirmed.sealed && length != end) {
+        } else if length < base.bytes
+            || (confirmed.sealed && length != end)
+            || (files.journal.is_some() && repair.cut_bytes > REMAINS_BYTES_MAX)
+        {
             differs(format!("has {length} bytes, and {end} bytes of bets were confirmed"));
         } else if found != base {
             let bytes = base.bytes;

@@ -59,6 +59,12 @@ use crate::bet::Agencies;
 use std::io;
 use std::path::Path;
 
+/// The size at which a group is written, in bytes. Its last request may exceed it.
+pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
+/// The most bytes that a crash can leave behind those that are confirmed: a group is in flight alone, and its last request,
+/// which a buffer of 1 MiB held, may exceed its size.
+pub(super) const REMAINS_BYTES_MAX: u64 = 2 * GROUP_BYTES_MAX as u64;
+
 const PAGE: usize = 4096;
 /// Tests fill small logs sooner, and simulate their disks faster.
 const LOG_BYTES: usize = if cfg!(test) { 8 * PAGE } else { 4 << 20 };

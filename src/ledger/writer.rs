@@ -4,7 +4,7 @@ use super::count::Stored;
 use super::disk::{self, Disk, DiskFile, NamesVersion};
 use super::files::Paths;
 use super::hash::Follower;
-use super::journal::{Extent, Held, Journal};
+use super::journal::{Extent, GROUP_BYTES_MAX, Held, Journal};
 use super::open::Opened;
 use super::pass;
 use super::request::{AgencyCount, Request, RequestError, Standing, StoreRequest};
@@ -21,8 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
-/// The size at which a group is written, in bytes. Its last request may exceed it.
-pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 /// The most bytes of a group that goes into the journal's log. For a larger one, a sync of `bets.csv` costs
 /// less.
 const LOGGED_BYTES_MAX: usize = if cfg!(test) { 1000 } else { 64 << 10 };

@@ -7,10 +7,10 @@ use super::{
 };
 use crate::bet::Agencies;
 use crate::ledger::aside::set_aside_on;
-use crate::ledger::journal::Confirmed;
+use crate::ledger::journal::{Confirmed, GROUP_BYTES_MAX, REMAINS_BYTES_MAX};
 use crate::ledger::open::open;
 use crate::ledger::verify::verify_on;
-use crate::ledger::writer::{GROUP_BYTES_MAX, Writer, WriterFailed};
+use crate::ledger::writer::{Writer, WriterFailed};
 use crate::ledger::{Ledger, OpenError, Settings};
 use crate::stop::Stop;
 use std::sync::Arc;
@@ -386,6 +386,24 @@ fn a_result_that_is_not_what_the_bets_give_is_refused_and_so_is_one_that_is_gone
     refuses(&disk, "sorteo.toml: is missing, and the draw was held on 7");
     disk.put("sorteo.toml", text.as_bytes());
     assert!(start(&disk).expect("a good disk").1.is_some());
+}
+
+#[test]
+fn bets_behind_an_older_journal_are_refused_where_they_are_more_than_a_crash_can_leave() {
+    let (disk, mut writer) = good();
+    let older = disk.bytes("bets.journal").expect("it is there");
+    for _ in 0..2 {
+        let rows = vec![rows_of(agency(1)).concat(); REMAINS_BYTES_MAX as usize / 2 / 1000];
+        assert_eq!(store(&mut writer, 1, &rows), Some(Ok(())));
+    }
+    drop(writer);
+    disk.kill();
+    disk.put("bets.journal", &older);
+    refuses(&disk, " bytes, and 0 bytes of bets were confirmed");
+    assert!(!verified(&disk).is_empty());
+    disk.edit("bets.csv", |bytes| bytes.truncate(REMAINS_BYTES_MAX as usize));
+    start(&disk).expect("a good disk");
+    assert_eq!(disk.bytes("bets.csv"), Some(Vec::new()), "what a crash can leave is cut off");
 }
 
 #[test]
