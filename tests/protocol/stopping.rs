@@ -221,6 +221,7 @@ fn what_was_confirmed_is_stored_and_batches_are_whole_however_a_stop_cuts_in() {
 
 #[test]
 fn a_batch_that_is_being_stored_when_the_stop_comes_is_confirmed() {
+    const BATCHES: usize = 20;
     for round in 0..10 {
         let mut office = Office::start(Lottery::of(5));
         let agencies: Vec<Agency> = (0..3).map(|_| office.agency()).collect();
@@ -228,13 +229,21 @@ fn a_batch_that_is_being_stored_when_the_stop_comes_is_confirmed() {
         let confirmed: usize = std::thread::scope(|scope| {
             let sending = agencies.into_iter().zip(1..).map(|(mut agency, id)| {
                 scope.spawn(move || {
-                    let batch = format!("{};FINAPUESTA\n", bet(id, 30_904_461));
-                    // Nothing is on its way behind a batch, so that no reset destroys its reply.
-                    let mut is_confirmed = || {
-                        agency.tries(batch.as_bytes())
-                            && agency.rest_of_a_line() == b"CONFIRMARAPUESTA|1\n"
-                    };
-                    (0..).take_while(|_| is_confirmed()).count()
+                    // A message of one batch, and one of several. Nothing is on its way behind them, so that no
+                    // reset destroys their replies.
+                    let batch = bet(id, 30_904_461) + ";FINAPUESTA";
+                    let messages =
+                        format!("{batch}\n{}\n", vec![batch.as_str(); BATCHES].join(";"));
+                    let mut confirmed = 0;
+                    while agency.tries(messages.as_bytes()) {
+                        for _ in 0..=BATCHES {
+                            if agency.rest_of_a_line() != b"CONFIRMARAPUESTA|1\n" {
+                                return confirmed;
+                            }
+                            confirmed += 1;
+                        }
+                    }
+                    confirmed
                 })
             });
             let sending: Vec<_> = sending.collect();
