@@ -1168,6 +1168,25 @@ fn a_list_says_nothing_of_certificates_of_another_authority_of_the_same_name() {
 }
 
 #[test]
+fn of_an_authority_without_a_list_no_certificate_is_revoked() {
+    let office = office_with_list();
+    let other = Certificates::new(&office.scratch, "other", 1);
+    other.rename_authority("another");
+    other.sign("agency-3", "clientAuth", "DNS:agency-3");
+    let authorities =
+        ["tls/authority.pem", "other/authority.pem"].map(|file| office.scratch.read(file));
+    office.scratch.write("tls/authority.pem", authorities.concat());
+    office.reloads();
+    let authority = office.certificates.path("authority.pem");
+    let files = TlsFiles { authority, ..other.files("agency-3") };
+    let connector = Connector::open(&files, &office.address).expect("the files are good");
+    talk(&office.address, &connector, |peer| {
+        peer.says(BET);
+        peer.hears("CONFIRMARAPUESTA|1");
+    });
+}
+
+#[test]
 fn a_server_shows_its_renewed_certificate_after_sighup_and_keeps_the_one_before_if_it_cannot() {
     let office = office_with_list();
     let connector = office.connector("agency-3");

@@ -372,6 +372,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "a_server_shows_its_renewed_certificate_after_sighup_and_keeps_the_one_before_if_it_cannot",
             "a_list_that_is_out_of_date_counts_all_the_same",
             "a_list_says_nothing_of_certificates_of_another_authority_of_the_same_name",
+            "of_an_authority_without_a_list_no_certificate_is_revoked",
             "while_an_authority_is_replaced_both_are_believed",
         ],
     ),

@@ -75,6 +75,15 @@ impl Certificates {
         Instant::now() + left + Duration::from_secs(1)
     }
 
+    /// Gives the authority another name. What it signed before is not of it any more.
+    pub(crate) fn rename_authority(&self, name: &str) {
+        let subject = format!("/CN={name}");
+        #[rustfmt::skip]
+        self.openssl(&[
+            "req", "-x509", "-new", "-key", "authority.key", "-subj", &subject, "-out", "authority.pem",
+        ]);
+    }
+
     /// A key, and a file that asks for a certificate of it.
     fn request(&self, name: &str, usage: &str, names: &str) -> String {
         let (key, request) = (format!("{name}.key"), format!("{name}.csr"));
