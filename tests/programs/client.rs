@@ -1163,15 +1163,18 @@ mod bad_servers {
     }
 
     #[test]
-    fn a_status_of_more_bets_than_a_number_holds_is_shown_up_to_the_largest() {
+    fn the_longest_status_is_read_and_its_bets_are_shown_up_to_the_largest_number() {
         let scratch = Scratch::new();
         let server = FakeServer::start(|peer| {
             peer.hears();
-            peer.says(&format!("ESTADO|PENDIENTE|1,{0},ABIERTA|2,{0},ABIERTA\n", u64::MAX));
+            let agency = |agency| format!("|{agency},{},TERMINADA", u64::MAX);
+            let agencies: String = (1..=10_000).map(agency).collect();
+            peer.says(&format!("ESTADO|REALIZADO,{}{agencies}\n", u64::MAX));
         });
         let ended = scratch.client(&server.address).arguments(&["--status", "--json"]).run();
         ended.exits(0);
         assert!(ended.stdout.contains(&format!("\"bets\":{},\"agencies\"", u64::MAX)), "{ended}");
+        assert!(ended.stdout.contains("{\"agency\":10000,"), "{ended}");
     }
 
     #[test]

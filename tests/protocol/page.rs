@@ -201,6 +201,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "the_table_of_bounds_has_the_bounds_of_the_code",
             "the_longest_replies_are_within_their_bounds",
+            "winners_may_be_more_than_fit_into_a_message",
+            "the_longest_status_is_read_and_its_bets_are_shown_up_to_the_largest_number",
             "a_message_of_8192_bytes_is_taken_and_one_byte_more_is_not",
             "every_value_at_a_bound_is_a_valid_bet_and_is_stored_as_it_was_written",
             "an_open_batch_has_a_bound_and_going_over_it_costs_the_connection",
