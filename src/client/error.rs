@@ -155,6 +155,10 @@ fn remedy(code: &str) -> &'static str {
             "; bets that were not stored before the draw are not part of it. `server --new-draw` prepares \
              another draw"
         }
+        Some(ErrorCode::StorageFailed) => {
+            "; make room on the disk of the server, and run the client again, which goes on after the bets that are \
+             stored"
+        }
         // Of all fields that a client sends outside of bets, only the agency can be invalid.
         Some(ErrorCode::InvalidField) => "; lottery.agencies of the server says how many there are",
         Some(ErrorCode::TlsRequired) => {

@@ -1232,7 +1232,7 @@ mod bad_servers {
             }
         });
         let ended = scratch.client(&server.address).run();
-        ended.exits(1).says("storage_failed: no room");
+        ended.exits(1).says("storage_failed: no room; make room on the disk of the server");
         assert_eq!(ended.stdout, "");
         for agency in [1, 3] {
             assert_eq!(locked(&offices[agency - 1]).stored, all_sent(agency, &files[agency - 1]));
