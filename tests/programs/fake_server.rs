@@ -126,11 +126,11 @@ impl Peer {
     /// The next message without its end; `None` at the end of the connection.
     pub(crate) fn hears(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        // A peer that is gone is at its end too.
+        // A peer that is gone is at its end too, be it within a character.
         let _gone = self.lines.read_until(b'\n', &mut line);
-        let text = String::from_utf8(line).expect("messages are UTF-8");
-        let message = text.strip_suffix('\n')?.to_owned();
-        let bytes = text.len();
+        let message = line.strip_suffix(b"\n")?;
+        let message = std::str::from_utf8(message).expect("messages are UTF-8").to_owned();
+        let bytes = line.len();
         assert!(bytes <= MESSAGE_BYTES_MAX, "a message of {bytes} bytes");
         self.record.heard().messages.push(message.clone());
         self.record.changed.notify_all();
