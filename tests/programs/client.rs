@@ -690,6 +690,16 @@ mod batches {
     }
 
     #[test]
+    fn a_client_that_was_not_told_so_says_what_a_server_of_the_older_dialect_needs() {
+        let scratch = Scratch::new();
+        let office = Office::shared(false);
+        let server = honest(&office);
+        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
+        ended.exits(1).says("unknown_command").says("set client.resume or CLI_RESUME to false");
+        assert_eq!(locked(&office).stored, Vec::<String>::new());
+    }
+
+    #[test]
     fn a_client_that_was_told_so_never_asks_a_server_of_the_older_dialect_how_far_it_got() {
         for told in ["variable", "file"] {
             let scratch = Scratch::new();
