@@ -125,7 +125,8 @@ pub enum InvalidRow {
     NotUtf8,
     /// A quoted field goes on behind its closing quote, or has none; or a field with a quote is not quoted.
     #[error(
-        "line: a quoted field must end at its closing quote, and a quote must be doubled, in a quoted field"
+        "line: a quoted field must end at its closing quote, and a field that holds a quote must be quoted, with \
+         that quote doubled"
     )]
     Quotes,
     /// It has too few or too many fields.
