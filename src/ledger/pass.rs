@@ -58,11 +58,17 @@ pub(super) fn over<F: DiskFile, L: Lines>(
     Ok(Some((extent, lines)))
 }
 
+/// Returns a buffer for the pieces of `bytes` bytes. It is no larger than needed, because glibc keeps more memory for the
+/// buffers of sessions once a large buffer has been freed.
+fn piece_of(bytes: u64) -> Vec<u8> {
+    vec![0; usize::try_from(bytes).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES))]
+}
+
 /// Splits the first `bytes` bytes of `file` at the beginnings of lines.
 fn split(file: &impl DiskFile, bytes: u64) -> io::Result<Vec<Range<u64>>> {
     let count = (bytes / PART_BYTES_MIN).clamp(1, PARTS_MAX.min(processors() as u64));
     let mut starts = vec![0];
-    let mut piece = vec![0; PIECE_BYTES];
+    let mut piece = piece_of(bytes);
     for part in 1..count {
         let middle = bytes / count * part;
         let read = file.read_at(&mut piece, middle)?;
@@ -81,7 +87,7 @@ fn read_part<L: Lines>(
     mut lines: L,
 ) -> io::Result<Option<(crc32fast::Hasher, u64, L)>> {
     let mut crc = crc32fast::Hasher::new();
-    let mut piece = vec![0; PIECE_BYTES];
+    let mut piece = piece_of(part.end - part.start);
     let (mut at, mut kept) = (part.start, 0);
     while at < part.end {
         if stop.has_come() {
