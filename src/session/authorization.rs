@@ -2,6 +2,7 @@
 
 use crate::bet::AgencyId;
 use crate::text::Listed;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The prefix of an agency's name in a certificate. The agency's number follows it.
@@ -15,7 +16,7 @@ const AGENCIES_NAMED_MAX: usize = 10;
 pub(crate) enum Authorization {
     /// Any, because the peer has no certificate.
     Any,
-    /// These.
+    /// These, in ascending order and each once: whoever has the same agencies is one holder of places.
     Only(Vec<AgencyId>),
 }
 
@@ -23,7 +24,8 @@ impl Authorization {
     /// Returns the authorization of a peer whose certificate has these names: `agency-3` is agency 3.
     pub(crate) fn of_certificate(names: &[String]) -> Authorization {
         let agency = |name: &String| AgencyId::parse(name.strip_prefix(AGENCY_NAME)?);
-        Authorization::Only(names.iter().filter_map(agency).collect())
+        let agencies: BTreeSet<AgencyId> = names.iter().filter_map(agency).collect();
+        Authorization::Only(agencies.into_iter().collect())
     }
 
     /// Returns whether `agency` is one of them.
@@ -43,5 +45,22 @@ impl fmt::Display for Authorization {
             Authorization::Only(agencies) if agencies.is_empty() => formatter.write_str("none"),
             Authorization::Only(agencies) => Listed(agencies, AGENCIES_NAMED_MAX).fmt(formatter),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Authorization;
+
+    #[test]
+    fn certificates_with_the_same_agencies_are_of_one_holder_however_they_name_them() {
+        let of = |names: &[&str]| {
+            Authorization::of_certificate(
+                &names.iter().copied().map(str::to_owned).collect::<Vec<_>>(),
+            )
+        };
+        let once = of(&["agency-1", "agency-2"]);
+        assert_eq!(of(&["agency-2", "localhost", "agency-1", "agency-2", "agency-02"]), once);
+        assert_eq!(once.to_string(), "1, 2");
     }
 }
