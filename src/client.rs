@@ -54,6 +54,24 @@ pub struct Settings {
     pub tls: Option<Connector>,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// Returns the settings of a client of `listener`, with one batch of one bet in flight, whose replies and retries may
+    /// take `time`.
+    fn for_tests(listener: &std::net::TcpListener, time: Duration) -> Settings {
+        Settings {
+            server_address: listener.local_addr().expect("it is bound").to_string(),
+            batch_max_amount: 1,
+            batch_period: Duration::ZERO,
+            window: 1,
+            resume: true,
+            reply_timeout: time,
+            retry_for: time,
+            tls: None,
+        }
+    }
+}
+
 /// Observes the progress of each agency. Several threads call it at once.
 pub trait Observer: Sync {
     /// A line of an agency's file is no valid bet: `FILE:LINE: field: reason`.

@@ -4,7 +4,7 @@
 //!
 //! | floor | module | contents |
 //! |---|---|---|
-//! | 0 | [`stop`] | a stop: sent by dropping a value, polled or waited for; a thread that ends with it |
+//! | 0 | [`stop`] | a stop: sent by dropping a value, polled or waited for; a thread that ends with it; work that it interrupts |
 //! | 0 | [`lines`] | lines of limited length from any reader, in bounded memory |
 //! | 0 | [`summary`] | the state of a lottery, without any winners |
 //! | 0 | [`system`] | the operating system: error numbers, interrupted calls, pipes in the place of files, the user that a file is denied to, the address space |

@@ -78,13 +78,13 @@ pub fn beside<O>(
     })
 }
 
-/// Calls `work`, which cannot be interrupted, in a thread called `name`. Returns its outcome, or `None` as soon as `stop`
-/// comes. Nobody joins the thread.
+/// Calls `work`, which itself does not end at a stop, in a thread called `name`. Returns its outcome, or `None` as soon as
+/// `stop` comes. Nobody joins the thread.
 ///
 /// # Errors
 ///
 /// Those of `work`; the thread cannot be started.
-pub fn unless_stopped<O: Send + 'static>(
+pub fn interruptible<O: Send + 'static>(
     name: &str,
     stop: &Stop,
     work: impl FnOnce() -> io::Result<O> + Send + 'static,

@@ -279,16 +279,7 @@ mod tests {
     fn an_agency_that_waits_for_long_asks_again_on_a_new_connection_and_leaves_the_old_one() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let file = tempfile::NamedTempFile::new().expect("a scratch file");
-        let settings = Settings {
-            server_address: listener.local_addr().expect("it is bound").to_string(),
-            batch_max_amount: 1,
-            batch_period: Duration::ZERO,
-            window: 1,
-            resume: true,
-            reply_timeout: TIME,
-            retry_for: TIME,
-            tls: None,
-        };
+        let settings = Settings::for_tests(&listener, TIME);
         let id = AgencyId::new(1).expect("it is an agency");
         let server = thread::spawn(move || {
             // The winners are there before the client asks, so that they come in time on a busy machine too.

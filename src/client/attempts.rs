@@ -158,16 +158,7 @@ mod tests {
     fn the_wait_for_a_turn_is_no_time_without_progress() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let retry_for = Duration::from_secs(1);
-        let settings = Settings {
-            server_address: listener.local_addr().expect("it is bound").to_string(),
-            batch_max_amount: 1,
-            batch_period: Duration::ZERO,
-            window: 1,
-            resume: true,
-            reply_timeout: retry_for,
-            retry_for,
-            tls: None,
-        };
+        let settings = Settings::for_tests(&listener, retry_for);
         let (sockets, turns, stop) = (OpenSockets::default(), Turns::new(), Stop::never());
         let id = AgencyId::new(1).expect("it is an agency");
         let attempts =

@@ -60,7 +60,7 @@ pub(super) fn open<D: Disk>(
         return open(disk, settings, stop);
     };
 
-    // Nothing was changed so far.
+    // Nothing was changed so far, but for the creation of an empty `bets.csv`.
     let extent = confirmed.extent();
     let held = result.as_ref().zip(text.as_deref());
     let slot = Slot {

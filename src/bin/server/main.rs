@@ -134,7 +134,7 @@ fn serve(
         Ok(address) => TcpListener::bind(address).map(Some),
         Err(_name) => {
             let name = address.to_owned();
-            stop::unless_stopped("listen", stop, || TcpListener::bind(name))
+            stop::interruptible("listen", stop, || TcpListener::bind(name))
         }
     };
     let Some(listener) = bound.map_err(|error| cannot_listen(address, &error))? else {
