@@ -10,6 +10,10 @@ use crate::bet::Agencies;
 use crate::stop::Stop;
 use std::path::{Path, PathBuf};
 
+/// The most bytes by which a result is longer than `bets.csv`. A winner takes fewer bytes than its bet. All agencies, and
+/// the winners among bets that only the journal's log has, take less than this.
+const RESULT_BYTES_MAX: u64 = 8 << 20;
+
 /// The paths of the three files.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -98,8 +102,23 @@ impl<'s, F: DiskFile> Files<'s, F> {
         let bets = lock(disk, &paths.bets, mode)?;
         let journal = lock(disk, &paths.journal, mode)?;
         let result = at(&paths.result, disk.open(&paths.result, Mode::Read))?;
-        let result = result.map(|file| at(&paths.result, disk::read_all(&file))).transpose()?;
-        Ok(Files { paths, bets, journal, result, agencies: settings.agencies, stop })
+        let agencies = settings.agencies;
+        let mut files = Files { paths, bets, journal, result: None, agencies, stop };
+        files.result = result.map(|file| files.read_result(&file)).transpose()?;
+        Ok(files)
+    }
+
+    /// Reads the draw's result. Refuses one that is too long for these bets, because it may not fit in memory.
+    fn read_result(&self, file: &F) -> Result<Vec<u8>, OpenError> {
+        let path = &self.paths.result;
+        let bytes = at(path, file.length())?;
+        let bytes_max = self.bets_bytes()?.saturating_add(RESULT_BYTES_MAX);
+        if bytes > bytes_max {
+            let what =
+                format!("has {bytes} bytes, and a result over these bets has at most {bytes_max}");
+            return Err(self.not_confirmed(path, what));
+        }
+        at(path, disk::read_all(file))
     }
 
     /// Returns what the journal confirms. Without a journal, all complete lines of `bets.csv` are confirmed.

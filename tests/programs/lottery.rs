@@ -942,6 +942,22 @@ fn a_result_that_cannot_be_read_keeps_the_server_from_starting() {
 }
 
 #[test]
+fn a_result_of_a_tebibyte_is_refused_like_any_other_that_was_changed() {
+    let scratch = Scratch::new();
+    let server = || scratch.server().arguments(&["--agencies", "1"]);
+    hold_draw(server(), Some(BET));
+    let result = fs::File::options().write(true).open(scratch.path("sorteo.toml")).expect("a file");
+    result.set_len(1 << 40).expect("a sparse file");
+    for arguments in [&[][..], &["--new-draw"], &["--verify"]] {
+        let ended = server().arguments(arguments).refuses_to_start();
+        ended.says("error: sorteo.toml: has 1099511627776 bytes, and a result over these bets has at most ");
+        ended.says(
+            "; nothing was changed: restore the file, or move sorteo.toml and bets.journal away",
+        );
+    }
+}
+
+#[test]
 fn an_agency_that_the_lottery_does_not_have_hears_why_and_the_others_do_not_wait_for_it() {
     let scratch = Scratch::new();
     let agencies = five_agencies(&scratch);
