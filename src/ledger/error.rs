@@ -106,7 +106,7 @@ pub enum OpenError {
     #[error("{}: a finished draw is half set aside: run --new-draw again", .0.display())]
     HalfAside(PathBuf),
     /// The program was stopped.
-    #[error("stopped while reading the bets")]
+    #[error("interrupted before all files were read: nothing is known about them")]
     Interrupted,
     /// The thread could not be started.
     #[error("no thread for the ledger: {0}")]

@@ -196,6 +196,20 @@ mod of_the_server {
     }
 
     #[test]
+    fn a_check_that_is_stopped_has_not_succeeded() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let bets = File::create(scratch.path("bets.csv")).expect("a file");
+            bets.set_len(1 << 40).expect("a sparse file, which takes minutes to read");
+            let check = scratch.bare_server().arguments(&["--verify"]).start();
+            check.logs("action: config | result: success");
+            check.signal(signal);
+            let why = "error: interrupted before all files were read: nothing is known about them";
+            check.ends().exits(1).prints("").says(why);
+        }
+    }
+
+    #[test]
     fn it_stops_while_nobody_writes_its_settings_into_a_pipe() {
         for signal in SIGNALS {
             let scratch = Scratch::new();

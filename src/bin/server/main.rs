@@ -39,7 +39,8 @@ Examples:
   server --verify                               are the files as they should be?
   server --bets /data/bets.csv --draw /data/sorteo.toml
 
-Exit codes: 0 done or stopped, 1 failed, 2 wrong usage or configuration.";
+Exit codes: 0 done or stopped, 1 failed or a --verify that was stopped,
+2 wrong usage or configuration.";
 
 fn main() -> ExitCode {
     let others = vec![

@@ -2,20 +2,18 @@
 
 use crate::process::Failure;
 use crate::process::stderr::Stderr;
-use crate::unless_interrupted;
 use loteria::ledger;
 use loteria::stop::Stop;
 use loteria::text::{LogValue, noun_for};
 
-/// Prints to stdout whether the files agree.
+/// Prints to stdout whether the files agree. Fails if a stop comes before that is known and printed, because a script
+/// goes on after success.
 pub(crate) fn verify(
     settings: &ledger::Settings,
     stderr: &Stderr,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let Some(verified) = unless_interrupted(ledger::verify(settings, stop))? else {
-        return Ok(());
-    };
+    let verified = ledger::verify(settings, stop).map_err(Failure::failed)?;
     let (bets, result) = (LogValue(settings.bets.display()), LogValue(settings.result.display()));
     let mut report = match &verified.result {
         Some(draw) => {
@@ -37,9 +35,6 @@ pub(crate) fn verify(
         report.push_str(&format!("{bets}: {count} {noun}, all valid\n"));
     }
     let printed = stderr.print(&report, stop);
-    if stop.has_come() {
-        return Ok(());
-    }
     printed.map_err(|error| Failure::Failed(format!("stdout could not be written: {error}")))?;
     match verified.differences.len() as u64 {
         0 => Ok(()),
