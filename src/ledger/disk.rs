@@ -1,10 +1,11 @@
 //! The interface between the ledger and the file system. The ledger uses files only through these two traits, so
 //! that tests can replace the disk by one that fails, loses power and lies.
 
-use crate::system::{EMFILE, ENFILE, check_regular, uninterrupted};
+use crate::system::{EMFILE, ENFILE, O_DIRECT, check_regular, uninterrupted};
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -68,6 +69,11 @@ pub(super) trait DiskFile: Send + Sync + 'static {
     fn truncate(&self, length: u64) -> io::Result<()>;
     /// Blocks until the bytes and the length are durable.
     fn sync(&self) -> io::Result<()>;
+    /// Opens the file again, for writes past the system's cache: of whole pages, to whole pages, from memory that begins
+    /// with a page. Returns `None` if the system has no such writes.
+    fn reopen_direct(&self) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 /// The real file system.
@@ -156,6 +162,12 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn reopen_direct(&self) -> Option<File> {
+        // Its descriptor is this file, whichever has its name by now. Without the second one nothing is lost but time.
+        let path = format!("/proc/self/fd/{}", self.as_raw_fd());
+        OpenOptions::new().write(true).custom_flags(O_DIRECT).open(path).ok()
     }
 }
 

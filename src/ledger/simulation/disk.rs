@@ -290,7 +290,7 @@ impl SimulatedDisk {
     }
 
     fn file(&self, inode: usize, life: u64) -> SimulatedFile {
-        SimulatedFile { disk: self.clone(), inode, life }
+        SimulatedFile { disk: self.clone(), inode, life, is_direct: false }
     }
 }
 
@@ -394,6 +394,7 @@ pub(super) struct SimulatedFile {
     disk: SimulatedDisk,
     inode: usize,
     life: u64,
+    is_direct: bool,
 }
 
 impl SimulatedFile {
@@ -441,6 +442,13 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.is_direct {
+            let numbers = [bytes.as_ptr().addr() as u64, bytes.len() as u64, offset];
+            assert!(numbers.iter().all(|number| number.is_multiple_of(4096)), "{numbers:?}");
+            if self.disk.seed() % 4 == 1 {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+        }
         let done = self.call(|inode, _| {
             inode.change(Change::Write(offset as usize, bytes.to_vec()));
             Ok(())
@@ -478,5 +486,11 @@ impl DiskFile for SimulatedFile {
             }
         }
         done
+    }
+
+    /// Some disks have no direct writes, and some say so only when they are asked for one.
+    fn reopen_direct(&self) -> Option<SimulatedFile> {
+        let file = self.disk.file(self.inode, self.life);
+        (!self.disk.seed().is_multiple_of(4)).then_some(SimulatedFile { is_direct: true, ..file })
     }
 }
