@@ -1290,6 +1290,38 @@ fn a_key_that_others_can_read_is_warned_of_by_both_programs() {
 }
 
 #[test]
+fn a_certificate_that_expires_within_a_week_is_warned_of_by_both_programs() {
+    let scratch = Scratch::new();
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 1), Ends::Lf));
+    for (days, is_warned) in [(0, true), (6, true), (8, false)] {
+        let last = || {
+            let time = jiff::Timestamp::now() + Duration::from_secs(days * 24 * 60 * 60);
+            time.strftime("%F").to_string()
+        };
+        let before = last();
+        let directory = format!("tls-{days}");
+        let certificates = Certificates::good_for(&days.to_string(), &scratch, &directory, 1);
+        let after = last();
+        let server = scratch.server().shows(&certificates, "server").start();
+        server.address();
+        server.signal("HUP");
+        server.logs("action: reload_certificates | result: success");
+        // Nobody listens where the client looks for a server.
+        let client = scratch.client("127.0.0.1:1").shows(&certificates, "agency-1");
+        let ended = [server.stops_on("TERM"), client.variable("CLI_RETRY_FOR_MS", "0").run()];
+        for (name, ended, reads) in [("server", &ended[0], 2), ("agency-1", &ended[1], 1)] {
+            let file = certificates.path(&format!("{name}.pem"));
+            let line =
+                format!("error: {}: no peer accepts this certificate after ", file.display());
+            let dated = [&before, &after].map(|day| ended.count(&format!("{line}{day}T")));
+            let warnings = if is_warned { reads } else { 0 };
+            assert_eq!(ended.count(&line), warnings, "{ended}");
+            assert!(dated.contains(&warnings), "{before} or {after}: {ended}");
+        }
+    }
+}
+
+#[test]
 fn certificates_are_renewed_before_they_expire_for_the_names_that_they_had() {
     let scratch = Scratch::new();
     let certificates = Certificates::good_for("20", &scratch, "tls", 2);

@@ -2,11 +2,15 @@
 
 use crate::connection::{InvalidTls, TlsFiles};
 use crate::system;
+use crate::text::LogValue;
+use log::warn;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::{Error, RootCertStore};
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
+use webpki::{EndEntityCert, KeyUsage};
 
 /// Fails if one of the files is a pipe or anything else whose reading may block.
 pub(super) fn check_regular(files: &TlsFiles) -> Result<(), InvalidTls> {
@@ -30,9 +34,30 @@ pub(super) fn identity(
     files: &TlsFiles,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), InvalidTls> {
     let chain = items(&files.certificate, "certificate")?;
+    warn_of_expiry(&files.certificate, &chain[0]);
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
         .map_err(|_| invalid(&files.key, "no key in PEM, or one with a passphrase"))?;
     Ok((chain, key))
+}
+
+/// Warns of a certificate that expires within a week, or has.
+fn warn_of_expiry(path: &Path, certificate: &CertificateDer<'_>) {
+    let week = 7 * 24 * 60 * 60;
+    let soon = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs() + week));
+    // The expiry is the first property that this verifies, so it needs no CA.
+    let verified = EndEntityCert::try_from(certificate).and_then(|certificate| {
+        certificate
+            .verify_for_usage(&[], &[], &[], soon, KeyUsage::client_auth(), None, None)
+            .map(drop)
+    });
+    if let Err(webpki::Error::CertExpired { not_after, .. }) = verified {
+        let last = jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(not_after.as_secs());
+        warn!(
+            "action: config | result: in_progress | error: {}: no peer accepts this certificate after {last}; replace \
+             it, for example with generar-certificados.sh --renew",
+            LogValue(path.display())
+        );
+    }
 }
 
 /// Returns the lists of revoked certificates.
