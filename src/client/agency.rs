@@ -214,8 +214,9 @@ impl Attempt<'_, '_> {
         outcome
     }
 
-    /// Tells the server that there are no more bets, and waits for the draw.
-    fn wait_for_winners(&mut self) -> Result<(), Broken> {
+    /// Tells the server that there are no more bets, and waits for the draw. Returns whether it was held; if not, another
+    /// connection has to ask again.
+    fn wait_for_winners(&mut self) -> Result<bool, Broken> {
         let Agency { id, file, observer, waiting, .. } = self.agency;
         if !waiting.register(self.conversation.socket) {
             return Err(Error::Abandoned.into());
@@ -237,7 +238,13 @@ impl Attempt<'_, '_> {
                 documents.into_iter().map(str::to_owned).collect()
             }
             Ok(Some(other)) => return Err(unexpected(&other)),
-            Ok(None) => return Err(Broken::Lost("no draw yet, asking again".into())),
+            Ok(None) => {
+                info!(
+                    "action: wait_for_draw | result: in_progress | client_id: {id} | next: asks again on another \
+                     connection"
+                );
+                return Ok(false);
+            }
             Err(_) if waiting.is_closed() => return Err(Error::Abandoned.into()),
             Err(broken) => return Err(broken),
         };
@@ -246,7 +253,7 @@ impl Attempt<'_, '_> {
             documents.len()
         );
         observer.winners(*id, &documents).map_err(Error::Output)?;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -279,7 +286,9 @@ mod tests {
     fn an_agency_that_waits_for_long_asks_again_on_a_new_connection_and_leaves_the_old_one() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let file = tempfile::NamedTempFile::new().expect("a scratch file");
-        let settings = Settings::for_tests(&listener, TIME);
+        // That there is no draw yet is no failure, so this client may ask again.
+        let settings =
+            Settings { retry_for: Duration::ZERO, ..Settings::for_tests(&listener, TIME) };
         let id = AgencyId::new(1).expect("it is an agency");
         let server = thread::spawn(move || {
             // The winners are there before the client asks, so that they come in time on a busy machine too.

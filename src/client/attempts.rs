@@ -45,12 +45,12 @@ pub(super) struct Progress {
 }
 
 impl Attempts<'_> {
-    /// Connects in its turn and calls `attempt`, which ends the turn, until it succeeds or another attempt would not
-    /// help. Calls `reconnecting` before each attempt but the first.
+    /// Connects in its turn and calls `attempt`, which ends the turn, until it returns that all is done, or another attempt
+    /// would not help. Calls `reconnecting` after each attempt that failed.
     pub(super) fn run(
         &self,
         reconnecting: impl Fn(),
-        mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<(), Broken>,
+        mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<bool, Broken>,
     ) -> Result<(), Error> {
         let Settings { retry_for, resume, .. } = *self.settings;
         let mut progress =
@@ -61,7 +61,8 @@ impl Attempts<'_> {
             progress.leave_out_since(start);
             let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
             let (reason, remedy) = match outcome {
-                Ok(()) => return Ok(()),
+                Ok(true) => return Ok(()),
+                Ok(false) => continue,
                 Err(_) if self.stop.has_come() => return Err(Error::Stopped),
                 Err(broken) => broken.reason_and_remedy()?,
             };
@@ -88,8 +89,8 @@ impl Attempts<'_> {
     /// Calls `attempt` with one connection.
     fn connect(
         &self,
-        attempt: impl FnOnce(&mut Conversation<'_>) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+        attempt: impl FnOnce(&mut Conversation<'_>) -> Result<bool, Broken>,
+    ) -> Result<bool, Broken> {
         let address = &self.settings.server_address;
         let lost = |error: io::Error| match error.raw_os_error() {
             Some(EMFILE) => Error::NoDescriptor(error).into(),
@@ -178,7 +179,7 @@ mod tests {
                     if tries == 1 {
                         Err(Broken::Lost("the first one fails".into()))
                     } else {
-                        Ok(())
+                        Ok(true)
                     }
                 },
             );

@@ -47,7 +47,7 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
                 }
                 let (dni, numero) = (single.bet.document(), single.bet.number());
                 info!("action: apuesta_enviada | result: success | dni: {dni} | numero: {numero}");
-                Ok(())
+                Ok(true)
             },
         );
         if is_sent && matches!(outcome, Err(Error::Stopped)) {
