@@ -7,6 +7,7 @@ use super::dial::{Turn, Turns, dial};
 use super::error::Error;
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
+use crate::protocol::ErrorCode;
 use crate::stop::Stop;
 use crate::system::EMFILE;
 use crate::text::LogValue;
@@ -60,6 +61,10 @@ impl Attempts<'_> {
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
             progress.leave_out_since(start);
             let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
+            if let Err(Broken::Refused(ErrorCode::TimedOut | ErrorCode::Stopping, _)) = outcome {
+                // The server sent this in place of the confirmations, so it has not stored the bets in flight.
+                progress.in_doubt = false;
+            }
             let (reason, remedy) = match outcome {
                 Ok(true) => return Ok(()),
                 Ok(false) => continue,

@@ -945,6 +945,36 @@ mod resuming {
     }
 
     #[test]
+    fn a_batch_that_came_too_late_is_sent_again_where_the_server_is_not_to_be_asked() {
+        // After `taken_over` another client may have stored the same bets.
+        for (code, is_sent_again) in
+            [("timed_out", true), ("stopping", true), ("taken_over", false)]
+        {
+            let scratch = Scratch::new();
+            let office = Office::shared(false);
+            let server = honest_unless(&office, move |peer, office, _| {
+                let is_late = peer.number == 1 && !locked(office).stored.is_empty();
+                if is_late {
+                    peer.says(&format!("ERROR|{code}|no complete message within 1000 ms\n"));
+                }
+                is_late
+            });
+            let bets = bets(1, 10);
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+            let client =
+                client.variables(&[("CLI_RESUME", "false"), ("CLI_BATCH_MAX_AMOUNT", "4")]);
+            let ended = client.variable("CLI_BATCH_PERIOD_MS", "1").run();
+            if is_sent_again {
+                ended.succeeds();
+                assert_eq!(locked(&office).stored, all_sent(1, &bets));
+            } else {
+                ended.exits(1).says("may be stored or not");
+                assert_eq!(locked(&office).stored, all_sent(1, &bets[..4]));
+            }
+        }
+    }
+
+    #[test]
     fn a_connection_lost_between_batches_is_made_again_where_the_server_is_not_to_be_asked() {
         let scratch = Scratch::new();
         let office = Office::shared(false);
