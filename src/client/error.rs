@@ -55,7 +55,7 @@ pub enum Error {
     Dialect(String),
     /// The bets stored for the agency are not the first ones of its file.
     #[error(
-        "not the file that was sent before: {0}; nothing was sent. Restore that file, and append new \
+        "not the file that was sent before: {0}; nothing more was sent. Restore that file, and append new \
          bets to it; or start the server with other files"
     )]
     OtherFile(String),

@@ -796,6 +796,25 @@ mod resuming {
     }
 
     #[test]
+    fn a_file_that_is_another_one_only_after_a_lost_connection_is_not_said_to_be_unsent() {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        let server = honest_unless(&office, |_, office, message| {
+            let mut office = locked(office);
+            let ends = message.starts_with("APUESTA") && !office.stored.is_empty();
+            if ends {
+                office.stored = vec!["1|Eva|Sosa|30904462|1999-03-17|1".into(); 4];
+            }
+            ends
+        });
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 10), Ends::Lf));
+        let client =
+            client.variables(&[("CLI_BATCH_MAX_AMOUNT", "4"), ("CLI_BATCH_PERIOD_MS", "1")]);
+        let ended = client.run();
+        ended.exits(1).says("not the file that was sent before").says("; nothing more was sent. ");
+    }
+
+    #[test]
     fn more_bets_than_the_file_has_are_a_clear_error_and_nothing_is_sent() {
         let tenth = &bets(1, 10)[9];
         assert_eq!((tenth[2].as_str(), tenth[4].as_str()), ("30010009", "279"));
