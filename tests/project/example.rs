@@ -209,7 +209,12 @@ fn a_reason_to_try_again_is_told_once() {
     let Some(lottery) = Lottery::new() else { return };
     let file = lottery.write("first.csv", &bets(1));
     let server = TcpListener::bind(&lottery.address).expect("a free port");
-    let example = Start::of(lottery.example(&file)).start();
+    // Python takes no SIGINT where it is ignored, as in the background of a script.
+    let takes_signals = "import os, signal, sys\n\
+        signal.signal(signal.SIGINT, signal.SIG_DFL)\n\
+        os.execvp(sys.argv[1], sys.argv[1:])";
+    let example = Start::of(lottery.example(&file));
+    let example = example.started_by(&["python3", "-c", takes_signals]).start();
     for _ in 0..3 {
         let (socket, _) = server.accept().expect("it connects");
         let mut request = String::new();
