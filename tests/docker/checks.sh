@@ -10,6 +10,8 @@ helpers=${DOCKER_HELPERS:-$root/../shared/docker}
 # Only a failure reaches this limit.
 # shellcheck disable=SC2034 # the tests use it
 STEP_SECONDS_MAX=60
+# The limit of each call of the engine, which may build the programs. Only an engine that hangs reaches it.
+ENGINE_SECONDS_MAX=1800
 
 passed=0
 failed=0
@@ -32,6 +34,28 @@ check() {
     # The whole text would bury the next line.
     printf '%s\n' "$output" | tail -n 40 | sed 's/^/#   /'
     return 1
+}
+
+docker() { engine docker "$@"; }
+docker-compose() { engine docker-compose "$@"; }
+
+# engine COMMAND...: ends the tests by SIGTERM if the engine hangs, because it would also keep all further calls.
+exec {told}>&1
+engine() {
+    local start=$SECONDS code=0
+    timeout --foreground --kill-after=10 "$ENGINE_SECONDS_MAX" "$@" || code=$?
+    if [ $((SECONDS - start)) -ge "$ENGINE_SECONDS_MAX" ]; then
+        say "the engine hangs: no end of \`$*\` within $ENGINE_SECONDS_MAX seconds" >&"$told"
+        kill -TERM $$
+    fi
+    return "$code"
+}
+
+# cleans_up: at the beginning of a cleanup. It is not interrupted, and does not wait for long for an engine that hangs.
+cleans_up() {
+    trap - EXIT INT
+    trap : TERM
+    ENGINE_SECONDS_MAX=$STEP_SECONDS_MAX
 }
 
 # within SECONDS COMMAND...: repeats the command until it succeeds; keeps the output of the last try.

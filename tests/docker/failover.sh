@@ -227,7 +227,8 @@ idle() {
 }
 
 cleanup() {
-    trap - EXIT INT TERM
+    cleans_up
+    # shellcheck disable=SC2033 # the engine has just answered
     docker ps -aq --filter "name=^$PROJECT-" | xargs -r docker rm -fv >/dev/null
     docker network rm "$STORAGE" "$LOTTERY" >/dev/null 2>&1
     docker rmi "$PROJECT-server" "$PROJECT-client" "$PROJECT-machine" >/dev/null 2>&1

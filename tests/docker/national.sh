@@ -25,7 +25,7 @@ STEP_SECONDS_MAX=900
 scratch=
 
 cleanup() {
-    trap - EXIT INT TERM
+    cleans_up
     [ -n "$scratch" ] || return 0
     cd "$scratch/national" && docker compose down -v --remove-orphans >/dev/null 2>&1
     docker rmi "$SERVER_IMAGE" "$CLIENT_IMAGE" "$NATIONAL_IMAGE" >/dev/null 2>&1

@@ -71,7 +71,7 @@ give_images_back() {
 
 cleanup() {
     local job
-    trap - EXIT INT TERM
+    cleans_up
     for job in $tls_build $beside; do kill "$job" 2>/dev/null; done
     [ ${#compose[@]} -eq 0 ] || compose down -v --remove-orphans >/dev/null 2>&1
     stop_stand_in
@@ -246,7 +246,7 @@ nothing_is_left() {
 
 # compile_tls: in the background, beside tests that mostly wait. in_tls finds it in the cache of the builder.
 compile_tls() {
-    docker build -q --build-arg FEATURES=tls -t loteria-tls:latest -f Dockerfile.server . >/dev/null 2>&1 &
+    timeout "$ENGINE_SECONDS_MAX" docker build -q --build-arg FEATURES=tls -t loteria-tls:latest -f Dockerfile.server . >/dev/null 2>&1 &
     tls_build=$!
 }
 
@@ -339,6 +339,7 @@ stand_in() {
 listens() { docker exec server netstat -ltn | grep :12345 >/dev/null; }
 
 stop_stand_in() {
+    # shellcheck disable=SC2033 # the engine has just answered
     docker ps -aq --filter label=loteria.stand-in | xargs -r docker rm -f >/dev/null
     docker network rm "$COMPOSE_PROJECT_NAME-echo" >/dev/null 2>&1
 }

@@ -572,6 +572,32 @@ mod sorteo_local {
     }
 }
 
+mod docker_tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_hangs_ends_them() {
+        let scratch = scratch();
+        for name in ["docker", "docker-compose"] {
+            let file = scratch.path().join(name);
+            fs::write(&file, "#!/bin/sh\nexec sleep 100\n").expect("a file");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a file");
+            let tests = format!(
+                "root=. && source tests/docker/checks.sh && ENGINE_SECONDS_MAX=1 && trap 'exit 143' TERM
+                 check it {name} ps; echo goes on"
+            );
+            let path = std::env::var("PATH").expect("a PATH");
+            let mut command = Command::new("bash");
+            command.args(["-c", &tests]).current_dir(root());
+            command.env("PATH", format!("{}:{path}", scratch.path().display()));
+            let output = command.output().expect("bash starts");
+            assert_eq!(output.status.code(), Some(143), "{}", stdout_of(&output));
+            let why = format!("# the engine hangs: no end of `{name} ps` within 1 seconds\n");
+            assert_eq!(stdout_of(&output), why);
+        }
+    }
+}
+
 mod record_run {
     use super::*;
 
