@@ -4,7 +4,7 @@ use super::attempts::{Attempts, Progress};
 use super::bets_file::BetsFile;
 use super::conversation::{Broken, Conversation, unexpected};
 use super::{Error, Observer, Settings};
-use crate::bet::AgencyId;
+use crate::bet::{AgencyId, Bet};
 use crate::connection::OpenSockets;
 use crate::protocol::{BatchWriter, Command, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Reply};
 use crate::stop::Stop;
@@ -39,8 +39,9 @@ impl Agency<'_> {
             |conversation, turn, progress| {
                 // An agency that pauses between batches does not keep the others from theirs.
                 let turn = Some(turn).filter(|_| settings.batch_period.is_zero());
-                let (sent, paced) = (VecDeque::new(), false);
-                let mut attempt = Attempt { agency: self, conversation, progress, sent, paced };
+                let (last, sent, paced) = (None, VecDeque::new(), false);
+                let mut attempt =
+                    Attempt { agency: self, conversation, progress, last, sent, paced };
                 if settings.resume {
                     attempt.resume()?;
                 }
@@ -51,36 +52,6 @@ impl Agency<'_> {
             },
         )
     }
-
-    /// Compares the bet that the server stored last with the one in its place in the file.
-    fn check_last(&self, stored: u64, last: LastBet<'_>) -> Result<(), Error> {
-        let Agency { file, stop, .. } = self;
-        let of = file.bets();
-        if stored > of {
-            let why = format!("the server has {stored} bets stored and the file has {of}");
-            return Err(Error::OtherFile(why));
-        }
-        let mut place = 0;
-        file.each_bet(stop, |line_number, line| {
-            place += 1;
-            if place != stored {
-                return Ok(());
-            }
-            let fields = line.fields();
-            let bet = fields.as_ref().and_then(|fields| fields.bet().ok());
-            let bet = bet.ok_or_else(|| file.changed())?;
-            let LastBet { document, number } = last;
-            if (bet.document(), bet.number()) == (document, number) {
-                return Ok(());
-            }
-            Err(Error::OtherFile(format!(
-                "the server stored document {document} with number {number} as bet {stored}, and \
-                 line {line_number} has document {} with number {}",
-                bet.document(),
-                bet.number()
-            )))
-        })
-    }
 }
 
 /// One attempt, over one connection.
@@ -88,6 +59,8 @@ struct Attempt<'a, 'c> {
     agency: &'a Agency<'a>,
     conversation: &'a mut Conversation<'c>,
     progress: &'a mut Progress,
+    /// The document and the number of the bet that the server stored last.
+    last: Option<(String, String)>,
     /// The number of bets of each batch in flight.
     sent: VecDeque<u32>,
     /// Whether there is a pause before the next batch.
@@ -95,7 +68,7 @@ struct Attempt<'a, 'c> {
 }
 
 impl Attempt<'_, '_> {
-    /// Asks how many bets are stored, and checks that the last one is in its place in this file.
+    /// Asks how many bets are stored, and which one is the last.
     fn resume(&mut self) -> Result<(), Broken> {
         let Agency { id, file, observer, .. } = self.agency;
         let (stored, last) = self.conversation.resume(*id)?;
@@ -103,9 +76,12 @@ impl Attempt<'_, '_> {
         if stored < confirmed {
             return Err(Error::BetsGone { agency: *id, confirmed, stored }.into());
         }
-        if let Some(last) = last {
-            self.agency.check_last(stored, last)?;
+        let of = file.bets();
+        if stored > of {
+            let why = format!("the server has {stored} bets stored and the file has {of}");
+            return Err(Error::OtherFile(why).into());
         }
+        self.last = last.map(|LastBet { document, number }| (document.into(), number.into()));
         if stored > 0 {
             info!("action: resume | result: success | client_id: {id} | stored: {stored}");
         }
@@ -114,28 +90,32 @@ impl Attempt<'_, '_> {
         }
         self.progress.confirmed = stored;
         self.progress.in_doubt = false;
-        observer.confirmed(*id, stored, file.bets());
+        observer.confirmed(*id, stored, of);
         Ok(())
     }
 
-    /// Sends every bet that is not confirmed yet, and reads the confirmation of each batch.
+    /// Sends every bet that is not confirmed yet, and reads the confirmation of each batch. Sends nothing if the last
+    /// confirmed bet is not the one that the server stored last.
     fn send_rest(&mut self) -> Result<(), Broken> {
         let Agency { id, file, settings, stop, .. } = self.agency;
         let mut writer = BatchWriter::new(*id, settings.batch_max_amount);
         // One write sends enough batches to make few writes, but only a part of the window, so that the server has
         // others to store meanwhile.
         let burst = if settings.batch_period.is_zero() { (settings.window / 4).max(1) } else { 1 };
-        let mut skip = self.progress.confirmed;
-        file.each_bet(stop, |_, line| {
-            if skip > 0 {
-                skip -= 1;
+        let (mut place, confirmed) = (0, self.progress.confirmed);
+        file.each_bet(stop, |line_number, line| {
+            place += 1;
+            if place < confirmed {
                 return Ok(());
             }
-            if let Some((text, bytes)) = file.unquoted(line) {
+            if let Some((text, bytes)) = file.unquoted(line).filter(|_| place > confirmed) {
                 writer.push_line(text, bytes);
             } else {
                 let fields = line.fields().ok_or_else(|| file.changed())?;
                 let bet = fields.bet().map_err(|_| file.changed())?;
+                if place == confirmed {
+                    return self.check_last(line_number, &bet);
+                }
                 writer.push(*id, bet);
             }
             if writer.closed().len() >= burst {
@@ -148,20 +128,35 @@ impl Attempt<'_, '_> {
         self.hear_until(0)
     }
 
-    /// Returns `sent`, unless the server takes no more bets because another client of the agency has stored the same file
-    /// to its end.
+    /// Compares the last confirmed bet of the file with the one that the server stored last.
+    fn check_last(&self, line_number: u64, bet: &Bet<'_>) -> Result<(), Broken> {
+        let Some((document, number)) = &self.last else { return Ok(()) };
+        if (bet.document(), bet.number()) == (document.as_str(), number.as_str()) {
+            return Ok(());
+        }
+        let why = format!(
+            "the server stored document {document} with number {number} as bet {}, and line \
+             {line_number} has document {} with number {}",
+            self.progress.confirmed,
+            bet.document(),
+            bet.number()
+        );
+        Err(Error::OtherFile(why).into())
+    }
+
+    /// Returns `sent`, unless the server takes no more bets. Then another client of the agency may have stored the same file
+    /// to its end, so that nothing is left to send.
     fn unless_stored(&mut self, sent: Result<(), Broken>) -> Result<(), Broken> {
-        let refused = match sent {
-            Err(Broken::Final(refused)) if refused.is_end_of_bets() => refused,
-            sent => return sent,
-        };
+        if !matches!(&sent, Err(Broken::Final(refused)) if refused.is_end_of_bets()) {
+            return sent;
+        }
         // Each batch behind the refused one is refused too.
         for _ in 1..self.sent.len() {
             let _refused = self.conversation.expect(MESSAGE_BYTES_MAX);
         }
+        self.sent.clear();
         self.resume()?;
-        let is_stored = self.progress.confirmed == self.agency.file.bets();
-        if is_stored { Ok(()) } else { Err(refused.into()) }
+        self.send_rest()
     }
 
     /// Sends the closed batches when the window has room for them.
