@@ -223,7 +223,7 @@ impl Attempt<'_, '_> {
         // There are at most as many winners as bets.
         let bets = usize::try_from(file.bets()).unwrap_or(usize::MAX);
         let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
-        let heard = self.conversation.expect_within(ASK_AGAIN_AFTER, bytes_max);
+        let heard = self.conversation.hear(ASK_AGAIN_AFTER, bytes_max);
         // Two clients of one agency that replace each other make no progress, so this wait counts as time to retry.
         if !matches!(heard, Err(Broken::Refused(ErrorCode::TakenOver | ErrorCode::Superseded, _))) {
             self.progress.waited_since(start);

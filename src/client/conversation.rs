@@ -126,13 +126,9 @@ impl Conversation<'_> {
         sent.or_else(|error| {
             loop {
                 match self.hear(self.reply_timeout, MESSAGE_BYTES_MAX) {
-                    Ok(Some(reply)) => {
-                        let _confirmation = not_refused(reply)?;
-                    }
-                    Err(Broken::Final(distrust @ Error::Distrust(_))) => {
-                        return Err(distrust.into());
-                    }
-                    Ok(None) | Err(_) => return Err(Broken::Lost(error.to_string())),
+                    Ok(Some(_confirmation)) => {}
+                    Ok(None) | Err(Broken::Lost(_)) => return Err(Broken::Lost(error.to_string())),
+                    Err(refused) => return Err(refused),
                 }
             }
         })
@@ -145,7 +141,7 @@ impl Conversation<'_> {
     /// An error of the server is its refusal.
     pub(super) fn expect(&mut self, bytes_max: usize) -> Result<Reply<'_>, Broken> {
         let limit = self.reply_timeout;
-        let reply = self.expect_within(limit, bytes_max)?;
+        let reply = self.hear(limit, bytes_max)?;
         reply.ok_or_else(|| Broken::Lost(format!("no reply within {} ms", limit.as_millis())))
     }
 
@@ -171,16 +167,11 @@ impl Conversation<'_> {
     /// # Errors
     ///
     /// An error of the server is its refusal.
-    pub(super) fn expect_within(
+    pub(super) fn hear(
         &mut self,
         time: Duration,
         bytes_max: usize,
     ) -> Result<Option<Reply<'_>>, Broken> {
-        self.hear(time, bytes_max)?.map(not_refused).transpose()
-    }
-
-    /// Returns the reply of at most `bytes_max` bytes that comes within `time`, or `None`.
-    fn hear(&mut self, time: Duration, bytes_max: usize) -> Result<Option<Reply<'_>>, Broken> {
         self.stream.get_mut().within(time);
         self.line.clear();
         let mut bounded = (&mut self.stream).take(bytes_max as u64);
@@ -201,17 +192,16 @@ impl Conversation<'_> {
         }
         let line = without_end(&self.line);
         match std::str::from_utf8(line).ok().and_then(Reply::parse) {
+            Some(Reply::Error { code, detail }) => Err(refused(code, detail)),
             Some(reply) => Ok(Some(reply)),
             None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line))).into()),
         }
     }
 }
 
-/// Returns `reply` unless it is an error of the server. After an error that concerns this connection alone, another
-/// attempt may succeed.
-fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
-    let Reply::Error { code, detail } = reply else { return Ok(reply) };
-    Err(match ErrorCode::from_word(code) {
+/// Returns the error of a refusal. After one that concerns this connection alone, another attempt may succeed.
+fn refused(code: &str, detail: &str) -> Broken {
+    match ErrorCode::from_word(code) {
         Some(
             known @ (ErrorCode::TakenOver
             | ErrorCode::Superseded
@@ -221,7 +211,7 @@ fn not_refused(reply: Reply<'_>) -> Result<Reply<'_>, Broken> {
             | ErrorCode::Stopping),
         ) => Broken::Refused(known, format!("the server replied: {code}: {detail}")),
         _ => Broken::Final(Error::Refused { code: code.into(), detail: detail.into() }),
-    })
+    }
 }
 
 /// Returns the error of a reply to another command.
