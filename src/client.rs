@@ -114,7 +114,7 @@ pub fn run(
             let agency = Agency { id, file, settings, stop, observer, waiting: &waiting };
             let outcome = agency.run(&attempts);
             if let Err(error) = &outcome
-                && !matches!(error, Error::Stopped | Error::Abandoned)
+                && !matches!(error, Error::Stopped)
             {
                 error!(
                     "action: agency | result: fail | client_id: {id} | error: {}",
@@ -166,7 +166,7 @@ fn watched<O>(
 ///
 /// # Errors
 ///
-/// The heaviest failure, if there is any.
+/// The first failure, if there is any. To be stopped comes after all others.
 fn in_threads<I: Send, O: Send>(
     items: impl Iterator<Item = (String, I)>,
     work: impl Fn(I) -> Result<O, Error> + Sync,
@@ -192,14 +192,14 @@ fn in_threads<I: Send, O: Send>(
 ///
 /// # Errors
 ///
-/// The first of the heaviest failures, if there is any.
+/// The first failure, if there is any. To be stopped comes after all others.
 fn all<O>(outcomes: impl Iterator<Item = Result<O, Error>>) -> Result<Vec<O>, Error> {
     let (mut done, mut failure) = (Vec::new(), None::<Error>);
     for outcome in outcomes {
         match (outcome, &failure) {
             (Ok(outcome), _) => done.push(outcome),
-            (Err(error), Some(other)) if error.rank() <= other.rank() => {}
-            (Err(error), _) => failure = Some(error),
+            (Err(error), None | Some(Error::Stopped)) => failure = Some(error),
+            (Err(_), Some(_)) => {}
         }
     }
     failure.map_or(Ok(done), Err)

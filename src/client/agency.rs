@@ -209,12 +209,12 @@ impl Attempt<'_, '_> {
         outcome
     }
 
-    /// Tells the server that there are no more bets, and waits for the draw. Returns whether it was held; if not, another
-    /// connection has to ask again.
+    /// Tells the server that there are no more bets, and waits for the draw. Returns whether the wait is over, because the
+    /// draw was held or another agency failed; if not, another connection has to ask again.
     fn wait_for_winners(&mut self) -> Result<bool, Broken> {
         let Agency { id, file, observer, waiting, .. } = self.agency;
         if !waiting.register(self.conversation.socket) {
-            return Err(Error::Abandoned.into());
+            return Ok(true);
         }
         self.conversation.tell(&Command::Winners { agency: *id })?;
         info!("action: wait_for_draw | result: in_progress | client_id: {id}");
@@ -240,7 +240,7 @@ impl Attempt<'_, '_> {
                 );
                 return Ok(false);
             }
-            Err(_) if waiting.is_closed() => return Err(Error::Abandoned.into()),
+            Err(_) if waiting.is_closed() => return Ok(true),
             Err(broken) => return Err(broken),
         };
         info!(

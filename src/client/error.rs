@@ -15,9 +15,6 @@ pub enum Error {
     /// The program was stopped, which is no failure.
     #[error("stopped")]
     Stopped,
-    /// Another agency failed, so there is no draw to wait for.
-    #[error("another agency failed")]
-    Abandoned,
     /// The agency's file cannot be read.
     #[error("{}: {error}{}{}", .path.display(), if_missing(.error), if_denied(.error, "read it"))]
     File {
@@ -132,15 +129,6 @@ impl Error {
         let Error::Refused { code, .. } = self else { return false };
         let code = ErrorCode::from_word(code);
         matches!(code, Some(ErrorCode::AgencyFinished | ErrorCode::DrawHeld))
-    }
-
-    /// Returns the weight of the failure: of several, the heaviest is reported.
-    pub(super) fn rank(&self) -> u8 {
-        match self {
-            Error::Abandoned => 0,
-            Error::Stopped => 1,
-            _ => 2,
-        }
     }
 }
 
