@@ -8,6 +8,7 @@ use crate::ledger::disk::{Disk, DiskFile, Mode, NamesVersion};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -103,6 +104,8 @@ struct Inode {
     durable: Vec<u8>,
     /// The changes since the last sync.
     changes: Vec<Change>,
+    /// The number of open files with a lock.
+    locks: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -261,6 +264,7 @@ impl SimulatedDisk {
     pub(super) fn kill(&self) {
         let mut world = self.world();
         world.life += 1;
+        world.inodes.iter_mut().for_each(|inode| inode.locks = 0);
         (world.one_fails_in, world.calls_left) = (0, None);
     }
 
@@ -290,7 +294,8 @@ impl SimulatedDisk {
     }
 
     fn file(&self, inode: usize, life: u64) -> SimulatedFile {
-        SimulatedFile { disk: self.clone(), inode, life, is_direct: false }
+        let is_locked = AtomicBool::new(false);
+        SimulatedFile { disk: self.clone(), inode, life, is_direct: false, is_locked }
     }
 }
 
@@ -365,9 +370,9 @@ impl Disk for SimulatedDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.call()?;
-        if !world.names.contains_key(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
+        let inode = world.find(path).ok_or(io::ErrorKind::NotFound)?;
+        let is_locked = world.inodes[inode].locks > 0;
+        assert!(is_locked, "{}: another server could use it by now", path.display());
         world.change_names(NameChange::Remove(path.to_owned()));
         Ok(())
     }
@@ -395,6 +400,7 @@ pub(super) struct SimulatedFile {
     inode: usize,
     life: u64,
     is_direct: bool,
+    is_locked: AtomicBool,
 }
 
 impl SimulatedFile {
@@ -413,10 +419,24 @@ impl SimulatedFile {
     }
 }
 
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        // A panic while it was held is already reported.
+        let Ok(mut world) = self.disk.0.lock() else { return };
+        if self.is_locked.load(Ordering::Relaxed) && self.life == world.life {
+            world.inodes[self.inode].locks -= 1;
+        }
+    }
+}
+
 impl DiskFile for SimulatedFile {
     /// There is one server at a time.
     fn try_lock(&self, _: Mode) -> io::Result<bool> {
-        self.call(|_, _| Ok(true))
+        self.call(|inode, _| {
+            inode.locks += 1;
+            self.is_locked.store(true, Ordering::Relaxed);
+            Ok(true)
+        })
     }
 
     fn length(&self) -> io::Result<u64> {
@@ -490,7 +510,8 @@ impl DiskFile for SimulatedFile {
 
     /// Some disks have no direct writes, and some say so only when they are asked for one.
     fn reopen_direct(&self) -> Option<SimulatedFile> {
-        let file = self.disk.file(self.inode, self.life);
-        (!self.disk.seed().is_multiple_of(4)).then_some(SimulatedFile { is_direct: true, ..file })
+        let mut file = self.disk.file(self.inode, self.life);
+        file.is_direct = true;
+        (!self.disk.seed().is_multiple_of(4)).then_some(file)
     }
 }
