@@ -2,7 +2,7 @@
 
 use super::attempts::{Attempts, Progress};
 use super::bets_file::BetsFile;
-use super::conversation::{Broken, Conversation, unexpected};
+use super::conversation::{Conversation, unexpected};
 use super::{Error, Observer, Settings};
 use crate::bet::{AgencyId, Bet};
 use crate::connection::OpenSockets;
@@ -69,17 +69,17 @@ struct Attempt<'a, 'c> {
 
 impl Attempt<'_, '_> {
     /// Asks how many bets are stored, and which one is the last.
-    fn resume(&mut self) -> Result<(), Broken> {
+    fn resume(&mut self) -> Result<(), Error> {
         let Agency { id, file, observer, .. } = self.agency;
         let (stored, last) = self.conversation.resume(*id)?;
         let confirmed = self.progress.confirmed;
         if stored < confirmed {
-            return Err(Error::BetsGone { agency: *id, confirmed, stored }.into());
+            return Err(Error::BetsGone { agency: *id, confirmed, stored });
         }
         let of = file.bets();
         if stored > of {
             let why = format!("the server has {stored} bets stored and the file has {of}");
-            return Err(Error::OtherFile(why).into());
+            return Err(Error::OtherFile(why));
         }
         self.last = last.map(|LastBet { document, number }| (document.into(), number.into()));
         if stored > 0 {
@@ -96,7 +96,7 @@ impl Attempt<'_, '_> {
 
     /// Sends every bet that is not confirmed yet, and reads the confirmation of each batch. Sends nothing if the last
     /// confirmed bet is not the one that the server stored last.
-    fn send_rest(&mut self) -> Result<(), Broken> {
+    fn send_rest(&mut self) -> Result<(), Error> {
         let Agency { id, file, settings, stop, .. } = self.agency;
         let mut writer = BatchWriter::new(*id, settings.batch_max_amount);
         // One write sends enough batches to make few writes, but only a part of the window, so that the server has
@@ -121,7 +121,7 @@ impl Attempt<'_, '_> {
             if writer.closed().len() >= burst {
                 self.send(&mut writer)?;
             }
-            Ok::<(), Broken>(())
+            Ok(())
         })?;
         writer.close();
         self.send(&mut writer)?;
@@ -129,7 +129,7 @@ impl Attempt<'_, '_> {
     }
 
     /// Compares the last confirmed bet of the file with the one that the server stored last.
-    fn check_last(&self, line_number: u64, bet: &Bet<'_>) -> Result<(), Broken> {
+    fn check_last(&self, line_number: u64, bet: &Bet<'_>) -> Result<(), Error> {
         let Some((document, number)) = &self.last else { return Ok(()) };
         if (bet.document(), bet.number()) == (document.as_str(), number.as_str()) {
             return Ok(());
@@ -141,13 +141,13 @@ impl Attempt<'_, '_> {
             bet.document(),
             bet.number()
         );
-        Err(Error::OtherFile(why).into())
+        Err(Error::OtherFile(why))
     }
 
     /// Returns `sent`, unless the server takes no more bets. Then another client of the agency may have stored the same file
     /// to its end, so that nothing is left to send.
-    fn unless_stored(&mut self, sent: Result<(), Broken>) -> Result<(), Broken> {
-        if !matches!(&sent, Err(Broken::Final(refused)) if refused.is_end_of_bets()) {
+    fn unless_stored(&mut self, sent: Result<(), Error>) -> Result<(), Error> {
+        if !matches!(&sent, Err(refused) if refused.is_end_of_bets()) {
             return sent;
         }
         // Each batch behind the refused one is refused too.
@@ -160,7 +160,7 @@ impl Attempt<'_, '_> {
     }
 
     /// Sends the closed batches when the window has room for them.
-    fn send(&mut self, writer: &mut BatchWriter) -> Result<(), Broken> {
+    fn send(&mut self, writer: &mut BatchWriter) -> Result<(), Error> {
         if writer.closed().is_empty() {
             return Ok(());
         }
@@ -168,7 +168,7 @@ impl Attempt<'_, '_> {
         if self.paced {
             let start = Instant::now();
             if self.agency.stop.wait_for(batch_period) {
-                return Err(Error::Stopped.into());
+                return Err(Error::Stopped);
             }
             self.progress.leave_out_since(start);
         }
@@ -183,7 +183,7 @@ impl Attempt<'_, '_> {
     }
 
     /// Reads confirmations until at most `left` batches are in flight, and reports them.
-    fn hear_until(&mut self, left: usize) -> Result<(), Broken> {
+    fn hear_until(&mut self, left: usize) -> Result<(), Error> {
         let Agency { id, file, observer, .. } = self.agency;
         let (mut confirmed, mut outcome) = (Vec::new(), Ok(()));
         while outcome.is_ok() && self.sent.len() > left {
@@ -211,7 +211,7 @@ impl Attempt<'_, '_> {
 
     /// Tells the server that there are no more bets, and waits for the draw. Returns whether the wait is over, because the
     /// draw was held or another agency failed; if not, another connection has to ask again.
-    fn wait_for_winners(&mut self) -> Result<bool, Broken> {
+    fn wait_for_winners(&mut self) -> Result<bool, Error> {
         let Agency { id, file, observer, waiting, .. } = self.agency;
         if !waiting.register(self.conversation.socket) {
             return Ok(true);
@@ -225,7 +225,8 @@ impl Attempt<'_, '_> {
         let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
         let heard = self.conversation.hear(ASK_AGAIN_AFTER, bytes_max);
         // Two clients of one agency that replace each other make no progress, so this wait counts as time to retry.
-        if !matches!(heard, Err(Broken::Refused(ErrorCode::TakenOver | ErrorCode::Superseded, _))) {
+        if !matches!(heard, Err(Error::Retryable(ErrorCode::TakenOver | ErrorCode::Superseded, _)))
+        {
             self.progress.waited_since(start);
         }
         let documents: Vec<String> = match heard {
@@ -241,7 +242,7 @@ impl Attempt<'_, '_> {
                 return Ok(false);
             }
             Err(_) if waiting.is_closed() => return Ok(true),
-            Err(broken) => return Err(broken),
+            Err(error) => return Err(error),
         };
         info!(
             "action: consulta_ganadores | result: success | cant_ganadores: {} | client_id: {id}",

@@ -2,7 +2,7 @@
 //! long.
 
 use super::Settings;
-use super::conversation::{Broken, Conversation, converse};
+use super::conversation::{Conversation, converse};
 use super::dial::{Turn, Turns, dial};
 use super::error::Error;
 use crate::bet::AgencyId;
@@ -51,7 +51,7 @@ impl Attempts<'_> {
     pub(super) fn run(
         &self,
         reconnecting: impl Fn(),
-        mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<bool, Broken>,
+        mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let Settings { retry_for, resume, .. } = *self.settings;
         let mut progress =
@@ -61,27 +61,29 @@ impl Attempts<'_> {
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
             progress.leave_out_since(start);
             let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
-            if let Err(Broken::Refused(ErrorCode::TimedOut | ErrorCode::Stopping, _)) = outcome {
+            if let Err(Error::Retryable(ErrorCode::TimedOut | ErrorCode::Stopping, _)) = outcome {
                 // The server sent this in place of the confirmations, so it has not stored the bets in flight.
                 progress.in_doubt = false;
             }
-            let (reason, remedy) = match outcome {
+            let error = match outcome {
                 Ok(true) => return Ok(()),
                 Ok(false) => continue,
                 Err(_) if self.stop.has_come() => return Err(Error::Stopped),
-                Err(broken) => broken.reason_and_remedy()?,
+                Err(error) => error,
             };
+            let Some(remedy) = error.remedy() else { return Err(error) };
             if progress.in_doubt && !resume {
-                return Err(Error::InDoubt(reason));
+                return Err(Error::InDoubt(error.to_string()));
             }
             let Some(time) = progress.pause(retry_for) else {
-                return Err(Error::GaveUp { after: retry_for, last: reason, remedy });
+                let last = error.to_string();
+                return Err(Error::GaveUp { after: retry_for, last, remedy });
             };
             warn!(
                 "action: connect | result: in_progress | client_id: {} | error: {} | \
                  next_try_ms: {}",
                 self.id,
-                LogValue(reason),
+                LogValue(error),
                 time.as_millis()
             );
             reconnecting();
@@ -94,12 +96,12 @@ impl Attempts<'_> {
     /// Calls `attempt` with one connection.
     fn connect(
         &self,
-        attempt: impl FnOnce(&mut Conversation<'_>) -> Result<bool, Broken>,
-    ) -> Result<bool, Broken> {
+        attempt: impl FnOnce(&mut Conversation<'_>) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         let address = &self.settings.server_address;
         let lost = |error: io::Error| match error.raw_os_error() {
-            Some(EMFILE) => Error::NoDescriptor(error).into(),
-            _ => Broken::Lost(format!("{address}: {error}")),
+            Some(EMFILE) => Error::NoDescriptor(error),
+            _ => Error::Lost(format!("{address}: {error}")),
         };
         let socket = dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?;
         let outcome = converse(&Arc::new(socket), self.sockets, self.settings, attempt);
@@ -150,9 +152,8 @@ fn random_fraction() -> f64 {
 mod tests {
     use super::Attempts;
     use crate::bet::AgencyId;
-    use crate::client::Settings;
-    use crate::client::conversation::Broken;
     use crate::client::dial::{TURNS_MAX, Turns};
+    use crate::client::{Error, Settings};
     use crate::connection::OpenSockets;
     use crate::stop::Stop;
     use std::iter::from_fn;
@@ -182,7 +183,7 @@ mod tests {
                 |_, _turn, _| {
                     tries += 1;
                     if tries == 1 {
-                        Err(Broken::Lost("the first one fails".into()))
+                        Err(Error::Lost("the first one fails".into()))
                     } else {
                         Ok(true)
                     }

@@ -52,7 +52,7 @@ impl BetsFile {
                     report(format!("{}:{number}: {reason}", LogValue(path.display())));
                 }
             }
-            Ok::<(), Error>(())
+            Ok(())
         })?;
         if invalid > 0 {
             return Err(Error::InvalidLines { path: path.to_owned(), lines: invalid });
@@ -71,15 +71,15 @@ impl BetsFile {
     /// # Errors
     ///
     /// Those of `visit`; the file cannot be read, or changed; the stop has come.
-    pub(super) fn each_bet<E: From<Error>>(
+    pub(super) fn each_bet(
         &self,
         stop: &Stop,
-        mut visit: impl FnMut(u64, Line<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut visit: impl FnMut(u64, Line<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let seen = each_line(&self.path, Some(&self.checksums), stop, any_line, |number, line| {
             visit(number, line.map_err(|_| self.changed())?)
         })?;
-        if seen.len() < self.checksums.len() { Err(self.changed().into()) } else { Ok(()) }
+        if seen.len() < self.checksums.len() { Err(self.changed()) } else { Ok(()) }
     }
 
     /// Returns a text that begins with `line`, and the bytes of the line without its end. Returns `None` if there are
@@ -128,13 +128,13 @@ impl<'l> Line<'l> {
 /// # Errors
 ///
 /// Those of `visit`; the file cannot be read; a checksum is not the `expected` one; the stop has come.
-fn each_line<E: From<Error>>(
+fn each_line(
     path: &Path,
     expected: Option<&[u32]>,
     stop: &Stop,
     recognize: impl Fn(&[u8]) -> Option<(usize, usize)>,
-    mut visit: impl FnMut(u64, Result<Line<'_>, LineTooLong>) -> Result<(), E>,
-) -> Result<Vec<u32>, E> {
+    mut visit: impl FnMut(u64, Result<Line<'_>, LineTooLong>) -> Result<(), Error>,
+) -> Result<Vec<u32>, Error> {
     let mut pieces = Pieces::open(path, expected, stop)?;
     let mut lines = LineBuffer::fixed(ROW_BYTES_MAX);
     let mut number = 0;
@@ -169,11 +169,11 @@ fn each_line<E: From<Error>>(
 }
 
 /// Calls `visit` with a line, without its end and without the byte order mark of the first line. Skips an empty line.
-fn visit_unrecognized<E>(
+fn visit_unrecognized(
     line: &[u8],
     number: u64,
-    visit: &mut impl FnMut(u64, Result<Line<'_>, LineTooLong>) -> Result<(), E>,
-) -> Result<(), E> {
+    visit: &mut impl FnMut(u64, Result<Line<'_>, LineTooLong>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let line = without_end(line);
     let marked = (number == 1).then(|| line.strip_prefix(BYTE_ORDER_MARK)).flatten();
     match marked.unwrap_or(line) {

@@ -12,59 +12,15 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The remedy if the connections were lost.
-const IF_LOST: &str =
-    "check that a server runs there, or name another with --server or CLI_SERVER_ADDRESS";
-/// The remedy if newer connections replaced them.
-const IF_REPLACED: &str = "another client runs this agency: stop one of the two";
-/// The remedy if the server had no place for them.
-const IF_CROWDED: &str =
-    "raise server.max_connections there, or find the peers that connect to the server";
-
-/// The reason why an attempt ended before its work was done.
-#[derive(Debug)]
-pub(super) enum Broken {
-    /// The connection is lost or useless; another may do better.
-    Lost(String),
-    /// The server refused a command with this error, which concerns this connection alone.
-    Refused(ErrorCode, String),
-    /// Another attempt would not help.
-    Final(Error),
-}
-
-impl Broken {
-    /// Returns the reason and its remedy, if another attempt may do better.
-    ///
-    /// # Errors
-    ///
-    /// The final error.
-    pub(super) fn reason_and_remedy(self) -> Result<(String, &'static str), Error> {
-        match self {
-            Broken::Refused(ErrorCode::TakenOver | ErrorCode::Superseded, reason) => {
-                Ok((reason, IF_REPLACED))
-            }
-            Broken::Refused(ErrorCode::TooManyConnections, reason) => Ok((reason, IF_CROWDED)),
-            Broken::Lost(reason) | Broken::Refused(_, reason) => Ok((reason, IF_LOST)),
-            Broken::Final(error) => Err(error),
-        }
-    }
-}
-
-impl From<Error> for Broken {
-    fn from(error: Error) -> Broken {
-        Broken::Final(error)
-    }
-}
-
 /// Calls `work` with a conversation over `socket`, which is on the list of `sockets` meanwhile, and ends it.
 pub(super) fn converse<T>(
     socket: &Arc<TcpStream>,
     sockets: &OpenSockets,
     settings: &Settings,
-    work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Broken>,
-) -> Result<T, Broken> {
+    work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
     if !sockets.register(socket) {
-        return Err(Error::Stopped.into());
+        return Err(Error::Stopped);
     }
     let stream = BufReader::new(stream(socket, settings)?);
     let Settings { reply_timeout, .. } = *settings;
@@ -75,17 +31,17 @@ pub(super) fn converse<T>(
 }
 
 /// Returns the stream over a socket, in TLS if `settings` say so.
-fn stream<'s>(socket: &'s TcpStream, settings: &Settings) -> Result<Stream<'s>, Broken> {
+fn stream<'s>(socket: &'s TcpStream, settings: &Settings) -> Result<Stream<'s>, Error> {
     let Some(connector) = &settings.tls else { return Ok(Stream::plain(socket)) };
     let limit = settings.reply_timeout;
     Stream::connect(socket, connector, limit).map_err(|error| {
         if is_distrust(&error) {
-            Error::Distrust(error.to_string()).into()
+            Error::Distrust(error.to_string())
         } else if is_timeout(&error) {
             let limit = limit.as_millis();
-            Broken::Lost(format!("no TLS handshake within {limit} ms"))
+            Error::Lost(format!("no TLS handshake within {limit} ms"))
         } else {
-            Broken::Lost(format!("TLS handshake: {error}"))
+            Error::Lost(format!("TLS handshake: {error}"))
         }
     })
 }
@@ -100,15 +56,12 @@ pub(super) struct Conversation<'s> {
 
 impl Conversation<'_> {
     /// Sends a message of one command.
-    pub(super) fn tell(&mut self, command: &Command<'_>) -> Result<(), Broken> {
+    pub(super) fn tell(&mut self, command: &Command<'_>) -> Result<(), Error> {
         self.send(format!("{command}\n").as_bytes())
     }
 
     /// Takes `agency` over, and returns how many of its bets are stored, and the last of them.
-    pub(super) fn resume(
-        &mut self,
-        agency: AgencyId,
-    ) -> Result<(u64, Option<LastBet<'_>>), Broken> {
+    pub(super) fn resume(&mut self, agency: AgencyId) -> Result<(u64, Option<LastBet<'_>>), Error> {
         self.tell(&Command::Resume { agency })?;
         match self.expect(MESSAGE_BYTES_MAX)? {
             Reply::Resume { bets, last } => Ok((bets, last)),
@@ -121,13 +74,13 @@ impl Conversation<'_> {
     /// # Errors
     ///
     /// If the server sent a refusal before it closed the connection, the error is that refusal.
-    pub(super) fn send(&mut self, messages: &[u8]) -> Result<(), Broken> {
+    pub(super) fn send(&mut self, messages: &[u8]) -> Result<(), Error> {
         let sent = self.stream.get_mut().within(self.reply_timeout).write_all(messages);
         sent.or_else(|error| {
             loop {
                 match self.hear(self.reply_timeout, MESSAGE_BYTES_MAX) {
                     Ok(Some(_confirmation)) => {}
-                    Ok(None) | Err(Broken::Lost(_)) => return Err(Broken::Lost(error.to_string())),
+                    Ok(None) | Err(Error::Lost(_)) => return Err(Error::Lost(error.to_string())),
                     Err(refused) => return Err(refused),
                 }
             }
@@ -139,10 +92,10 @@ impl Conversation<'_> {
     /// # Errors
     ///
     /// An error of the server is its refusal.
-    pub(super) fn expect(&mut self, bytes_max: usize) -> Result<Reply<'_>, Broken> {
+    pub(super) fn expect(&mut self, bytes_max: usize) -> Result<Reply<'_>, Error> {
         let limit = self.reply_timeout;
         let reply = self.hear(limit, bytes_max)?;
-        reply.ok_or_else(|| Broken::Lost(format!("no reply within {} ms", limit.as_millis())))
+        reply.ok_or_else(|| Error::Lost(format!("no reply within {} ms", limit.as_millis())))
     }
 
     /// Reads the confirmation of a batch of `bets` bets.
@@ -150,12 +103,12 @@ impl Conversation<'_> {
     /// # Errors
     ///
     /// An error of the server is its refusal.
-    pub(super) fn expect_stored(&mut self, bets: u32) -> Result<(), Broken> {
+    pub(super) fn expect_stored(&mut self, bets: u32) -> Result<(), Error> {
         match self.expect(MESSAGE_BYTES_MAX)? {
             Reply::Stored { bets: stored } if stored == u64::from(bets) => Ok(()),
             Reply::Stored { bets: stored } => {
                 let what = format!("that {stored} bets are stored of a batch of {bets}");
-                Err(Error::Answer(what).into())
+                Err(Error::Answer(what))
             }
             other => Err(unexpected(&other)),
         }
@@ -171,36 +124,36 @@ impl Conversation<'_> {
         &mut self,
         time: Duration,
         bytes_max: usize,
-    ) -> Result<Option<Reply<'_>>, Broken> {
+    ) -> Result<Option<Reply<'_>>, Error> {
         self.stream.get_mut().within(time);
         self.line.clear();
         let mut bounded = (&mut self.stream).take(bytes_max as u64);
         match bounded.read_until(b'\n', &mut self.line) {
             Err(error) if is_timeout(&error) => return Ok(None),
             Err(error) if is_distrust(&error) => {
-                return Err(Error::Distrust(error.to_string()).into());
+                return Err(Error::Distrust(error.to_string()));
             }
-            Err(error) => return Err(Broken::Lost(error.to_string())),
+            Err(error) => return Err(Error::Lost(error.to_string())),
             Ok(_) => {}
         }
         if !self.line.ends_with(b"\n") {
             return Err(if self.line.len() == bytes_max {
-                Error::Answer(format!("with a line of more than {bytes_max} bytes")).into()
+                Error::Answer(format!("with a line of more than {bytes_max} bytes"))
             } else {
-                Broken::Lost("the server closed the connection".into())
+                Error::Lost("the server closed the connection".into())
             });
         }
         let line = without_end(&self.line);
         match std::str::from_utf8(line).ok().and_then(Reply::parse) {
             Some(Reply::Error { code, detail }) => Err(refused(code, detail)),
             Some(reply) => Ok(Some(reply)),
-            None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line))).into()),
+            None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line)))),
         }
     }
 }
 
 /// Returns the error of a refusal. After one that concerns this connection alone, another attempt may succeed.
-fn refused(code: &str, detail: &str) -> Broken {
+fn refused(code: &str, detail: &str) -> Error {
     match ErrorCode::from_word(code) {
         Some(
             known @ (ErrorCode::TakenOver
@@ -209,19 +162,19 @@ fn refused(code: &str, detail: &str) -> Broken {
             | ErrorCode::MessageTorn
             | ErrorCode::TimedOut
             | ErrorCode::Stopping),
-        ) => Broken::Refused(known, format!("the server replied: {code}: {detail}")),
-        _ => Broken::Final(Error::Refused { code: code.into(), detail: detail.into() }),
+        ) => Error::Retryable(known, detail.into()),
+        _ => Error::Refused { code: code.into(), detail: detail.into() },
     }
 }
 
 /// Returns the error of a reply to another command.
-pub(super) fn unexpected(reply: &Reply<'_>) -> Broken {
-    Error::Answer(format!("\"{reply}\", which answers another question")).into()
+pub(super) fn unexpected(reply: &Reply<'_>) -> Error {
+    Error::Answer(format!("\"{reply}\", which answers another question"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Broken, Conversation};
+    use super::Conversation;
     use crate::client::Error;
     use crate::connection::Stream;
     use std::io::{BufReader, Write};
@@ -245,7 +198,7 @@ mod tests {
         };
         // The server reads nothing, and this is more than the system buffers.
         let sent = conversation.send(&vec![b'x'; 64 << 20]);
-        let Err(Broken::Final(Error::Refused { code, detail })) = sent else {
+        let Err(Error::Refused { code, detail }) = sent else {
             panic!("{sent:?}");
         };
         assert_eq!((code.as_str(), detail.as_str()), ("batch_too_long", "why"));

@@ -9,6 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
+/// The remedy if the connections were lost.
+const IF_LOST: &str =
+    "check that a server runs there, or name another with --server or CLI_SERVER_ADDRESS";
+/// The remedy if newer connections replaced them.
+const IF_REPLACED: &str = "another client runs this agency: stop one of the two";
+/// The remedy if the server had no place for them.
+const IF_CROWDED: &str =
+    "raise server.max_connections there, or find the peers that connect to the server";
+
 /// The reason why the client's work ended before it was done.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -36,8 +45,14 @@ pub enum Error {
         "{}: changed after it was checked; nothing of the change was sent. Run the client again", .0.display()
     )]
     FileChanged(PathBuf),
+    /// The connection is lost or useless. Another one may do better.
+    #[error("{0}")]
+    Lost(String),
+    /// The server refused a command with this error, which concerns one connection alone. Another one may do better.
+    #[error("the server replied: {code}: {1}", code = .0.word())]
+    Retryable(ErrorCode, String),
     /// The server refused a command.
-    #[error("the server refused: {code}: {detail}{}", remedy(.code))]
+    #[error("the server refused: {code}: {detail}{}", remedy_of(.code))]
     Refused {
         /// The code of its error.
         code: String,
@@ -124,6 +139,16 @@ impl Error {
         }
     }
 
+    /// Returns the remedy if every attempt ends with this error. Returns `None` if another attempt would not help.
+    pub(super) fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Error::Retryable(ErrorCode::TakenOver | ErrorCode::Superseded, _) => Some(IF_REPLACED),
+            Error::Retryable(ErrorCode::TooManyConnections, _) => Some(IF_CROWDED),
+            Error::Lost(_) | Error::Retryable(..) => Some(IF_LOST),
+            _ => None,
+        }
+    }
+
     /// Returns whether the server takes no more bets of the agency.
     pub(super) fn is_end_of_bets(&self) -> bool {
         let Error::Refused { code, .. } = self else { return false };
@@ -137,7 +162,7 @@ fn if_missing(error: &io::Error) -> &'static str {
 }
 
 /// Returns the remedy for a refusal, which follows its detail in the message.
-fn remedy(code: &str) -> &'static str {
+fn remedy_of(code: &str) -> &'static str {
     match ErrorCode::from_word(code) {
         Some(ErrorCode::DrawHeld) => {
             "; bets that were not stored before the draw are not part of it. `server --new-draw` prepares \

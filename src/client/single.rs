@@ -1,7 +1,7 @@
 //! One bet, placed and confirmed, and stored once even if the connection is lost.
 
 use super::attempts::{Attempts, Progress};
-use super::conversation::{Broken, Conversation};
+use super::conversation::Conversation;
 use super::dial::Turns;
 use super::error::Error;
 use super::{Settings, watched};
@@ -39,7 +39,7 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
                 if !stored {
                     is_sent = true;
                     let sent = single.send(conversation, progress);
-                    if matches!(sent, Err(Broken::Refused(..))) {
+                    if matches!(sent, Err(Error::Retryable(..))) {
                         // The server did not store the bet, so bets that are stored by now are those of other clients.
                         before = None;
                     }
@@ -68,7 +68,7 @@ impl SingleBet<'_> {
         conversation: &mut Conversation<'_>,
         before: &mut Option<u64>,
         progress: &mut Progress,
-    ) -> Result<bool, Broken> {
+    ) -> Result<bool, Error> {
         let (bets, last) = conversation.resume(self.agency)?;
         let own = LastBet { document: self.bet.document(), number: self.bet.number() };
         let is_last = last == Some(own);
@@ -85,7 +85,7 @@ impl SingleBet<'_> {
                 progress.in_doubt = false;
                 Ok(false)
             }
-            _ => Err(Error::OtherClient(since).into()),
+            _ => Err(Error::OtherClient(since)),
         }
     }
 
@@ -93,7 +93,7 @@ impl SingleBet<'_> {
         &self,
         conversation: &mut Conversation<'_>,
         progress: &mut Progress,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Error> {
         let mut writer = BatchWriter::new(self.agency, 1);
         writer.push(self.agency, self.bet);
         writer.close();

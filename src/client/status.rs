@@ -1,6 +1,6 @@
 //! The state of the lottery, asked once or again and again.
 
-use super::conversation::{Broken, Conversation, converse, unexpected};
+use super::conversation::{Conversation, converse, unexpected};
 use super::dial::dial;
 use super::{Error, Settings, watched};
 use crate::bet::{AGENCIES_MAX, AgencyId};
@@ -42,7 +42,7 @@ pub fn watch(
         conversation.resume(agency)?;
         while tell(ask(conversation)?) {
             if stop.wait_for(period) {
-                return Err(Error::Stopped.into());
+                return Err(Error::Stopped);
             }
         }
         Ok(())
@@ -53,16 +53,16 @@ pub fn watch(
 fn connected<T>(
     settings: &Settings,
     stop: &Stop,
-    work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Broken>,
+    work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     watched(stop, |sockets| {
         let address = &settings.server_address;
-        let failed = |broken: Broken| match broken.reason_and_remedy() {
+        let failed = |error: Error| match error.remedy() {
             _ if sockets.is_closed() => Error::Stopped,
-            Ok((reason, remedy)) => Error::NoAnswer(format!("{address}: {reason}; {remedy}")),
-            Err(error) => error,
+            Some(remedy) => Error::NoAnswer(format!("{address}: {error}; {remedy}")),
+            None => error,
         };
-        let dialed = dial(address, stop).map_err(|error| failed(Broken::Lost(error.to_string())));
+        let dialed = dial(address, stop).map_err(|error| failed(Error::Lost(error.to_string())));
         let socket = dialed?.ok_or(Error::Stopped)?;
         let outcome = converse(&Arc::new(socket), sockets, settings, work);
         info!("action: close_socket | result: success");
@@ -70,7 +70,7 @@ fn connected<T>(
     })
 }
 
-fn ask(conversation: &mut Conversation<'_>) -> Result<Summary, Broken> {
+fn ask(conversation: &mut Conversation<'_>) -> Result<Summary, Error> {
     let bytes_max = MESSAGE_BYTES_MAX + usize::from(AGENCIES_MAX) * AGENCY_BYTES_MAX;
     conversation.tell(&Command::Status)?;
     match conversation.expect(bytes_max)? {
