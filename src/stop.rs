@@ -78,28 +78,28 @@ pub fn beside<O>(
     })
 }
 
-/// Calls `work`, which itself does not end at a stop, in a thread called `name`. Returns its outcome, or `None` as soon as
-/// `stop` comes. Nobody joins the thread.
+/// Calls `work`, which itself does not end at a stop, in a thread called `name`. Returns its outcome, or `None` if it takes
+/// longer than `grace` after `stop` has come. Nobody joins the thread.
 ///
 /// # Errors
 ///
-/// Those of `work`; the thread cannot be started.
+/// The thread cannot be started, or panicked.
 pub fn interruptible<O: Send + 'static>(
     name: &str,
     stop: &Stop,
-    work: impl FnOnce() -> io::Result<O> + Send + 'static,
+    grace: Duration,
+    work: impl FnOnce() -> O + Send + 'static,
 ) -> io::Result<Option<O>> {
     let (done, outcome) = bounded(1);
     let thread = Builder::new().name(name.into()).spawn(move || {
-        // The receiver is dropped if the stop comes.
+        // The receiver is dropped after a stop.
         let _stopped = done.send(work());
     });
     thread.map_err(|error| io::Error::new(error.kind(), format!("no thread {name}: {error}")))?;
     select! {
-        recv(stop.channel()) -> _ => Ok(None),
+        recv(stop.channel()) -> _ => Ok(outcome.recv_timeout(grace).ok()),
         recv(outcome) -> outcome => {
-            let panicked = |_| Err(io::Error::other("the thread panicked"));
-            outcome.unwrap_or_else(panicked).map(Some)
+            outcome.map(Some).map_err(|_| io::Error::other("the thread panicked"))
         }
     }
 }

@@ -5,8 +5,7 @@
 //! the reader takes nothing for [`STALLED_AFTER`], lines are dropped until it has caught up, and a line reports their
 //! number.
 
-use crossbeam_channel::{bounded, select};
-use loteria::stop::Stop;
+use loteria::stop::{self, Stop};
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
@@ -107,20 +106,12 @@ impl Stderr {
         if text.is_empty() {
             return Ok(());
         }
-        let (printed, outcome) = bounded(1);
         let (own, owned) = (self.clone(), text.to_owned());
-        let print = move || {
-            // The receiver is dropped if the program stops.
-            let _stopped = printed.send(own.print_all(&owned));
-        };
-        if Builder::new().name("stdout".into()).spawn(print).is_err() {
-            return self.print_all(text);
+        let print = move || own.print_all(&owned);
+        match stop::interruptible("stdout", stop, PRINT_TIME_MAX, print) {
+            Ok(printed) => printed.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into())),
+            Err(_no_thread) => self.print_all(text),
         }
-        let printed = select! {
-            recv(outcome) -> printed => printed.ok(),
-            recv(stop.channel()) -> _ => outcome.recv_timeout(PRINT_TIME_MAX).ok(),
-        };
-        printed.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
     }
 
     /// Prints to stdout. On a terminal, removes the lines that stay and has them drawn again below.

@@ -61,7 +61,7 @@ pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> 
         }
     }
     let owned = address.to_owned();
-    stop::interruptible("connect", stop, move || connect(&owned))
+    stop::interruptible("connect", stop, Duration::ZERO, move || connect(&owned))?.transpose()
 }
 
 /// Connects to the first of the addresses behind `address` that accepts.

@@ -24,6 +24,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 const ABOUT: &str = "\
 The lottery's central office: stores the agencies' bets and holds the draw when all are done.
@@ -135,7 +136,8 @@ fn serve(
         Ok(address) => TcpListener::bind(address).map(Some),
         Err(_name) => {
             let name = address.to_owned();
-            stop::interruptible("listen", stop, || TcpListener::bind(name))
+            stop::interruptible("listen", stop, Duration::ZERO, || TcpListener::bind(name))
+                .and_then(Option::transpose)
         }
     };
     let Some(listener) = bound.map_err(|error| cannot_listen(address, &error))? else {
