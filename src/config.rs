@@ -8,9 +8,11 @@ use crate::connection::{Acceptor, Connector, InvalidTls, TlsFiles};
 use crate::system::if_denied;
 use crate::text::LogValue;
 use crate::{client, ledger, server};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::{Debug, Display};
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,21 +21,20 @@ use thiserror::Error;
 mod file;
 mod table;
 
-use file::File;
 pub use table::{Fallback, Kind, Program, SETTINGS, Setting, misspelled};
 
 /// The file that is read from the working directory if no other is named.
 pub const DEFAULT_FILE: &str = "config.toml";
 
-/// Returns the text of a name, for example of a variable of the environment.
-pub type Lookup<'s> = Box<dyn Fn(&str) -> Option<OsString> + 's>;
+/// The variable of a filter for the log. The level's own flag and variable have precedence.
+const LOG_VARIABLE: &str = "RUST_LOG";
 
-/// The sources of settings, highest precedence first: flags, variables, the file, the defaults.
-pub struct Sources<'s> {
+/// The settings of a program.
+pub struct Config {
     program: Program,
-    flag: Lookup<'s>,
-    variable: Lookup<'s>,
-    file: File,
+    /// The settings that are given, by their keys, each after the flag, the variable or the file that gives it. They are
+    /// not checked yet.
+    given: HashMap<&'static str, (String, OsString)>,
 }
 
 /// The log's filter.
@@ -45,8 +46,9 @@ pub struct LogFilter {
     pub is_asked_for: bool,
 }
 
-impl<'s> Sources<'s> {
-    /// Reads `file`, or [`DEFAULT_FILE`] if that exists. `flag` takes the names of flags without dashes.
+impl Config {
+    /// Reads `file`, or [`DEFAULT_FILE`] if that exists. `flag` takes the names of flags without dashes. An empty
+    /// variable counts as unset.
     ///
     /// # Errors
     ///
@@ -54,23 +56,38 @@ impl<'s> Sources<'s> {
     pub fn read(
         program: Program,
         file: Option<&Path>,
-        flag: Lookup<'s>,
-        variable: Lookup<'s>,
-    ) -> Result<Sources<'s>, InvalidConfig> {
+        flag: impl Fn(&str) -> Option<OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Config, InvalidConfig> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let file_name = path.display().to_string();
-        let file = match std::fs::read_to_string(path) {
-            Ok(text) => File::parse(&text)
+        let in_file = match std::fs::read_to_string(path) {
+            Ok(text) => file::parse(&text)
                 .map_err(|(line, reason)| invalid(format!("{file_name}:{line}"), reason))?,
             Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                File::default()
+                HashMap::new()
             }
             Err(error) => {
                 let reason = format!("{error}{}", if_denied(&error, "read it"));
                 return Err(invalid(file_name, reason));
             }
         };
-        Ok(Sources { program, flag, variable, file })
+        let in_file = in_file.into_iter().map(|(key, text)| (key, (file_name.clone(), text)));
+        let mut given: HashMap<_, _> = in_file.collect();
+        let variables = SETTINGS.iter().map(|setting| (setting.key, setting.variable));
+        for (key, name) in iter::once((table::LOG_LEVEL.key, LOG_VARIABLE)).chain(variables) {
+            if let Some(text) = variable(name).filter(|text| !text.is_empty()) {
+                given.insert(key, (name.to_owned(), text));
+            }
+        }
+        for setting in SETTINGS {
+            if let Some((name, _)) = setting.split_flag()
+                && let Some(text) = flag(name)
+            {
+                given.insert(setting.key, (format!("--{name}"), text));
+            }
+        }
+        Ok(Config { program, given })
     }
 
     /// Returns the settings of the program as a part of a log line: ` | key: value` for each.
@@ -102,17 +119,15 @@ impl<'s> Sources<'s> {
     ///
     /// The level is invalid.
     pub fn log_filter(&self) -> Result<LogFilter, InvalidConfig> {
-        let setting = &table::LOG_LEVEL;
-        if self.given_by_hand(setting).is_none()
-            && let Some(filter) = non_empty((self.variable)("RUST_LOG"))
-        {
-            let filter = filter.into_string();
-            let filter = filter.map_err(|_| invalid("RUST_LOG", "must be UTF-8"))?;
-            return Ok(LogFilter { filter, is_asked_for: true });
-        }
-        let is_asked_for =
-            self.given_by_hand(setting).is_some() || self.file.get(setting).is_some();
-        Ok(LogFilter { filter: self.text(setting)?, is_asked_for })
+        let given = self.given.get(table::LOG_LEVEL.key);
+        let filter = match given {
+            Some((place, filter)) if place == LOG_VARIABLE => {
+                let filter = filter.clone().into_string();
+                filter.map_err(|_| invalid(place, "must be UTF-8"))?
+            }
+            _ => self.text(&table::LOG_LEVEL)?,
+        };
+        Ok(LogFilter { filter, is_asked_for: given.is_some() })
     }
 
     /// Returns the address on which the server listens, `HOST:PORT`.
@@ -216,27 +231,15 @@ impl<'s> Sources<'s> {
         Ok(Some(TlsFiles { certificate, key, authority, revoked }))
     }
 
-    /// Returns a setting that a flag or a variable gives, after the name of that flag or variable. An empty variable
-    /// counts as unset.
-    fn given_by_hand(&self, setting: &Setting) -> Option<(String, OsString)> {
-        let flag = || {
-            let (flag, _) = setting.split_flag()?;
-            Some((format!("--{flag}"), (self.flag)(flag)?))
-        };
-        let variable =
-            || Some((setting.variable.into(), non_empty((self.variable)(setting.variable))?));
-        flag().or_else(variable)
-    }
-
     /// Returns a setting, or its default if that is a value.
     fn value(&self, setting: &Setting) -> Result<Option<OsString>, InvalidConfig> {
-        if let Some((place, text)) = self.given_by_hand(setting) {
-            return setting.kind.normal(text).map(Some).map_err(|reason| invalid(place, reason));
-        }
-        Ok(self.file.get(setting).or(match setting.default {
-            Fallback::Value(text) => Some(text.into()),
-            Fallback::Nothing(_) => None,
-        }))
+        let Some((place, text)) = self.given.get(setting.key) else {
+            return Ok(match setting.default {
+                Fallback::Value(text) => Some(text.into()),
+                Fallback::Nothing(_) => None,
+            });
+        };
+        setting.kind.normal(text.clone()).map(Some).map_err(|reason| invalid(place, reason))
     }
 
     fn path(&self, setting: &Setting) -> Result<PathBuf, InvalidConfig> {
@@ -256,10 +259,6 @@ impl<'s> Sources<'s> {
     fn time(&self, setting: &Setting) -> Result<Duration, InvalidConfig> {
         self.parsed(setting).map(Duration::from_millis)
     }
-}
-
-fn non_empty(text: Option<OsString>) -> Option<OsString> {
-    text.filter(|text| !text.is_empty())
 }
 
 fn invalid(place: impl Display, reason: impl Display) -> InvalidConfig {

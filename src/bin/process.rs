@@ -6,7 +6,7 @@ pub(crate) mod words;
 
 use arguments::Arguments;
 use log::{Level, error, info, log_enabled, warn};
-use loteria::config::{self, DEFAULT_FILE, InvalidConfig, Program, Sources};
+use loteria::config::{self, Config, DEFAULT_FILE, InvalidConfig, Program};
 use loteria::connection::TlsFiles;
 use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
@@ -104,35 +104,35 @@ fn exit(outcome: Result<(), Failure>, stderr: &Stderr) -> ExitCode {
 
 /// Reads the settings, starts the logger with their filter, or with `other_filter` if there is one, and warns of settings
 /// that are likely mistakes. Starts the logger even if the settings are invalid, so that their error can be logged.
-pub(crate) fn configure<'a>(
+pub(crate) fn configure(
     program: Program,
-    arguments: &'a Arguments,
+    arguments: &Arguments,
     other_filter: Option<&str>,
     stderr: &Stderr,
-) -> Result<Sources<'a>, InvalidConfig> {
-    let flag = Box::new(|name: &str| arguments.flag(name));
-    let variable = Box::new(|name: &str| env::var_os(name));
+) -> Result<Config, InvalidConfig> {
     let file = arguments.file(arguments::CONFIG);
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-    let sources = reading(iter::once(path), || Sources::read(program, file, flag, variable));
-    let read = sources.and_then(|sources| Ok((sources.log_filter()?, sources)));
+    let config = reading(iter::once(path), || {
+        Config::read(program, file, |name| arguments.flag(name), |name| env::var_os(name))
+    });
+    let read = config.and_then(|config| Ok((config.log_filter()?, config)));
     let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
     let is_short = stderr.is_terminal() && !is_asked_for && other_filter.is_none();
     IS_SHORT.store(is_short, Ordering::Relaxed);
     let filter = read.as_ref().map_or(DEFAULT_FILTER, |(log, _)| &log.filter);
     log_to(stderr.clone(), other_filter.unwrap_or(filter));
-    let (_, sources) = read?;
+    let (_, config) = read?;
     warn_of_misspelled(program);
-    warn_of_exposed_key(&sources)?;
-    Ok(sources)
+    warn_of_exposed_key(&config)?;
+    Ok(config)
 }
 
-/// Returns the settings that `read` takes from `sources`, and from the TLS files that these name.
+/// Returns the settings that `read` takes from `config`, and from the TLS files that it names.
 pub(crate) fn read_tls<T>(
-    sources: &Sources<'_>,
+    config: &Config,
     read: impl FnOnce() -> Result<T, InvalidConfig>,
 ) -> Result<T, InvalidConfig> {
-    reading(sources.tls()?.iter().flat_map(TlsFiles::paths), read)
+    reading(config.tls()?.iter().flat_map(TlsFiles::paths), read)
 }
 
 /// Calls `read`, which reads `files`. A signal ends the program at once meanwhile if one of them may block for ever.
@@ -162,8 +162,8 @@ fn warn_of_misspelled(program: Program) {
 }
 
 /// Warns of a private key that other users of this machine can read.
-fn warn_of_exposed_key(sources: &Sources<'_>) -> Result<(), InvalidConfig> {
-    if let Some(files) = sources.tls()?.filter(TlsFiles::is_key_exposed) {
+fn warn_of_exposed_key(config: &Config) -> Result<(), InvalidConfig> {
+    if let Some(files) = config.tls()?.filter(TlsFiles::is_key_exposed) {
         let key = LogValue(files.key.display());
         warn!(
             "action: config | result: in_progress | error: {key}: other users of this machine can read this \

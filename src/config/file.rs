@@ -6,51 +6,40 @@ use std::ffi::OsString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The settings of the file, by their keys. Those of the other program are checked too.
-#[derive(Debug, Default)]
-pub(super) struct File(HashMap<&'static str, OsString>);
-
 /// An error in a file: its offset in the text, and the reason.
 type Wrong = (usize, String);
 
-impl File {
-    /// Parses the settings in `text`.
-    ///
-    /// # Errors
-    ///
-    /// The line of the first error, from 1, and the reason.
-    pub(super) fn parse(text: &str) -> Result<File, (usize, String)> {
-        let in_line = |(offset, reason): Wrong| {
-            let before = text.get(..offset).unwrap_or("");
-            (before.matches('\n').count() + 1, reason)
-        };
-        let table = DeTable::parse(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            in_line((offset, error.message().replace('\n', " ")))
-        })?;
-        let (mut given, mut wrong) = (HashMap::new(), Vec::new());
-        for (section, content) in table.get_ref() {
-            let name = section.get_ref();
-            if !SETTINGS.iter().any(|setting| setting.key.split('.').next() == Some(name)) {
-                wrong.push((section.span().start, format!("unknown section {name}")));
-            } else if let DeValue::Table(settings) = content.get_ref() {
-                for (key, value) in settings {
-                    match setting(&format!("{name}.{}", key.get_ref()), key, value) {
-                        Ok((key, text)) => drop(given.insert(key, text)),
-                        Err(one) => wrong.push(one),
-                    }
+/// Parses the settings in `text`, by their keys. Those of the other program are checked too.
+///
+/// # Errors
+///
+/// The line of the first error, from 1, and the reason.
+pub(super) fn parse(text: &str) -> Result<HashMap<&'static str, OsString>, (usize, String)> {
+    let in_line = |(offset, reason): Wrong| {
+        let before = text.get(..offset).unwrap_or("");
+        (before.matches('\n').count() + 1, reason)
+    };
+    let table = DeTable::parse(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        in_line((offset, error.message().replace('\n', " ")))
+    })?;
+    let (mut given, mut wrong) = (HashMap::new(), Vec::new());
+    for (section, content) in table.get_ref() {
+        let name = section.get_ref();
+        if !SETTINGS.iter().any(|setting| setting.key.split('.').next() == Some(name)) {
+            wrong.push((section.span().start, format!("unknown section {name}")));
+        } else if let DeValue::Table(settings) = content.get_ref() {
+            for (key, value) in settings {
+                match setting(&format!("{name}.{}", key.get_ref()), key, value) {
+                    Ok((key, text)) => drop(given.insert(key, text)),
+                    Err(one) => wrong.push(one),
                 }
-            } else {
-                wrong.push((content.span().start, format!("{name}: must be a section")));
             }
+        } else {
+            wrong.push((content.span().start, format!("{name}: must be a section")));
         }
-        wrong.into_iter().min().map_or(Ok(File(given)), |first| Err(in_line(first)))
     }
-
-    /// Returns the text of a setting. Returns `None` if the file does not give it.
-    pub(super) fn get(&self, setting: &Setting) -> Option<OsString> {
-        self.0.get(setting.key).cloned()
-    }
+    wrong.into_iter().min().map_or(Ok(given), |first| Err(in_line(first)))
 }
 
 /// Returns a setting of the file with its text in canonical form.

@@ -9,7 +9,7 @@
 use crate::pages::{Block, blocks, page, prose, root, skipped, tool};
 use crate::support::peer::Peer;
 use crate::support::program::{Ended, Program, Start, lasting_address, run};
-use loteria::config::{self, Fallback, Kind, SETTINGS, Sources};
+use loteria::config::{self, Config, Fallback, Kind, SETTINGS};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -545,8 +545,8 @@ fn config_toml_holds_the_defaults() {
     let none = |_: &str| None;
     for program in [config::Program::Server, config::Program::Client] {
         let read = |file: &Path| {
-            let sources = Sources::read(program, Some(file), Box::new(none), Box::new(none));
-            sources.and_then(|sources| sources.log_parts()).expect("valid settings")
+            let config = Config::read(program, Some(file), none, none);
+            config.and_then(|config| config.log_parts()).expect("valid settings")
         };
         assert_eq!(read(&root().join("config.toml")), read(Path::new("/dev/null")));
     }

@@ -55,18 +55,18 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
     let is_quiet = arguments.is_set("quiet") || arguments.is_set("status");
     let quiet_filter = (is_quiet && arguments.flag("log-level").is_none()).then_some("error");
-    let sources = process::configure(Program::Client, arguments, quiet_filter, stderr)?;
-    let parts = sources.log_parts()?;
-    let settings = process::read_tls(&sources, || sources.client())?;
+    let config = process::configure(Program::Client, arguments, quiet_filter, stderr)?;
+    let parts = config.log_parts()?;
+    let settings = process::read_tls(&config, || config.client())?;
     if arguments.is_set("status") {
         // The state is printed to stdout; a log line of the settings before it would only distract.
         let as_json = arguments.is_set("json");
         let print = |stop: &Stop| work::print_status(&settings, as_json, stderr, stop);
         return process::until_signal(signals, stderr, || {}, print);
     }
-    let (agency, file) = (sources.agency()?, arguments.file("file"));
+    let (agency, file) = (config.agency()?, arguments.file("file"));
     let variables = work::variables(agency)?;
-    let work = work::choose(variables.as_ref(), agency, &sources.agencies_dir()?, file)?;
+    let work = work::choose(variables.as_ref(), agency, &config.agencies_dir()?, file)?;
     let file = file.map(|file| format!(" | file: {}", LogValue(file.display())));
     info!("action: config | result: success{parts}{}", file.unwrap_or_default());
     let send = |stop: &Stop| {

@@ -79,9 +79,9 @@ fn start_again_with_one_arena() {
 
 /// Reads the settings and does what the arguments say until a signal comes.
 fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
-    let sources = process::configure(Program::Server, arguments, None, stderr)?;
-    let parts = sources.log_parts()?;
-    let ledger = sources.ledger()?;
+    let config = process::configure(Program::Server, arguments, None, stderr)?;
+    let parts = config.log_parts()?;
+    let ledger = config.ledger()?;
     let log_settings = || info!("action: config | result: success{parts}");
     if arguments.is_set("verify") {
         log_settings();
@@ -92,7 +92,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
         log_settings();
         return process::until_signal(signals, stderr, || {}, |stop| set_aside(&ledger, stop));
     }
-    let server = process::read_tls(&sources, || sources.server())?;
+    let server = process::read_tls(&config, || config.server())?;
     log_settings();
     let (most, agencies) = (server.max_connections, ledger.agencies.count());
     if most < usize::from(agencies) {
@@ -103,7 +103,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     }
     let tls = server.tls.clone();
     let at_hangup = move || tls.iter().for_each(read_again);
-    let address = sources.address()?;
+    let address = config.address()?;
     let board = Board { stderr: stderr.clone(), is_wanted: arguments.is_set("progress") };
     process::until_signal(signals, stderr, at_hangup, |stop| {
         serve(&address, &ledger, &server, &board, stop)
