@@ -1,10 +1,9 @@
 //! Checks the files of a server that is not running. Changes and repairs nothing.
 
-use super::disk::{Disk, DiskFile, FileSystem, Mode};
+use super::disk::{Disk, FileSystem, Mode};
 use super::error::{OpenError, at};
 use super::examine::Examined;
 use super::files::{Files, Paths};
-use super::journal::Confirmed;
 use super::result::DrawResult;
 use super::{Repair, Settings};
 use crate::stop::Stop;
@@ -70,8 +69,15 @@ pub(super) fn verify_on(
     let mut examined = Examined::new(&files, &confirmed)?;
     examined.compare_hash(&files, &confirmed)?;
     if examined.differences.is_empty() {
-        for what in defects_to_repair(&files, &confirmed, examined.repair)? {
-            differs(bets, what);
+        let Repair { cut_bytes, written_bytes, .. } = examined.repair;
+        if written_bytes > 0 {
+            let what = "are missing or changed: the next start writes them from the journal";
+            differs(bets, format!("the last {written_bytes} confirmed bytes {what}"));
+        }
+        if cut_bytes > 0 {
+            let last = if files.journal.is_some() { "confirmed byte" } else { "line end" };
+            let what = format!("behind its last {last}: the next start cuts them off");
+            differs(bets, format!("has {cut_bytes} bytes {what}"));
         }
     }
     for (path, what) in examined.differences {
@@ -95,33 +101,4 @@ fn noted<T>(
         Err(error) => return Err(error),
     }
     Ok(None)
-}
-
-/// Returns the defects of `bets.csv` that the next start repairs.
-fn defects_to_repair(
-    files: &Files<'_, impl DiskFile>,
-    confirmed: &Confirmed,
-    repair: Repair,
-) -> Result<Vec<String>, OpenError> {
-    let mut defects = Vec::new();
-    let Repair { cut_bytes, written_bytes, .. } = repair;
-    let end = confirmed.extent().bytes;
-    let missing = end.saturating_sub(files.bets_bytes()?);
-    if written_bytes > missing {
-        let first = end - written_bytes;
-        defects.push(format!(
-            "its bytes from {first} on are not those that were confirmed: the next start writes them from the journal"
-        ));
-    }
-    if missing > 0 {
-        defects.push(format!("lacks {missing} bytes that the next start adds from the journal"));
-    }
-    if cut_bytes > 0 {
-        let what = match files.journal {
-            Some(_) => "that were not confirmed",
-            None => "behind its last line, without an end",
-        };
-        defects.push(format!("has {cut_bytes} bytes {what}: the next start cuts them off"));
-    }
-    Ok(defects)
 }
