@@ -149,16 +149,18 @@ impl<'s, F: DiskFile> Files<'s, F> {
         confirmed.slot.aside != 0 && (self.bets.is_none() || self.result.is_none())
     }
 
-    /// Checks that the bets are of a lottery with this number of agencies, or that there are none.
-    pub(super) fn check_agencies(&self, confirmed: &Confirmed) -> Result<(), OpenError> {
+    /// Fails if setting the files aside was interrupted, or if there are bets of a lottery with another number of agencies.
+    pub(super) fn check_slot(&self, confirmed: &Confirmed) -> Result<(), OpenError> {
+        if self.are_half_aside(confirmed) {
+            return Err(OpenError::HalfAside(self.paths.result.clone()));
+        }
         let (stored, asked) = (confirmed.slot.agencies, self.agencies.count());
         let is_new = confirmed.extent().bytes == 0 && confirmed.slot.held.is_none();
         if stored == asked || is_new {
-            Ok(())
-        } else {
-            let journal = self.paths.journal.clone();
-            Err(OpenError::OtherAgencies { journal, stored, asked })
+            return Ok(());
         }
+        let journal = self.paths.journal.clone();
+        Err(OpenError::OtherAgencies { journal, stored, asked })
     }
 
     /// Returns how many bytes of the rows in the journal's log a start writes: those from the first on that `bets.csv`

@@ -33,10 +33,7 @@ pub(super) fn open<D: Disk>(
 ) -> Result<(Opened<D>, Found), OpenError> {
     let files = Files::lock(&disk, settings, Mode::Write, stop)?;
     let confirmed = files.confirmed()?;
-    if files.are_half_aside(&confirmed) {
-        return Err(OpenError::HalfAside(files.paths.result));
-    }
-    files.check_agencies(&confirmed)?;
+    files.check_slot(&confirmed)?;
     let mut examined = Examined::new(&files, &confirmed)?;
     // After a crash or a copy between the draw and its record, only the hash can show a difference.
     if confirmed.slot.held.is_none() {

@@ -51,10 +51,7 @@ pub(super) fn verify_on(
     }
     let by_journal = noted(files.journal_confirms(), &mut differs)?.flatten();
     if let Some(confirmed) = &by_journal {
-        if files.are_half_aside(confirmed) {
-            return Err(OpenError::HalfAside(result.clone()));
-        }
-        files.check_agencies(confirmed)?;
+        files.check_slot(confirmed)?;
         for page in &confirmed.damaged_pages {
             differs(journal, format!("page {page} is damaged: the next start mends it"));
         }
