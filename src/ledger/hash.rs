@@ -2,7 +2,7 @@
 
 use super::disk::DiskFile;
 use crate::stop::{Stop, Stopper};
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Sender, bounded};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::sync::Arc;
@@ -17,12 +17,11 @@ const AHEAD_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Follower<F> {
     file: Arc<F>,
-    /// The numbers of bytes to hash from the beginning of the file.
-    tasks: Sender<u64>,
     /// The number of bytes to which the thread was last let go on.
     told: u64,
-    /// `None` after it has ended.
-    thread: Option<(Stopper, JoinHandle<Hash>)>,
+    /// Sends the numbers of bytes to hash from the beginning of the file, interrupts the hashing, and joins. `None` after
+    /// the thread has ended.
+    thread: Option<(Sender<u64>, Stopper, JoinHandle<Hash>)>,
 }
 
 impl<F: DiskFile> Follower<F> {
@@ -31,17 +30,24 @@ impl<F: DiskFile> Follower<F> {
         let (tasks, queue) = bounded(1);
         let (stopper, stop) = Stopper::new();
         let followed = Arc::clone(&file);
-        let work = move || follow(&*followed, &queue, &stop);
-        let thread = std::thread::Builder::new().name("hash".into()).spawn(work)?;
-        let mut follower = Follower { file, tasks, told: 0, thread: Some((stopper, thread)) };
+        let thread = std::thread::Builder::new().name("hash".into()).spawn(move || {
+            let mut hash = Hash::new();
+            for bytes in queue {
+                // An error comes again when the digest is asked for.
+                let _outcome = hash.go_on(&*followed, bytes, &stop);
+            }
+            hash
+        })?;
+        let mut follower = Follower { file, told: 0, thread: Some((tasks, stopper, thread)) };
         follower.follow(bytes);
         Ok(follower)
     }
 
     /// Lets the thread continue to `bytes` bytes, if that is worth waking it. Never blocks.
     pub(super) fn follow(&mut self, bytes: u64) {
+        let Some((tasks, ..)) = &self.thread else { return };
         // While the thread has a task it needs no other one to go on.
-        if bytes - self.told >= AHEAD_BYTES_MAX && self.tasks.try_send(bytes).is_ok() {
+        if bytes - self.told >= AHEAD_BYTES_MAX && tasks.try_send(bytes).is_ok() {
             self.told = bytes;
         }
     }
@@ -57,8 +63,9 @@ impl<F: DiskFile> Follower<F> {
 impl<F> Follower<F> {
     /// Ends the thread. Returns the hash as far as it has come, unless the thread has panicked.
     fn end(&mut self) -> Option<Hash> {
-        let (stopper, thread) = self.thread.take()?;
+        let (tasks, stopper, thread) = self.thread.take()?;
         stopper.stop();
+        drop(tasks);
         thread.join().ok()
     }
 }
@@ -66,21 +73,6 @@ impl<F> Follower<F> {
 impl<F> Drop for Follower<F> {
     fn drop(&mut self) {
         let _not_needed = self.end();
-    }
-}
-
-/// Performs tasks until the stop.
-fn follow(file: &impl DiskFile, queue: &Receiver<u64>, stop: &Stop) -> Hash {
-    let mut hash = Hash::new();
-    loop {
-        select! {
-            recv(queue) -> bytes => {
-                let Ok(bytes) = bytes else { return hash };
-                // An error comes again when the digest is asked for.
-                let _outcome = hash.go_on(file, bytes, stop);
-            }
-            recv(stop.channel()) -> _ => return hash,
-        }
     }
 }
 
