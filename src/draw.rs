@@ -10,6 +10,7 @@ use crate::bet::{Agencies, AgencyId, PerAgency};
 use crate::stop::{Stop, Stopper};
 use crate::text::Listed;
 use log::info;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -134,8 +135,14 @@ impl<R: Send + Sync> Draw<R> {
             self.wake_everybody();
         }
         if have_all_come && self.barrier.wait().is_leader() {
-            let mut holding = Holding { draw: self, fate: Fate::Failed };
-            holding.fate = hold();
+            match catch_unwind(AssertUnwindSafe(hold)) {
+                Ok(fate) => self.decide(&mut self.lock(), fate),
+                Err(panic) => {
+                    // Without a fate, the other threads would wait forever.
+                    self.decide(&mut self.lock(), Fate::Failed);
+                    resume_unwind(panic);
+                }
+            }
         }
         Some(self.fate.wait())
     }
@@ -185,19 +192,6 @@ impl<R: Send + Sync> Draw<R> {
     fn lock(&self) -> MutexGuard<'_, Meeting> {
         // No statement under the lock panics, and the meeting is consistent between any two.
         self.meeting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Decides the fate when it is dropped, so that no thread waits for ever if `hold` panics.
-struct Holding<'d, R: Send + Sync> {
-    draw: &'d Draw<R>,
-    fate: Fate<R>,
-}
-
-impl<R: Send + Sync> Drop for Holding<'_, R> {
-    fn drop(&mut self) {
-        let fate = std::mem::replace(&mut self.fate, Fate::Failed);
-        self.draw.decide(&mut self.draw.lock(), fate);
     }
 }
 
