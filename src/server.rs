@@ -115,18 +115,11 @@ fn wait_for_the_end(
     stop: &Stop,
 ) {
     let ledger = office.ledger.ended();
-    if !settings.exit_after_draw {
-        drop(told_agencies);
-        select! {
-            recv(stop.channel()) -> _ => {}
-            recv(ledger.channel()) -> _ => {}
-        }
-        return;
-    }
     let mut untold = PerAgency::new(office.draw.agencies(), |_| true);
     let mut deadline = never();
-    let mut decided = office.draw.decided().clone();
-    while untold.values().any(|untold| *untold) {
+    let mut decided =
+        if settings.exit_after_draw { office.draw.decided().clone() } else { Stop::never() };
+    while !settings.exit_after_draw || untold.values().any(|untold| *untold) {
         select! {
             recv(stop.channel()) -> _ => return,
             recv(ledger.channel()) -> _ => return,

@@ -229,7 +229,7 @@ impl Session<'_, '_, '_> {
     fn note_sign_of_life(&mut self) {
         let Some(WinnersSent { agency, quiet }) = self.winners_sent.take() else { return };
         if quiet && self.place.is_sound() {
-            // The channel is closed if the server does not stop after the draw, or is stopping.
+            // The channel is closed if the server is stopping.
             let _unheard = self.office.told.send(agency);
         } else {
             self.winners_sent = Some(WinnersSent { agency, quiet: self.is_quiet() });
