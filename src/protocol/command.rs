@@ -37,7 +37,7 @@ pub enum Command<'a> {
 
 impl<'a> Command<'a> {
     /// Splits a message, given without its line end, into commands, which may be empty.
-    pub fn split(message: &str) -> impl Iterator<Item = &str> + Clone {
+    pub fn split(message: &str) -> impl Iterator<Item = &str> {
         message.split(COMMAND_SEPARATOR)
     }
 

@@ -72,14 +72,6 @@ impl Batches {
         }
         open != Open::Nothing
     }
-
-    /// Drops the open batch, if there is one, up to its end.
-    pub(super) fn refuse(&mut self) {
-        if self.open != Open::Nothing {
-            self.rows.clear();
-            self.open = Open::Refused;
-        }
-    }
 }
 
 /// Logs stored batches, given by their numbers of bets.

@@ -29,12 +29,11 @@ impl Session<'_, '_, '_> {
         while let Some(command) = commands.next() {
             // The commands that have arrived may be a hundred thousand, and each may ask the ledger.
             let executed = self.may_go_on().and_then(|()| self.execute_command(command, lines));
-            let rest = || std::iter::once(command).chain(commands.clone());
             if let Err(End::Refused(refusal)) = &executed {
-                self.log_refused(refusal, rest());
+                let rest: Vec<&str> = std::iter::once(command).chain(commands.by_ref()).collect();
+                self.refuse_rest(refusal, &rest);
             }
             if !self.answer_error(executed)? {
-                self.refuse_rest(rest());
                 return Ok(());
             }
             // One message can hold a thousand commands, and an answer can be long.
@@ -45,27 +44,6 @@ impl Session<'_, '_, '_> {
         Ok(())
     }
 
-    /// Logs the batches that are refused with the first of `commands`, which failed: the one that was open or that it
-    /// begins, and the one that the message leaves open. A batch that is whole within the rest of the message was not
-    /// executed, and is neither. One that was refused before has been logged.
-    fn log_refused<'c>(&self, refusal: &Refusal, commands: impl Iterator<Item = &'c str>) {
-        let commands: Vec<&str> = commands.collect();
-        let bets_of =
-            |part: &[&str]| part.iter().map(|text| u32::from(Command::is_bet(text))).sum();
-        let mut parts = commands.split(|text| Command::is_close(text)).map(bets_of);
-        let (first, left_open): (u32, Option<u32>) = (parts.next().unwrap_or(0), parts.next_back());
-        let first = match self.batches.open {
-            Open::Bets(bets) => bets + first,
-            Open::Nothing if left_open.is_none() || Command::is_bet(commands[0]) => first,
-            Open::Nothing | Open::Refused => 0,
-        };
-        let refused = [first, left_open.unwrap_or(0)].into_iter().filter(|bets| *bets > 0);
-        let refused: Vec<u32> = refused.collect();
-        if !refused.is_empty() {
-            log_refused(&refused, refusal, &self.peer);
-        }
-    }
-
     /// Logs the open batch, if there is one, that is refused because the message after it cannot be read.
     pub(super) fn log_open_refused(&self, refusal: &Refusal) {
         if let Open::Bets(bets) = self.batches.open {
@@ -73,16 +51,29 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Skips the rest of a message after a command that failed. A batch that is open after it is refused, up to its end.
-    fn refuse_rest<'c>(&mut self, commands: impl Iterator<Item = &'c str>) {
-        self.batches.refuse();
-        for command in commands {
-            if Command::is_bet(command) {
-                self.batches.open = Open::Refused;
-            } else if Command::is_close(command) {
-                self.batches.open = Open::Nothing;
-            }
+    /// Skips the rest of a message, of which the first command failed. A batch that is open after it is refused, up to its
+    /// end. Logs the batches that are refused: the one that was open or that the first command begins, and the one that
+    /// the message leaves open. A batch that is whole within the rest was not executed, and is neither. One that was
+    /// refused before has been logged.
+    fn refuse_rest(&mut self, refusal: &Refusal, rest: &[&str]) {
+        let bets_of =
+            |part: &[&str]| part.iter().map(|text| u32::from(Command::is_bet(text))).sum();
+        let mut parts = rest.split(|text| Command::is_close(text)).map(bets_of);
+        let (first, last): (u32, Option<u32>) = (parts.next().unwrap_or(0), parts.next_back());
+        let open = self.batches.open;
+        let first = match open {
+            Open::Bets(bets) => bets + first,
+            Open::Nothing if last.is_none() || Command::is_bet(rest[0]) => first,
+            Open::Nothing | Open::Refused => 0,
+        };
+        let refused = [first, last.unwrap_or(0)].into_iter().filter(|bets| *bets > 0);
+        let refused: Vec<u32> = refused.collect();
+        if !refused.is_empty() {
+            log_refused(&refused, refusal, &self.peer);
         }
+        let is_left_open = last.map_or(first > 0 || open == Open::Refused, |bets| bets > 0);
+        self.batches.open = if is_left_open { Open::Refused } else { Open::Nothing };
+        self.batches.rows.clear();
     }
 
     fn execute_command(&mut self, text: &str, lines: &mut LineBuffer<'_>) -> Result<(), End> {
