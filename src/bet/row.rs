@@ -2,6 +2,7 @@
 //! only user of the `csv` crate.
 
 use super::{Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet};
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// The most bytes of a line, its end included: more than any bet takes, however it is quoted.
@@ -68,10 +69,9 @@ impl Fields {
 fn is_written_as(text: &str, fields: &csv::StringRecord) -> bool {
     let mut rest = Some(text);
     for (place, field) in fields.iter().enumerate() {
-        let quoted = format!("\"{}\"", field.replace('"', "\"\""));
         let begin =
             rest.and_then(|rest| if place == 0 { Some(rest) } else { rest.strip_prefix(',') });
-        rest = begin.and_then(|text| match text.strip_prefix(&*quoted) {
+        rest = begin.and_then(|text| match text.strip_prefix(&in_quotes(field)) {
             None if !field.contains('"') => text.strip_prefix(field),
             rest => rest,
         });
@@ -81,18 +81,17 @@ fn is_written_as(text: &str, fields: &csv::StringRecord) -> bool {
 
 /// Appends the line of `bets.csv` for a bet, with quotes only if needed, and with its line end.
 pub fn write_row(agency: AgencyId, bet: &Bet<'_>, out: &mut Vec<u8>) {
-    let needs_quotes = |field: &str| field.contains([',', '"']);
-    if !bet.fields().into_iter().any(needs_quotes) {
-        use std::io::Write;
-        let [first_name, last_name, document, birthdate, number] = bet.fields();
-        writeln!(out, "{agency},{first_name},{last_name},{document},{birthdate},{number}")
-            .expect("a vector takes all that is written to it");
-        return;
-    }
-    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(out);
-    let agency = agency.to_string();
-    let fields = std::iter::once(agency.as_str()).chain(bet.fields());
-    writer.write_record(fields).expect("a vector takes all that is written to it");
+    use std::io::Write;
+    let fields = bet.fields().map(|field| {
+        if field.contains([',', '"']) { Cow::Owned(in_quotes(field)) } else { field.into() }
+    });
+    writeln!(out, "{agency},{}", fields.join(","))
+        .expect("a vector takes all that is written to it");
+}
+
+/// Returns `field` in quotes as RFC 4180 has them.
+fn in_quotes(field: &str) -> String {
+    format!("\"{}\"", field.replace('"', "\"\""))
 }
 
 /// Returns the agency of a line of `bets.csv`, or of its beginning up to a comma. Returns `None` if it is none of
