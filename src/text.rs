@@ -9,14 +9,11 @@ const EXCERPT_CHARS_MAX: usize = 40;
 /// long ends in `…`.
 pub(crate) fn excerpt(text: &str) -> String {
     let mut characters = text.chars();
-    let mut excerpt = String::new();
-    for c in characters.by_ref().take(EXCERPT_CHARS_MAX) {
-        if breaks_lines(c) {
-            excerpt.extend(c.escape_unicode());
-        } else {
-            excerpt.push(c);
-        }
-    }
+    let escape = |c: char| match c {
+        c if breaks_lines(c) => c.escape_unicode().to_string(),
+        c => c.to_string(),
+    };
+    let mut excerpt: String = characters.by_ref().take(EXCERPT_CHARS_MAX).map(escape).collect();
     if characters.next().is_some() {
         excerpt.push('…');
     }

@@ -2,7 +2,7 @@
 //! that an agency that waits needs no file descriptor for it.
 
 use super::error::Error;
-use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
+use crate::bet::row::{Fields, ROW_BYTES_MAX};
 use crate::bet::{BET_BYTES_MIN, plain_bet};
 use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
@@ -41,7 +41,9 @@ impl BetsFile {
                 Ok(line) if line.is_recognized => None,
                 Ok(line) => {
                     has_quotes |= line.has_quotes();
-                    check_line(line.content()).err().map(|reason| reason.to_string())
+                    let fields = Fields::parse(line.content());
+                    let bet = fields.and_then(|fields| fields.bet().map(|_valid| ()));
+                    bet.err().map(|reason| reason.to_string())
                 }
                 Err(too_long) => Some(format!("line: {too_long}")),
             };
@@ -201,10 +203,6 @@ fn any_line(text: &[u8]) -> Option<(usize, usize)> {
     let before_end = if matches!(text, [b'\n' | b'\r', ..]) { 0 } else { BET_BYTES_MIN };
     let end = before_end + memchr::memchr(b'\n', text.get(before_end..)?)?;
     Some((end - usize::from(text[..end].ends_with(b"\r")), end + 1))
-}
-
-fn check_line(line: &[u8]) -> Result<(), InvalidRow> {
-    Fields::parse(line)?.bet().map(|_valid| ())
 }
 
 /// An open file, read in pieces.

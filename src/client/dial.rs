@@ -61,12 +61,8 @@ pub(super) fn dial(address: &str, stop: &Stop) -> io::Result<Option<TcpStream>> 
         }
     }
     let owned = address.to_owned();
-    stop::interruptible("connect", stop, Duration::ZERO, move || connect(&owned))?.transpose()
-}
-
-/// Connects to the first of the addresses behind `address` that accepts.
-fn connect(address: &str) -> io::Result<TcpStream> {
-    first_of(address.to_socket_addrs()?, once)
+    let connect = move || first_of(owned.to_socket_addrs()?, once);
+    stop::interruptible("connect", stop, Duration::ZERO, connect)?.transpose()
 }
 
 /// Attempts each address in its order until one succeeds. Returns the last error if none does.

@@ -84,8 +84,8 @@ fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
         let [long, short, shortest] = totals(summary, HumanCount(summary.bets()));
         lines.push(fit([format!("{more} more; all {long}"), short, shortest], width));
     }
-    lines.push(describe_draw(summary, width));
-    lines.into_iter().map(|line| fit([line], width)).collect()
+    lines.push(fit([describe_draw(summary, width)], width));
+    lines
 }
 
 /// Returns the lines for the log, with plain numbers. More than [`LOG_LINES_MAX`] agencies share one line.
