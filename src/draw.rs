@@ -8,7 +8,7 @@
 
 use crate::bet::{Agencies, AgencyId, PerAgency};
 use crate::stop::{Stop, Stopper};
-use crate::text::Listed;
+use crate::text::list_of;
 use log::info;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -157,7 +157,7 @@ impl<R: Send + Sync> Draw<R> {
             if meeting.missing > 0 {
                 let missing = meeting.newest.iter().filter(|(_, newest)| **newest == 0);
                 let missing: Vec<_> = missing.map(|(agency, _)| agency).collect();
-                let missing = Listed(&missing, MISSING_NAMED_MAX);
+                let missing = list_of(&missing, MISSING_NAMED_MAX);
                 info!("action: wait_for_draw | result: in_progress | missing: {missing}");
             }
         } else {

@@ -45,22 +45,14 @@ pub fn noun_for(count: u64, noun: &str) -> String {
     }
 }
 
-/// The first items of a list, up to a limit, and the number of the others: `a, b and 3 more`.
-#[derive(Clone, Copy, Debug)]
-pub struct Listed<'i, I>(pub &'i [I], pub usize);
-
-impl<I: fmt::Display> fmt::Display for Listed<'_, I> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (named, more) = self.0.split_at(self.1.min(self.0.len()));
-        for (place, item) in named.iter().enumerate() {
-            let separator = if place == 0 { "" } else { ", " };
-            write!(formatter, "{separator}{item}")?;
-        }
-        match more.len() {
-            0 => Ok(()),
-            more => write!(formatter, " and {more} more"),
-        }
-    }
+/// Returns the first items of a list, at most `most`, and the number of the others: `a, b and 3 more`.
+pub fn list_of<I: fmt::Display>(items: &[I], most: usize) -> String {
+    let named: Vec<String> = items.iter().take(most).map(I::to_string).collect();
+    let more = match items.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    named.join(", ") + &more
 }
 
 /// Returns a log line for each item, for a single record.
@@ -70,7 +62,7 @@ pub fn log_lines<I>(items: &[I], line: impl Fn(&I) -> String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Listed, LogValue, excerpt, noun_for};
+    use super::{LogValue, excerpt, list_of, noun_for};
 
     #[test]
     fn an_excerpt_is_one_short_line() {
@@ -86,8 +78,8 @@ mod tests {
 
     #[test]
     fn a_list_names_some_and_counts_the_rest() {
-        assert_eq!(Listed(&[1, 2, 3], 3).to_string(), "1, 2, 3");
-        assert_eq!(Listed(&[1, 2, 3], 1).to_string(), "1 and 2 more");
+        assert_eq!(list_of(&[1, 2, 3], 3), "1, 2, 3");
+        assert_eq!(list_of(&[1, 2, 3], 1), "1 and 2 more");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use indicatif::HumanCount;
 use loteria::summary::AgencyState;
-use loteria::text::{Listed, noun_for};
+use loteria::text::{list_of, noun_for};
 
 /// The most missing agencies that a line names.
 pub(crate) const AGENCIES_NAMED_MAX: usize = 20;
@@ -32,7 +32,7 @@ pub(crate) fn state(state: AgencyState) -> &'static str {
 /// Returns the line of the missing agencies, with as many of them as fit into `width` columns.
 pub(crate) fn missing(agencies: &[u32], width: usize) -> String {
     let noun = noun_for(agencies.len() as u64, "agency");
-    let line = |named| format!("missing {noun}: {}", Listed(agencies, named));
+    let line = |named| format!("missing {noun}: {}", list_of(agencies, named));
     let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
     named.map_or_else(|| format!("{} {noun} missing", agencies.len()), line)
 }

@@ -1,7 +1,7 @@
 //! The agencies that a peer may speak for.
 
 use crate::bet::AgencyId;
-use crate::text::Listed;
+use crate::text::list_of;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -43,7 +43,9 @@ impl fmt::Display for Authorization {
         match self {
             Authorization::Any => formatter.write_str("any"),
             Authorization::Only(agencies) if agencies.is_empty() => formatter.write_str("none"),
-            Authorization::Only(agencies) => Listed(agencies, AGENCIES_NAMED_MAX).fmt(formatter),
+            Authorization::Only(agencies) => {
+                formatter.write_str(&list_of(agencies, AGENCIES_NAMED_MAX))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::process::words::{self, AGENCIES_NAMED_MAX};
 use loteria::summary::{AgencyState, AgencySummary, Summary};
-use loteria::text::{Listed, noun_for};
+use loteria::text::{list_of, noun_for};
 use serde::Serialize;
 
 /// Returns a table of the agencies, and the draw.
@@ -19,7 +19,7 @@ pub(crate) fn table(summary: &Summary) -> String {
         None if missing.is_empty() => "draw: pending, every agency is done\n".into(),
         None => {
             let agencies = noun_for(missing.len() as u64, "agency");
-            let missing = Listed(&missing, AGENCIES_NAMED_MAX);
+            let missing = list_of(&missing, AGENCIES_NAMED_MAX);
             format!("draw: pending, it waits for {agencies} {missing}\n")
         }
     });
