@@ -4,7 +4,6 @@
 //! write a bet as the same five fields in the same order, each with its separator.
 
 use crate::text::excerpt;
-use std::fmt;
 use thiserror::Error;
 
 mod agency;
@@ -54,11 +53,11 @@ impl<'a> Bet<'a> {
     /// Returns the first invalid field and the rule it breaks.
     pub fn new(fields: [&'a str; BET_FIELDS]) -> Result<Bet<'a>, InvalidBet> {
         let [first_name, last_name, document, birthdate, number] = fields;
-        check(Field::FirstName, first_name, check_name)?;
-        check(Field::LastName, last_name, check_name)?;
-        check(Field::Document, document, check_document)?;
-        check(Field::Birthdate, birthdate, check_birthdate)?;
-        check(Field::Number, number, check_number)?;
+        check("first_name", first_name, check_name)?;
+        check("last_name", last_name, check_name)?;
+        check("document", document, check_document)?;
+        check("birthdate", birthdate, check_birthdate)?;
+        check("number", number, check_number)?;
         Ok(Bet { first_name, last_name, document, birthdate, number })
     }
 
@@ -78,7 +77,11 @@ impl<'a> Bet<'a> {
     }
 }
 
-fn check(field: Field, text: &str, rule: fn(&str) -> Result<(), Reason>) -> Result<(), InvalidBet> {
+fn check(
+    field: &'static str,
+    text: &str,
+    rule: fn(&str) -> Result<(), Reason>,
+) -> Result<(), InvalidBet> {
     rule(text).map_err(|reason| InvalidBet::new(field, reason, text))
 }
 
@@ -118,36 +121,6 @@ pub fn is_number(text: &str) -> bool {
     matches!(text.len(), 1..=4) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A field of a bet. Its text is its name in errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Field {
-    /// The agency it was placed with.
-    Agency,
-    /// The first name of the person who placed it.
-    FirstName,
-    /// The last name of that person.
-    LastName,
-    /// The document of that person.
-    Document,
-    /// The birthdate of that person.
-    Birthdate,
-    /// The number played.
-    Number,
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Field::Agency => "agency",
-            Field::FirstName => "first_name",
-            Field::LastName => "last_name",
-            Field::Document => "document",
-            Field::Birthdate => "birthdate",
-            Field::Number => "number",
-        })
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 enum Reason {
     #[error("must be a number from 1 to {0}")]
@@ -172,13 +145,13 @@ enum Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field}: {reason}, not \"{excerpt}\"")]
 pub struct InvalidBet {
-    field: Field,
+    field: &'static str,
     reason: Reason,
     excerpt: String,
 }
 
 impl InvalidBet {
-    fn new(field: Field, reason: Reason, text: &str) -> InvalidBet {
+    fn new(field: &'static str, reason: Reason, text: &str) -> InvalidBet {
         InvalidBet { field, reason, excerpt: excerpt(text) }
     }
 }

@@ -1,6 +1,6 @@
 //! The agencies of a lottery, and a value for each of them.
 
-use super::{Field, InvalidBet, Reason};
+use super::{InvalidBet, Reason};
 use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::{Index, IndexMut};
@@ -37,7 +37,7 @@ impl Agencies {
     pub fn parse(self, text: &str) -> Result<AgencyId, InvalidBet> {
         AgencyId::parse(text)
             .filter(|agency| agency.0 <= self.0)
-            .ok_or_else(|| InvalidBet::new(Field::Agency, Reason::Agency(self.count()), text))
+            .ok_or_else(|| InvalidBet::new("agency", Reason::Agency(self.count()), text))
     }
 }
 
