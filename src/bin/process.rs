@@ -27,7 +27,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::Builder;
 use stderr::Stderr;
 
-/// The usage or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;
 const EXIT_FAILURE: u8 = 1;
 /// The log's filter if the settings are invalid.
@@ -68,7 +67,6 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Returns a failure of the program's task.
     pub(crate) fn failed(error: impl fmt::Display) -> Failure {
         Failure::Failed(error.to_string())
     }

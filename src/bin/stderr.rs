@@ -34,11 +34,6 @@ const SIZE: (usize, usize) = (24, 80);
 pub(crate) struct Stderr(Arc<Shared>);
 
 impl Stderr {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// The thread cannot be started.
     pub(crate) fn start() -> io::Result<(Stderr, JoinHandle<()>)> {
         let shared = Shared { is_terminal: io::stderr().is_terminal(), ..Shared::default() };
         let stderr = Stderr(Arc::new(shared));
@@ -71,7 +66,6 @@ impl Stderr {
         let _panicked = thread.join();
     }
 
-    /// Returns whether stderr is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.0.is_terminal
     }

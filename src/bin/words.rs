@@ -15,12 +15,10 @@ pub(crate) fn listed(agencies: usize, rows: usize, below: usize) -> usize {
     if agencies <= rows { agencies } else { rows - 1 }
 }
 
-/// Returns a number with its noun.
 pub(crate) fn count_of(count: u64, noun: &str) -> String {
     format!("{} {}", HumanCount(count), noun_for(count, noun))
 }
 
-/// Returns the word for the state of an agency.
 pub(crate) fn state(state: AgencyState) -> &'static str {
     match state {
         AgencyState::Open => "open",

@@ -88,10 +88,6 @@ impl Conversation<'_> {
     }
 
     /// Returns the next reply, which has at most `bytes_max` bytes.
-    ///
-    /// # Errors
-    ///
-    /// An error of the server is its refusal.
     pub(super) fn expect(&mut self, bytes_max: usize) -> Result<Reply<'_>, Error> {
         let limit = self.reply_timeout;
         let reply = self.hear(limit, bytes_max)?;
@@ -99,10 +95,6 @@ impl Conversation<'_> {
     }
 
     /// Reads the confirmation of a batch of `bets` bets.
-    ///
-    /// # Errors
-    ///
-    /// An error of the server is its refusal.
     pub(super) fn expect_stored(&mut self, bets: u32) -> Result<(), Error> {
         match self.expect(MESSAGE_BYTES_MAX)? {
             Reply::Stored { bets: stored } if stored == u64::from(bets) => Ok(()),

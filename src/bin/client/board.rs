@@ -65,7 +65,6 @@ impl Board {
         Board { is_quiet, stderr, stop, start: Instant::now(), state: Mutex::default() }
     }
 
-    /// Returns whether it shows bars.
     pub(crate) fn shows_bars(&self) -> bool {
         !self.is_quiet && self.stderr.is_terminal()
     }
@@ -77,12 +76,10 @@ impl Board {
         waiting.map(|(id, _)| *id)
     }
 
-    /// Notes the state of the lottery.
     pub(crate) fn note_summary(&self, summary: &Summary) {
         self.lock().missing = summary.missing();
     }
 
-    /// Draws the bars.
     pub(crate) fn draw(&self) {
         let (rows, width) = size_of_terminal();
         let lines = self.lock().lines(rows, width);

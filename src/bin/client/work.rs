@@ -144,7 +144,6 @@ fn agency_of(path: &Path) -> Option<AgencyId> {
     AgencyId::parse(name.strip_prefix("agency-")?.strip_suffix(".csv")?)
 }
 
-/// Sends bets.
 pub(crate) fn run(
     work: Work<'_>,
     settings: &client::Settings,
@@ -157,7 +156,6 @@ pub(crate) fn run(
     })
 }
 
-/// Prints the state of the lottery to stdout.
 pub(crate) fn print_status(
     settings: &client::Settings,
     as_json: bool,
