@@ -12,7 +12,7 @@ mod stop {
     pub use loteria::stop::{Stop, Stopper};
 }
 mod text {
-    pub use loteria::text::Listed;
+    pub use loteria::text::list_of;
 }
 #[allow(dead_code, reason = "the server uses more of it than the model")]
 mod draw {
