@@ -132,9 +132,14 @@ fn serve(
     stop: &Stop,
 ) -> Result<(), Failure> {
     // The port is bound first, so that no file is touched if another server has it.
-    let name = address.to_owned();
-    let bound = stop::interruptible("listen", stop, Duration::ZERO, || TcpListener::bind(name))
-        .and_then(Option::transpose);
+    let bound = match address.parse::<SocketAddr>() {
+        Ok(address) => TcpListener::bind(address).map(Some),
+        Err(_name) => {
+            let name = address.to_owned();
+            stop::interruptible("listen", stop, Duration::ZERO, || TcpListener::bind(name))
+                .and_then(Option::transpose)
+        }
+    };
     let Some(listener) = bound.map_err(|error| cannot_listen(address, &error))? else {
         return Ok(());
     };
