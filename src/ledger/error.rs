@@ -2,7 +2,6 @@
 
 use crate::bet::row::InvalidRow;
 use crate::system::if_denied;
-use crate::text::noun_for;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,31 +27,6 @@ pub enum OpenError {
         /// The error.
         error: io::Error,
     },
-    /// Another server has the file.
-    #[error(
-        "{}: another server is using it: stop it, or name other files with --bets and DRAW_FILE",
-        .0.display()
-    )]
-    Locked(PathBuf),
-    /// Two of the files have this path.
-    #[error(
-        "{}: is the path of two files: bets.csv, the journal beside it with the extension journal, and \
-         DRAW_FILE have to be three",
-        .0.display()
-    )]
-    SamePath(PathBuf),
-    /// One of the files has the name under which another is written.
-    #[error(
-        "{}: is the name under which {} is written before it is complete; name other files with --bets and DRAW_FILE",
-        path.display(),
-        draft_of.display()
-    )]
-    DraftPath {
-        /// The file.
-        path: PathBuf,
-        /// The other one.
-        draft_of: PathBuf,
-    },
     /// A `bets.csv` without a journal has a line that this program would not write.
     #[error(
         "{}:{number}: {row}; nothing was changed: correct the line, or restore the file",
@@ -76,21 +50,13 @@ pub enum OpenError {
         /// The ways to start again.
         way_out: String,
     },
-    /// The bets are of a lottery with another number of agencies.
-    #[error(
-        "{}: the bets are of a lottery of {stored} {}, and this one has {asked}: go on with AGENCIES={stored}; \
-         or begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
-         down -v)",
-        journal.display(),
-        noun_for((*stored).into(), "agency")
-    )]
-    OtherAgencies {
-        /// The journal, which has the number of agencies of the stored bets.
-        journal: PathBuf,
-        /// The number of agencies of the stored bets.
-        stored: u16,
-        /// The number of agencies in the settings.
-        asked: u16,
+    /// Another server has the file, it has the name of another one, or its bets are of another lottery.
+    #[error("{}: {what}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The reason and the remedy.
+        what: String,
     },
     /// A new draw was requested before the last one was held, so that this result is missing.
     #[error(

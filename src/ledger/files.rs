@@ -8,6 +8,7 @@ use super::pass::{self, Lines};
 use super::{Settings, journal_of};
 use crate::bet::Agencies;
 use crate::stop::Stop;
+use crate::text::noun_for;
 use std::path::{Path, PathBuf};
 
 /// The most bytes by which a result is longer than `bets.csv`. A winner takes fewer bytes than its bet. All agencies, and
@@ -34,13 +35,19 @@ impl Paths {
         let result = follow(&settings.result)?;
         for (one, other) in [(&journal, &bets), (&journal, &result), (&bets, &result)] {
             if names_one_file(one, other) {
-                return Err(OpenError::SamePath(one.clone()));
+                let what = "is the path of two files: bets.csv, the journal beside it with the extension journal, and \
+                            DRAW_FILE have to be three";
+                return Err(OpenError::Refused { path: one.clone(), what: what.into() });
             }
         }
         for (drafted, other) in [(&result, &bets), (&journal, &result)] {
             if names_one_file(&disk::draft_of(drafted), other) {
-                let (draft_of, path) = (drafted.clone(), other.clone());
-                return Err(OpenError::DraftPath { path, draft_of });
+                let drafted = drafted.display();
+                let what = format!(
+                    "is the name under which {drafted} is written before it is complete; name other files with \
+                     --bets and DRAW_FILE"
+                );
+                return Err(OpenError::Refused { path: other.clone(), what });
             }
         }
         Ok(Paths { bets, journal, result })
@@ -159,8 +166,13 @@ impl<'s, F: DiskFile> Files<'s, F> {
         if stored == asked || is_new {
             return Ok(());
         }
-        let journal = self.paths.journal.clone();
-        Err(OpenError::OtherAgencies { journal, stored, asked })
+        let noun = noun_for(stored.into(), "agency");
+        let what = format!(
+            "the bets are of a lottery of {stored} {noun}, and this one has {asked}: go on with AGENCIES={stored}; \
+             or begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
+             down -v)"
+        );
+        Err(OpenError::Refused { path: self.paths.journal.clone(), what })
     }
 
     /// Returns how many bytes of the rows in the journal's log a start writes: those from the first on that `bets.csv`
@@ -218,6 +230,8 @@ fn lock<D: Disk>(disk: &D, path: &Path, mode: Mode) -> Result<Option<D::File>, O
     if at(path, file.try_lock(mode))? && at(path, file.is_at(path))? {
         Ok(Some(file))
     } else {
-        Err(OpenError::Locked(path.to_owned()))
+        let what =
+            "another server is using it: stop it, or name other files with --bets and DRAW_FILE";
+        Err(OpenError::Refused { path: path.to_owned(), what: what.into() })
     }
 }
