@@ -226,7 +226,6 @@ impl<'s, F: DiskFile> Files<'s, F> {
 
 fn lock<D: Disk>(disk: &D, path: &Path, mode: Mode) -> Result<Option<D::File>, OpenError> {
     let Some(file) = at(path, disk.open(path, mode))? else { return Ok(None) };
-    at(path, file.length())?;
     if at(path, file.try_lock(mode))? && at(path, file.is_at(path))? {
         Ok(Some(file))
     } else {
