@@ -224,13 +224,6 @@ pub(super) fn read_exact(file: &impl DiskFile, buffer: &mut [u8], offset: u64) -
     Ok(())
 }
 
-/// Creates a file, or opens it, and locks it. Fails if another server has it, or has renamed it meanwhile.
-pub(super) fn create_locked<D: Disk>(disk: &D, path: &Path) -> io::Result<D::File> {
-    let file = disk.create(path)?;
-    let is_locked = file.try_lock(Mode::Write)? && file.is_at(path)?;
-    if is_locked { Ok(file) } else { Err(io::Error::other("another server is using it")) }
-}
-
 /// Creates a file at `path` whose content `fill` writes, and makes it durable. A crash leaves the old file or the
 /// complete new one.
 pub(super) fn replace<D: Disk>(
@@ -269,9 +262,14 @@ pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
     disk.remove(&draft)
 }
 
-/// Creates a draft and locks it. The error names the draft if something else is in its place.
+/// Creates a draft, or opens one that was left, and locks it. Fails if another server has it, or has renamed it meanwhile.
+/// The error names the draft if something else is in its place.
 fn create_draft<D: Disk>(disk: &D, draft: &Path) -> io::Result<D::File> {
-    create_locked(disk, draft).map_err(|error| match disk.exists(draft) {
+    let locked = disk.create(draft).and_then(|file| {
+        let is_locked = file.try_lock(Mode::Write)? && file.is_at(draft)?;
+        if is_locked { Ok(file) } else { Err(io::Error::other("another server is using it")) }
+    });
+    locked.map_err(|error| match disk.exists(draft) {
         Ok(true) => io::Error::new(error.kind(), format!("{}: {error}", draft.display())),
         _ => error,
     })
