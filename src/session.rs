@@ -27,7 +27,6 @@ use crate::stop::Stop;
 use batches::{Batches, Open, log_bets, log_refused, log_stored};
 use crossbeam_channel::Sender;
 use log::info;
-use refusal::stopping;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -153,9 +152,7 @@ struct WinnersSent {
 
 impl Session<'_, '_, '_> {
     fn run(&mut self) -> Result<(), End> {
-        if let Some(eviction) = self.place.eviction() {
-            return Err(eviction.into());
-        }
+        self.may_go_on()?;
         if let Authorization::Only(agencies) = &self.authorization {
             self.place.belongs_to(agencies)?;
         }
@@ -220,7 +217,7 @@ impl Session<'_, '_, '_> {
     /// Fails if the server is stopping, or if the connection has to leave its place.
     fn may_go_on(&self) -> Result<(), End> {
         if self.office.stop.has_come() {
-            return Err(stopping("the server is stopping").into());
+            return Err(ErrorCode::Stopping.with("the server is stopping").into());
         }
         self.place.eviction().map_or(Ok(()), |eviction| Err(eviction.into()))
     }

@@ -1,7 +1,6 @@
 //! The execution of each command.
 
 use super::batches::{BATCH_BYTES_MAX, Open, log_refused, log_stored};
-use super::refusal::stopping;
 use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
@@ -140,9 +139,12 @@ impl Session<'_, '_, '_> {
                 self.winners_sent = Some(WinnersSent { agency, quiet: self.is_quiet() });
                 self.send()
             }
-            Some(Fate::Cancelled) => Err(stopping("no draw yet: the server stops").into()),
+            Some(Fate::Cancelled) => {
+                Err(ErrorCode::Stopping.with("no draw yet: the server stops").into())
+            }
             Some(Fate::Failed) => {
-                Err(stopping("the draw could not be held, and the server stops").into())
+                let detail = "the draw could not be held, and the server stops";
+                Err(ErrorCode::Stopping.with(detail).into())
             }
             None => {
                 let detail = format_args!("agency {agency} waits on a newer connection");

@@ -1,15 +1,10 @@
-//! The error replies for what the ledger refuses, for evictions and for a stop.
+//! The error replies for what the ledger refuses and for evictions.
 
 use super::End;
 use crate::ledger::RequestError;
 use crate::places::Eviction;
 use crate::protocol::{ErrorCode, Refusal};
 use crate::text::excerpt;
-
-/// Returns the error that a server sends when it stops.
-pub(super) fn stopping(detail: &str) -> Refusal {
-    ErrorCode::Stopping.with(detail)
-}
 
 impl From<RequestError> for End {
     fn from(error: RequestError) -> End {
