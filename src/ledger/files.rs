@@ -212,10 +212,9 @@ impl<'s, F: DiskFile> Files<'s, F> {
 
     /// Returns the error of a file that differs from what was confirmed, with the ways to start again.
     pub(super) fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
-        let is_drawn_over = path == self.paths.bets && self.result.is_some();
         let way_out = if path == self.paths.journal {
             self.paths.way_out_without_journal()
-        } else if is_drawn_over || path == self.paths.result {
+        } else if path == self.paths.result || self.result.is_some() {
             self.paths.way_out_after_draw()
         } else {
             self.paths.way_out()
