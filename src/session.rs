@@ -253,12 +253,8 @@ impl Session<'_, '_, '_> {
     /// Gathers the messages that have arrived, up to the first that is not a whole batch. Returns whether
     /// there were any.
     fn gather(&mut self, lines: &mut LineBuffer<'_>) -> bool {
-        match &self.reader {
-            Some(reader) if self.batches.open == Open::Nothing => {
-                self.batches.gather(reader, lines)
-            }
-            _ => false,
-        }
+        self.batches.open == Open::Nothing
+            && self.reader.as_ref().is_some_and(|reader| self.batches.gather(reader, lines))
     }
 
     /// Stores the batches that were gathered and answers each.
