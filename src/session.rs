@@ -244,7 +244,7 @@ impl Session<'_, '_, '_> {
             Err(too_long) => {
                 self.store_gathered()?;
                 let refusal = ErrorCode::MessageTooLong.with(too_long);
-                self.log_open_refused(&refusal);
+                self.refuse_rest(&refusal, &[]);
                 Err(refusal.into())
             }
         }

@@ -21,7 +21,7 @@ impl Session<'_, '_, '_> {
             let at = error.valid_up_to() + 1;
             let refusal =
                 ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"));
-            self.log_open_refused(&refusal);
+            self.refuse_rest(&refusal, &[]);
             refusal
         })?;
         let mut commands = Command::split(text);
@@ -43,18 +43,11 @@ impl Session<'_, '_, '_> {
         Ok(())
     }
 
-    /// Logs the open batch, if there is one, that is refused because the message after it cannot be read.
-    pub(super) fn log_open_refused(&self, refusal: &Refusal) {
-        if let Open::Bets(bets) = self.batches.open {
-            log_refused(&[bets], refusal, &self.peer);
-        }
-    }
-
-    /// Skips the rest of a message, of which the first command failed. A batch that is open after it is refused, up to its
-    /// end. Logs the batches that are refused: the one that was open or that the first command begins, and the one that
-    /// the message leaves open. A batch that is whole within the rest was not executed, and is neither. One that was
-    /// refused before has been logged.
-    fn refuse_rest(&mut self, refusal: &Refusal, rest: &[&str]) {
+    /// Skips the rest of a message, of which the first command failed; it is empty if the message cannot be read. A batch
+    /// that is open after it is refused, up to its end. Logs the batches that are refused: the one that was open or that
+    /// the first command begins, and the one that the message leaves open. A batch that is whole within the rest was not
+    /// executed, and is neither. One that was refused before has been logged.
+    pub(super) fn refuse_rest(&mut self, refusal: &Refusal, rest: &[&str]) {
         let bets_of =
             |part: &[&str]| part.iter().map(|text| u32::from(Command::is_bet(text))).sum();
         let mut parts = rest.split(|text| Command::is_close(text)).map(bets_of);
