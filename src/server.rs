@@ -65,27 +65,24 @@ pub fn run(
     let listening_socket = TcpStream::from(OwnedFd::from(listener.try_clone()?));
     let (told, told_agencies) = bounded(TOLD_MAX);
     let buffers = GrowthBudget::new(BUFFER_BYTES_MAX);
-    let &Settings { message_timeout, newcomer_timeout, .. } = settings;
     let (stopper, stopping) = Stopper::new();
-    let office = Office {
+    let office = &Office {
         ledger,
         draw,
         told,
-        message_timeout,
-        newcomer_timeout,
+        message_timeout: settings.message_timeout,
+        newcomer_timeout: settings.newcomer_timeout,
         buffers: &buffers,
         stop: stopping,
     };
-    let places = Places::new(settings.max_connections);
+    let places = &Places::new(settings.max_connections);
     let (running, ended) = Stopper::new();
     let tls = settings.tls.as_ref();
-    let (office, places) = (&office, &places);
     let address_space_max = system::address_space_max();
     let idle = IdleThreads::new();
-    let reception = Reception { listener, address, office, tls, places, idle, address_space_max };
+    let reception = &Reception { listener, address, office, tls, places, idle, address_space_max };
     std::thread::scope(|scope| {
         let accepting = Builder::new().name("accept".into());
-        let reception = &reception;
         let started = accepting.spawn_scoped(scope, move || {
             reception.accept(scope, &running);
             log_thread_closed("accept");
