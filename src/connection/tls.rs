@@ -6,8 +6,8 @@ mod verifier;
 
 use super::timed::TimedSocket;
 use super::{InvalidTls, RejectedCertificate, TlsFiles};
-use crate::system::uninterrupted;
-use files::{authority, check_regular, identity, invalid, unfit_key};
+use crate::system::{check_regular, uninterrupted};
+use files::{authority, identity, invalid, unfit_key};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{self, cipher_suite};
@@ -69,8 +69,10 @@ impl Acceptor {
     ///
     /// Those of [`Acceptor::open`], and a file is not a regular one. Nothing has changed then.
     pub fn reload(&self) -> Result<Option<&Path>, InvalidTls> {
-        // The thread that reads them again is the one that receives the signals to stop.
-        check_regular(&self.files)?;
+        // Reading a pipe may block, and the thread that reads them again is the one that receives the signals to stop.
+        for path in self.files.paths() {
+            check_regular(path).map_err(|error| invalid(path, error))?;
+        }
         let read = Arc::new(Identity::read(&self.files)?);
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = read;
         Ok(self.files.revoked.as_deref())

@@ -1,7 +1,6 @@
 //! Reads certificates, keys and lists of revoked certificates, all in PEM.
 
 use crate::connection::{InvalidTls, TlsFiles};
-use crate::system;
 use crate::text::LogValue;
 use log::warn;
 use rustls::pki_types::pem::{self, PemObject};
@@ -11,14 +10,6 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage};
-
-/// Fails if one of the files is a pipe or anything else whose reading may block.
-pub(super) fn check_regular(files: &TlsFiles) -> Result<(), InvalidTls> {
-    for path in files.paths() {
-        system::check_regular(path).map_err(|error| invalid(path, error))?;
-    }
-    Ok(())
-}
 
 /// Returns the trusted CA certificates.
 pub(super) fn authority(files: &TlsFiles) -> Result<RootCertStore, InvalidTls> {
