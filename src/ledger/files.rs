@@ -137,8 +137,7 @@ impl<'s, F: DiskFile> Files<'s, F> {
     pub(super) fn journal_confirms(&self) -> Result<Option<Confirmed>, OpenError> {
         let Some(journal) = &self.journal else { return Ok(None) };
         let path = &self.paths.journal;
-        let read = |buffer: &mut [u8], offset| disk::read_exact(journal, buffer, offset);
-        let confirmed = at(path, journal.length().and_then(|bytes| Confirmed::read(bytes, read)))?;
+        let confirmed = at(path, Confirmed::read(journal))?;
         confirmed.map(Some).map_err(|damage| self.not_confirmed(path, damage))
     }
 

@@ -244,18 +244,14 @@ impl Confirmed {
         Confirmed { slot, base, rows, sealed, damaged_pages: Vec::new() }
     }
 
-    /// Reads and parses a journal of `length` bytes, of which `read` fills a buffer from an offset on. The inner error
-    /// is the damage that hides what is confirmed, in words.
-    pub(super) fn read(
-        length: u64,
-        mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
-    ) -> io::Result<Result<Confirmed, String>> {
+    /// Reads and parses a journal. The inner error is the damage that hides what is confirmed, in words.
+    pub(super) fn read(file: &impl DiskFile) -> io::Result<Result<Confirmed, String>> {
+        let length = file.length()?;
         if length != JOURNAL_BYTES as u64 {
             return Ok(Err(format!("has {length} bytes, and must have {JOURNAL_BYTES}")));
         }
-        let mut slots = [0; 2 * SLOT_BYTES];
-        read(&mut slots, LOG_BYTES as u64)?;
-        Ok(Confirmed::parse(&read_log(read)?, &slots))
+        let slots = disk::read(file, LOG_BYTES as u64, 2 * SLOT_BYTES)?;
+        Ok(Confirmed::parse(&read_log(file)?, &slots))
     }
 
     /// Parses the pages of the log, without pages of zeros at its end, and of the slots.
@@ -311,11 +307,11 @@ impl Confirmed {
 }
 
 /// Reads the log up to its last page that is not zeros, so that a start needs no memory for a whole one.
-fn read_log(mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>) -> io::Result<Vec<u8>> {
+fn read_log(file: &impl DiskFile) -> io::Result<Vec<u8>> {
     let (mut log, mut piece) = (Vec::new(), vec![0; PIECE_BYTES]);
     for start in (0..LOG_BYTES).step_by(PIECE_BYTES) {
         piece.truncate(LOG_BYTES - start);
-        read(&mut piece, start as u64)?;
+        disk::read_exact(file, &mut piece, start as u64)?;
         if let Some(last) = piece.chunks(PAGE).rposition(is_used) {
             while log.len() < start {
                 log.extend_from_slice(&[0; PAGE]);

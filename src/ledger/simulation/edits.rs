@@ -7,12 +7,14 @@ use super::{
 };
 use crate::bet::Agencies;
 use crate::ledger::aside::set_aside_on;
+use crate::ledger::disk::{Disk, Mode};
 use crate::ledger::journal::{Confirmed, GROUP_BYTES_MAX, REMAINS_BYTES_MAX};
 use crate::ledger::open::open;
 use crate::ledger::verify::verify_on;
 use crate::ledger::writer::{Writer, WriterFailed};
 use crate::ledger::{Ledger, OpenError, Settings};
 use crate::stop::Stop;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
@@ -50,12 +52,10 @@ fn finished() -> SimulatedDisk {
 }
 
 fn parse(journal: &[u8]) -> Result<Confirmed, String> {
-    let read = |buffer: &mut [u8], offset| {
-        let offset = usize::try_from(offset).expect("it is short");
-        buffer.copy_from_slice(&journal[offset..offset + buffer.len()]);
-        Ok(())
-    };
-    Confirmed::read(journal.len() as u64, read).expect("memory can be read")
+    let disk = SimulatedDisk::new(0);
+    disk.put("bets.journal", journal);
+    let file = disk.open(Path::new("bets.journal"), Mode::Read).expect("a good disk");
+    Confirmed::read(&file.expect("it is there")).expect("a good disk")
 }
 
 fn contents(disk: &SimulatedDisk) -> Vec<(String, Option<Vec<u8>>)> {
