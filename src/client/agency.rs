@@ -147,7 +147,8 @@ impl Attempt<'_, '_> {
     /// Returns `sent`, unless the server takes no more bets. Then another client of the agency may have stored the same file
     /// to its end, so that nothing is left to send.
     fn unless_stored(&mut self, sent: Result<(), Error>) -> Result<(), Error> {
-        if !matches!(&sent, Err(refused) if refused.is_end_of_bets()) {
+        let end_of_bets = [Some(ErrorCode::AgencyFinished), Some(ErrorCode::DrawHeld)];
+        if !matches!(&sent, Err(Error::Refused(code, _)) if end_of_bets.contains(code)) {
             return sent;
         }
         // Each batch behind the refused one is refused too.
@@ -225,8 +226,8 @@ impl Attempt<'_, '_> {
         let bytes_max = MESSAGE_BYTES_MAX.saturating_add(bets.saturating_mul(DOCUMENT_BYTES));
         let heard = self.conversation.hear(ASK_AGAIN_AFTER, bytes_max);
         // Two clients of one agency that replace each other make no progress, so this wait counts as time to retry.
-        if !matches!(heard, Err(Error::Retryable(ErrorCode::TakenOver | ErrorCode::Superseded, _)))
-        {
+        let replaced = [Some(ErrorCode::TakenOver), Some(ErrorCode::Superseded)];
+        if !matches!(&heard, Err(Error::Refused(code, _)) if replaced.contains(code)) {
             self.progress.waited_since(start);
         }
         let documents: Vec<String> = match heard {

@@ -61,7 +61,8 @@ impl Attempts<'_> {
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
             progress.leave_out_since(start);
             let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
-            if let Err(Error::Retryable(ErrorCode::TimedOut | ErrorCode::Stopping, _)) = outcome {
+            if let Err(Error::Refused(Some(ErrorCode::TimedOut | ErrorCode::Stopping), _)) = outcome
+            {
                 // The server sent this in place of the confirmations, so it has not stored the bets in flight.
                 progress.in_doubt = false;
             }

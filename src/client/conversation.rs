@@ -137,25 +137,12 @@ impl Conversation<'_> {
         }
         let line = without_end(&self.line);
         match std::str::from_utf8(line).ok().and_then(Reply::parse) {
-            Some(Reply::Error { code, detail }) => Err(refused(code, detail)),
+            Some(Reply::Error { code, detail }) => {
+                Err(Error::Refused(ErrorCode::from_word(code), format!("{code}: {detail}")))
+            }
             Some(reply) => Ok(Some(reply)),
             None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line)))),
         }
-    }
-}
-
-/// Returns the error of a refusal. After one that concerns this connection alone, another attempt may succeed.
-fn refused(code: &str, detail: &str) -> Error {
-    match ErrorCode::from_word(code) {
-        Some(
-            known @ (ErrorCode::TakenOver
-            | ErrorCode::Superseded
-            | ErrorCode::TooManyConnections
-            | ErrorCode::MessageTorn
-            | ErrorCode::TimedOut
-            | ErrorCode::Stopping),
-        ) => Error::Retryable(known, detail.into()),
-        _ => Error::Refused { code: code.into(), detail: detail.into() },
     }
 }
 
@@ -169,6 +156,7 @@ mod tests {
     use super::Conversation;
     use crate::client::Error;
     use crate::connection::Stream;
+    use crate::protocol::ErrorCode;
     use std::io::{BufReader, Write};
     use std::net::{TcpListener, TcpStream};
     use std::sync::Arc;
@@ -190,9 +178,9 @@ mod tests {
         };
         // The server reads nothing, and this is more than the system buffers.
         let sent = conversation.send(&vec![b'x'; 64 << 20]);
-        let Err(Error::Refused { code, detail }) = sent else {
+        let Err(Error::Refused(code, reply)) = sent else {
             panic!("{sent:?}");
         };
-        assert_eq!((code.as_str(), detail.as_str()), ("batch_too_long", "why"));
+        assert_eq!((code, reply.as_str()), (Some(ErrorCode::BatchTooLong), "batch_too_long: why"));
     }
 }

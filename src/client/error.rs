@@ -48,17 +48,9 @@ pub enum Error {
     /// The connection is lost or useless. Another one may do better.
     #[error("{0}")]
     Lost(String),
-    /// The server refused a command with this error, which concerns one connection alone. Another one may do better.
-    #[error("the server replied: {code}: {1}", code = .0.word())]
-    Retryable(ErrorCode, String),
-    /// The server refused a command.
-    #[error("the server refused: {code}: {detail}{}", remedy_of(.code))]
-    Refused {
-        /// The code of its error.
-        code: String,
-        /// The detail of its error.
-        detail: String,
-    },
+    /// The server refused a command with this code, if it is one that this client knows, and this text.
+    #[error("the server refused: {1}{remedy}", remedy = remedy_of(*.0))]
+    Refused(Option<ErrorCode>, String),
     /// The server sent a reply that does not fit the command.
     #[error("the server answered {0}")]
     Answer(String),
@@ -141,19 +133,17 @@ impl Error {
 
     /// Returns the remedy if every attempt ends with this error. Returns `None` if another attempt would not help.
     pub(super) fn remedy(&self) -> Option<&'static str> {
+        use ErrorCode::{
+            MessageTorn, Stopping, Superseded, TakenOver, TimedOut, TooManyConnections,
+        };
         match self {
-            Error::Retryable(ErrorCode::TakenOver | ErrorCode::Superseded, _) => Some(IF_REPLACED),
-            Error::Retryable(ErrorCode::TooManyConnections, _) => Some(IF_CROWDED),
-            Error::Lost(_) | Error::Retryable(..) => Some(IF_LOST),
+            Error::Refused(Some(TakenOver | Superseded), _) => Some(IF_REPLACED),
+            Error::Refused(Some(TooManyConnections), _) => Some(IF_CROWDED),
+            Error::Refused(Some(MessageTorn | TimedOut | Stopping), _) | Error::Lost(_) => {
+                Some(IF_LOST)
+            }
             _ => None,
         }
-    }
-
-    /// Returns whether the server takes no more bets of the agency.
-    pub(super) fn is_end_of_bets(&self) -> bool {
-        let Error::Refused { code, .. } = self else { return false };
-        let code = ErrorCode::from_word(code);
-        matches!(code, Some(ErrorCode::AgencyFinished | ErrorCode::DrawHeld))
     }
 }
 
@@ -162,8 +152,8 @@ fn if_missing(error: &io::Error) -> &'static str {
 }
 
 /// Returns the remedy for a refusal, which follows its detail in the message.
-fn remedy_of(code: &str) -> &'static str {
-    match ErrorCode::from_word(code) {
+fn remedy_of(code: Option<ErrorCode>) -> &'static str {
+    match code {
         Some(ErrorCode::DrawHeld) => {
             "; bets that were not stored before the draw are not part of it. `server --new-draw` prepares \
              another draw"

@@ -39,7 +39,7 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
                 if !stored {
                     is_sent = true;
                     let sent = single.send(conversation, progress);
-                    if matches!(sent, Err(Error::Retryable(..))) {
+                    if matches!(sent, Err(Error::Refused(..))) {
                         // The server did not store the bet, so bets that are stored by now are those of other clients.
                         before = None;
                     }

@@ -1347,7 +1347,7 @@ mod bad_servers {
         ended
             .exits(1)
             .says("no progress for 1000 ms")
-            .says("error: the server replied: superseded: ");
+            .says("error: the server refused: superseded: ");
         ended.says("another client runs this agency").never_says("check that a server runs");
         assert!(start.elapsed() < Duration::from_secs(5), "{ended}");
         assert!(server.connections() <= 8, "{ended}");
