@@ -9,15 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
-/// The remedy if the connections were lost.
-const IF_LOST: &str =
-    "check that a server runs there, or name another with --server or CLI_SERVER_ADDRESS";
-/// The remedy if newer connections replaced them.
-const IF_REPLACED: &str = "another client runs this agency: stop one of the two";
-/// The remedy if the server had no place for them.
-const IF_CROWDED: &str =
-    "raise server.max_connections there, or find the peers that connect to the server";
-
 /// The reason why the client's work ended before it was done.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -137,11 +128,15 @@ impl Error {
             MessageTorn, Stopping, Superseded, TakenOver, TimedOut, TooManyConnections,
         };
         match self {
-            Error::Refused(Some(TakenOver | Superseded), _) => Some(IF_REPLACED),
-            Error::Refused(Some(TooManyConnections), _) => Some(IF_CROWDED),
-            Error::Refused(Some(MessageTorn | TimedOut | Stopping), _) | Error::Lost(_) => {
-                Some(IF_LOST)
+            Error::Refused(Some(TakenOver | Superseded), _) => {
+                Some("another client runs this agency: stop one of the two")
             }
+            Error::Refused(Some(TooManyConnections), _) => Some(
+                "raise server.max_connections there, or find the peers that connect to the server",
+            ),
+            Error::Refused(Some(MessageTorn | TimedOut | Stopping), _) | Error::Lost(_) => Some(
+                "check that a server runs there, or name another with --server or CLI_SERVER_ADDRESS",
+            ),
             _ => None,
         }
     }
