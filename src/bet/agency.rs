@@ -91,9 +91,9 @@ impl<T> PerAgency<T> {
         self.agencies().iter().zip(&self.0)
     }
 
-    /// Iterates over the agencies and their values, in order.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (AgencyId, &mut T)> {
-        self.agencies().iter().zip(&mut self.0)
+    /// Iterates over the values, in the order of the agencies.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut()
     }
 
     /// Iterates over the values, in the order of the agencies.

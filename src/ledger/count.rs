@@ -62,7 +62,7 @@ impl Lines for Count {
 
     fn join(&mut self, later: Count) {
         self.strangers += later.strangers;
-        for ((_, stored), later) in self.stored.iter_mut().zip(later.stored) {
+        for (stored, later) in self.stored.values_mut().zip(later.stored) {
             stored.bets += later.bets;
             if !later.last_row.is_empty() {
                 stored.last_row = later.last_row;

@@ -47,7 +47,7 @@ impl Lines for Winners {
     }
 
     fn join(&mut self, later: Winners) {
-        for ((_, documents), more) in self.documents.iter_mut().zip(later.documents) {
+        for (documents, more) in self.documents.values_mut().zip(later.documents) {
             documents.extend(more);
         }
     }
