@@ -165,9 +165,6 @@ impl Session<'_, '_, '_> {
                 let message = message.to_vec();
                 self.store_gathered()?;
                 self.execute(&message, &mut lines)?;
-                if self.answers.len() >= ANSWERS_BYTES_MAX {
-                    self.send()?;
-                }
                 self.gather(&mut lines);
             }
             self.store_gathered()?;

@@ -26,6 +26,10 @@ impl Session<'_, '_, '_> {
         })?;
         let mut commands = Command::split(text);
         while let Some(command) = commands.next() {
+            // One message can hold a thousand commands, and an answer can be long.
+            if self.answers.len() >= ANSWERS_BYTES_MAX {
+                self.send()?;
+            }
             // The commands that have arrived may be a hundred thousand, and each may ask the ledger.
             let executed = self.may_go_on().and_then(|()| self.execute_command(command, lines));
             if let Err(End::Refused(refusal)) = &executed {
@@ -34,10 +38,6 @@ impl Session<'_, '_, '_> {
             }
             if !self.answer_error(executed)? {
                 return Ok(());
-            }
-            // One message can hold a thousand commands, and an answer can be long.
-            if self.answers.len() >= ANSWERS_BYTES_MAX {
-                self.send()?;
             }
         }
         Ok(())
