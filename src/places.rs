@@ -210,7 +210,6 @@ impl Table {
         self.evict(&holder, why)
     }
 
-    /// Adds a connection to those of `holder`.
     fn add(&mut self, connection: Arc<Connection>, holder: Holder) {
         self.connections.entry(holder).or_default().push(connection);
         self.count += 1;
@@ -252,7 +251,6 @@ pub struct Place<'p> {
 }
 
 impl Place<'_> {
-    /// Returns the connection.
     pub(crate) fn socket(&self) -> Arc<TcpStream> {
         Arc::clone(&self.connection.socket)
     }

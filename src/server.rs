@@ -104,7 +104,6 @@ pub fn run(
     })
 }
 
-/// Blocks until there is a reason to stop.
 fn wait_for_the_end(
     office: &Office<'_>,
     told_agencies: Receiver<AgencyId>,

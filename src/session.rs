@@ -39,9 +39,7 @@ pub(crate) const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 /// The parts of the server that all conversations share.
 #[derive(Debug)]
 pub(crate) struct Office<'o> {
-    /// Stores the bets.
     pub ledger: &'o Ledger,
-    /// The meeting of the agencies.
     pub draw: &'o Draw<DrawResult>,
     /// Receives each agency that has been told its winners, for `server` to know when all have.
     pub told: Sender<AgencyId>,
@@ -51,7 +49,6 @@ pub(crate) struct Office<'o> {
     pub newcomer_timeout: Duration,
     /// The memory by which the buffers of all conversations may grow.
     pub buffers: &'o GrowthBudget,
-    /// Comes when the server stops.
     pub stop: Stop,
 }
 
@@ -313,7 +310,6 @@ impl Session<'_, '_, '_> {
         if self.place.is_newcomer() { deadline.min(self.newcomer_deadline) } else { deadline }
     }
 
-    /// Sends the answers.
     fn send(&mut self) -> Result<(), End> {
         if !self.answers.is_empty() {
             let (now, time) = (Instant::now(), self.office.message_timeout);

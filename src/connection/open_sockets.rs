@@ -35,7 +35,6 @@ impl OpenSockets {
         }
     }
 
-    /// Returns whether the list is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }

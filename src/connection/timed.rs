@@ -28,7 +28,6 @@ impl<'s> TimedSocket<'s> {
         TimedSocket { socket, deadline: Instant::now() }
     }
 
-    /// Sets the deadline.
     pub(super) fn until(&mut self, deadline: Instant) -> &mut Self {
         self.deadline = deadline;
         self

@@ -185,7 +185,6 @@ fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Returns the directory that holds `path`.
 pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -200,7 +199,6 @@ pub(super) fn follow_links(disk: &impl Disk, path: &Path) -> io::Result<PathBuf>
     Err(io::Error::other("too many symbolic links"))
 }
 
-/// Reads a whole file.
 pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
     read(file, 0, usize::try_from(file.length()?).map_err(io::Error::other)?)
 }

@@ -8,7 +8,6 @@ use std::fmt;
 /// Separates the parts of a field of a status.
 const SEPARATOR: char = ',';
 
-/// The word of each state.
 const STATES: [(AgencyState, &str); 3] = [
     (AgencyState::Open, word::OPEN),
     (AgencyState::Finished, word::FINISHED),
@@ -38,7 +37,6 @@ pub(super) fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Sum
     Some(Summary { winners, agencies })
 }
 
-/// Writes the reply.
 pub(super) fn write(summary: &Summary, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(formatter, "{}{FIELD_SEPARATOR}", word::STATUS)?;
     match summary.winners {

@@ -28,7 +28,6 @@ impl Authorization {
         Authorization::Only(agencies.into_iter().collect())
     }
 
-    /// Returns whether `agency` is one of them.
     pub(super) fn covers(&self, agency: AgencyId) -> bool {
         match self {
             Authorization::Any => true,

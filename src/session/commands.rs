@@ -94,7 +94,6 @@ impl Session<'_, '_, '_> {
         Ok(())
     }
 
-    /// Adds a bet to the open batch.
     fn add(&mut self, agency: AgencyId, bet: &Bet<'_>) -> Result<(), Refusal> {
         self.speak_for(agency).map_err(|refusal| self.refuse_bet(refusal))?;
         if !self.batches.add(agency, bet) {
@@ -146,7 +145,6 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Holds the draw, for all agencies.
     fn hold_draw(&self) -> Fate<DrawResult> {
         match self.access.hold_draw() {
             Ok(Some(result)) => {

@@ -22,7 +22,6 @@ impl Peer {
         Peer { ip, port, agency: None, rest: format!("port: {port}") }
     }
 
-    /// Notes that it speaks for `agency`.
     pub(super) fn speaks_for(&mut self, agency: AgencyId) {
         self.agency = Some(agency);
         self.rest.push_str(&format!(" | agency: {agency}"));
