@@ -25,7 +25,7 @@ mod single;
 mod status;
 
 pub use error::Error;
-pub use single::{SingleBet, place};
+pub use single::place;
 pub use status::{status, watch};
 
 use agency::Agency;

@@ -10,42 +10,43 @@ use crate::protocol::{BatchWriter, LastBet};
 use crate::stop::Stop;
 use log::info;
 
-/// A bet and the agency that places it.
-#[derive(Clone, Copy, Debug)]
-pub struct SingleBet<'a> {
-    /// The agency.
-    pub agency: AgencyId,
-    /// The bet.
-    pub bet: Bet<'a>,
-}
-
 /// Places one bet, and returns when it is confirmed.
 ///
 /// # Errors
 ///
 /// [`Error::Stopped`] as soon as `stop` comes, or why the bet is not known to be stored.
-pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<(), Error> {
+pub fn place(
+    agency: AgencyId,
+    bet: Bet<'_>,
+    settings: &Settings,
+    stop: &Stop,
+) -> Result<(), Error> {
+    let mut batch = BatchWriter::new(agency, 1);
+    batch.push(agency, bet);
+    batch.close();
     watched(stop, |sockets| {
         let turns = Turns::new();
-        let attempts = Attempts { id: single.agency, settings, stop, sockets, turns: &turns };
+        let attempts = Attempts { id: agency, settings, stop, sockets, turns: &turns };
         // The number of stored bets of the agency before this one was sent for the first time.
         let mut before = None;
         let mut is_sent = false;
         let outcome = attempts.run(
             || {},
             |conversation, _turn, progress| {
-                let stored =
-                    settings.resume && single.is_stored(conversation, &mut before, progress)?;
-                if !stored {
+                let is_done =
+                    settings.resume && is_stored(agency, bet, conversation, &mut before, progress)?;
+                if !is_done {
                     is_sent = true;
-                    let sent = single.send(conversation, progress);
+                    progress.in_doubt = true;
+                    let sent = conversation.send(batch.messages());
+                    let sent = sent.and_then(|()| conversation.expect_stored(1));
                     if matches!(sent, Err(Error::Refused(..))) {
                         // The server did not store the bet, so bets that are stored by now are those of other clients.
                         before = None;
                     }
                     sent?;
                 }
-                let (dni, numero) = (single.bet.document(), single.bet.number());
+                let (dni, numero) = (bet.document(), bet.number());
                 info!("action: apuesta_enviada | result: success | dni: {dni} | numero: {numero}");
                 Ok(true)
             },
@@ -60,45 +61,26 @@ pub fn place(single: SingleBet<'_>, settings: &Settings, stop: &Stop) -> Result<
     })
 }
 
-impl SingleBet<'_> {
-    /// Asks how many bets of the agency are stored. Returns whether this one is among them, because an earlier
-    /// connection stored it and its confirmation was lost.
-    fn is_stored(
-        &self,
-        conversation: &mut Conversation<'_>,
-        before: &mut Option<u64>,
-        progress: &mut Progress,
-    ) -> Result<bool, Error> {
-        let (bets, last) = conversation.resume(self.agency)?;
-        let own = LastBet { document: self.bet.document(), number: self.bet.number() };
-        let is_last = last == Some(own);
-        let first = *before.get_or_insert(bets);
-        let since = bets.checked_sub(first).ok_or(Error::BetsGone {
-            agency: self.agency,
-            confirmed: first,
-            stored: bets,
-        })?;
-        match since {
-            1 if is_last => Ok(true),
-            0 | 1 => {
-                *before = Some(bets);
-                progress.in_doubt = false;
-                Ok(false)
-            }
-            _ => Err(Error::OtherClient(since)),
+/// Asks how many bets of the agency are stored. Returns whether this one is among them, because an earlier connection
+/// stored it and its confirmation was lost.
+fn is_stored(
+    agency: AgencyId,
+    bet: Bet<'_>,
+    conversation: &mut Conversation<'_>,
+    before: &mut Option<u64>,
+    progress: &mut Progress,
+) -> Result<bool, Error> {
+    let (stored, last) = conversation.resume(agency)?;
+    let is_last = last == Some(LastBet { document: bet.document(), number: bet.number() });
+    let confirmed = *before.get_or_insert(stored);
+    let since = stored.checked_sub(confirmed);
+    match since.ok_or(Error::BetsGone { agency, confirmed, stored })? {
+        1 if is_last => Ok(true),
+        0 | 1 => {
+            *before = Some(stored);
+            progress.in_doubt = false;
+            Ok(false)
         }
-    }
-
-    fn send(
-        &self,
-        conversation: &mut Conversation<'_>,
-        progress: &mut Progress,
-    ) -> Result<(), Error> {
-        let mut writer = BatchWriter::new(self.agency, 1);
-        writer.push(self.agency, self.bet);
-        writer.close();
-        progress.in_doubt = true;
-        conversation.send(writer.messages())?;
-        conversation.expect_stored(1)
+        since => Err(Error::OtherClient(since)),
     }
 }

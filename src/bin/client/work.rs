@@ -6,7 +6,7 @@ use crate::process::{self, Failure};
 use crate::report;
 use log::{info, warn};
 use loteria::bet::{AGENCIES_MAX, AgencyId, BET_FIELDS, Bet};
-use loteria::client::{self, Error, SingleBet};
+use loteria::client::{self, Error};
 use loteria::stop::{self, Stop};
 use loteria::text::LogValue;
 use std::env;
@@ -33,7 +33,7 @@ type BetFields = [String; BET_FIELDS];
 /// The task of sending bets.
 pub(crate) enum Work<'v> {
     Agencies(Vec<(AgencyId, PathBuf)>),
-    Bet(SingleBet<'v>),
+    Bet(AgencyId, Bet<'v>),
 }
 
 /// Returns the task of sending bets: the bet of the variables, or those of files.
@@ -57,7 +57,7 @@ pub(crate) fn choose<'v>(
             );
             return Err(Failure::Usage(reason));
         }
-        return Ok(Work::Bet(SingleBet { agency: *agency, bet }));
+        return Ok(Work::Bet(*agency, bet));
     }
     Ok(Work::Agencies(match (agency, file) {
         (None, None) => agencies_in(directory)?,
@@ -152,7 +152,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     unless_stopped(match work {
         Work::Agencies(agencies) => run_agencies(agencies, settings, board, stop),
-        Work::Bet(bet) => client::place(bet, settings, stop),
+        Work::Bet(agency, bet) => client::place(agency, bet, settings, stop),
     })
 }
 
