@@ -14,7 +14,6 @@ use crate::text::LogValue;
 use log::{info, warn};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The pause after the first failure.
@@ -105,7 +104,7 @@ impl Attempts<'_> {
             _ => Error::Lost(format!("{address}: {error}")),
         };
         let socket = dial(address, self.stop).map_err(lost)?.ok_or(Error::Stopped)?;
-        let outcome = converse(&Arc::new(socket), self.sockets, self.settings, attempt);
+        let outcome = converse(socket, self.sockets, self.settings, attempt);
         info!("action: close_socket | result: success | client_id: {}", self.id);
         outcome
     }

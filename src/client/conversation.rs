@@ -14,17 +14,19 @@ use std::time::Duration;
 
 /// Calls `work` with a conversation over `socket`, which is on the list of `sockets` meanwhile, and ends it.
 pub(super) fn converse<T>(
-    socket: &Arc<TcpStream>,
+    socket: TcpStream,
     sockets: &OpenSockets,
     settings: &Settings,
     work: impl FnOnce(&mut Conversation<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    if !sockets.register(socket) {
+    let socket = Arc::new(socket);
+    if !sockets.register(&socket) {
         return Err(Error::Stopped);
     }
-    let stream = BufReader::new(stream(socket, settings)?);
+    let stream = BufReader::new(stream(&socket, settings)?);
     let Settings { reply_timeout, .. } = *settings;
-    let mut conversation = Conversation { socket, stream, reply_timeout, line: Vec::new() };
+    let mut conversation =
+        Conversation { socket: &socket, stream, reply_timeout, line: Vec::new() };
     let outcome = work(&mut conversation);
     conversation.stream.get_mut().end();
     outcome

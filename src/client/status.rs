@@ -8,7 +8,6 @@ use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply};
 use crate::stop::Stop;
 use crate::summary::Summary;
 use log::info;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The most bytes of one agency in a status.
@@ -64,7 +63,7 @@ fn connected<T>(
         };
         let dialed = dial(address, stop).map_err(|error| failed(Error::Lost(error.to_string())));
         let socket = dialed?.ok_or(Error::Stopped)?;
-        let outcome = converse(&Arc::new(socket), sockets, settings, work);
+        let outcome = converse(socket, sockets, settings, work);
         info!("action: close_socket | result: success");
         outcome.map_err(failed)
     })
