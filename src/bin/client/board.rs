@@ -149,10 +149,7 @@ impl Observer for Board {
     }
 
     fn waiting(&self, agency: AgencyId, bets: u64) {
-        let mut state = self.lock();
-        let shown = state.agency(agency, bets);
-        shown.bar.set_position(bets);
-        shown.doing = Doing::Waiting;
+        self.lock().agency(agency, bets).doing = Doing::Waiting;
     }
 
     fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
