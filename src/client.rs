@@ -88,7 +88,7 @@ pub trait Observer: Sync {
     /// # Errors
     ///
     /// They could not be printed, which is a failure of the agency.
-    fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()>;
+    fn winners(&self, agency: AgencyId, documents: &[&str]) -> io::Result<()>;
 }
 
 /// Runs agencies, each with its file, until each has its winners. All files are checked before anything is sent.

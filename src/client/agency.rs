@@ -230,10 +230,8 @@ impl Attempt<'_, '_> {
         if !matches!(&heard, Err(Error::Refused(code, _)) if replaced.contains(code)) {
             self.progress.waited_since(start);
         }
-        let documents: Vec<String> = match heard {
-            Ok(Some(Reply::Winners { documents })) => {
-                documents.into_iter().map(str::to_owned).collect()
-            }
+        let documents = match heard {
+            Ok(Some(Reply::Winners { documents })) => documents,
             Ok(Some(other)) => return Err(unexpected(&other)),
             Ok(None) => {
                 info!(
@@ -274,7 +272,7 @@ mod tests {
         fn confirmed(&self, _: AgencyId, _: u64, _: u64) {}
         fn reconnecting(&self, _: AgencyId, _: u64) {}
         fn waiting(&self, _: AgencyId, _: u64) {}
-        fn winners(&self, _: AgencyId, _: &[String]) -> io::Result<()> {
+        fn winners(&self, _: AgencyId, _: &[&str]) -> io::Result<()> {
             Ok(())
         }
     }

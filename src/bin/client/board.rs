@@ -152,7 +152,7 @@ impl Observer for Board {
         self.lock().agency(agency, bets).doing = Doing::Waiting;
     }
 
-    fn winners(&self, agency: AgencyId, documents: &[String]) -> io::Result<()> {
+    fn winners(&self, agency: AgencyId, documents: &[&str]) -> io::Result<()> {
         let lines: String =
             documents.iter().map(|document| format!("{agency},{document}\n")).collect();
         self.stderr.print(&lines, &self.stop)?;
