@@ -12,13 +12,15 @@ use super::{Found, Settings};
 use crate::bet::PerAgency;
 use crate::stop::Stop;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// An open ledger whose `bets.csv` holds all that is confirmed, and nothing else.
 pub(super) struct Opened<D: Disk> {
     pub(super) disk: D,
     pub(super) paths: Paths,
+    /// The path of `bets.csv` in the settings, which may be a symbolic link to it.
+    pub(super) bets_name: PathBuf,
     pub(super) bets: Arc<D::File>,
     pub(super) journal: Journal<D::File>,
     pub(super) extent: Extent,
@@ -75,7 +77,8 @@ pub(super) fn open<D: Disk>(
     };
     let journal = at(&paths.journal, journal)?;
     let found = Found { bets: stored.values().map(|stored| stored.bets).sum(), result, repair };
-    Ok((Opened { disk, paths, bets: Arc::new(bets), journal, extent, stored }, found))
+    let (bets_name, bets) = (settings.bets.clone(), Arc::new(bets));
+    Ok((Opened { disk, paths, bets_name, bets, journal, extent, stored }, found))
 }
 
 /// Makes the draw's result durable, before the journal records that it is there: a crash may have come before its

@@ -39,6 +39,8 @@ struct Account {
 pub(super) struct Writer<D: Disk> {
     disk: D,
     paths: Paths,
+    /// The path of `bets.csv` in the settings, which may be a symbolic link to it.
+    bets_name: PathBuf,
     bets: Arc<D::File>,
     journal: Journal<D::File>,
     /// The version of the names beside `bets.csv` with which they were those of the open files.
@@ -79,6 +81,7 @@ impl<D: Disk> Writer<D> {
             follower: Follower::start(Arc::clone(&opened.bets), opened.extent.bytes)?,
             disk: opened.disk,
             paths: opened.paths,
+            bets_name: opened.bets_name,
             bets: opened.bets,
             names: None,
             extent: opened.extent,
@@ -226,12 +229,14 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Fails if `bets.csv` or the journal was replaced, or does not have the length that this thread left. Looks for the
-    /// files by their names only if the directory was changed, because to do so makes the next syncs slower.
+    /// files by their names only if the directory was changed, because to do so makes the next syncs slower. A symbolic
+    /// link may be in another directory, so it is always followed.
     fn check_files(&mut self) -> Result<(), WriterFailed> {
         let Paths { bets, journal, .. } = &self.paths;
+        let is_link = self.bets_name != *bets;
         let names = self.disk.names_version(bets).map_err(WriterFailed::Check)?;
-        if names.is_none() || names != self.names {
-            if !self.bets.is_at(bets).map_err(WriterFailed::Check)? {
+        if is_link || names.is_none() || names != self.names {
+            if !self.bets.is_at(&self.bets_name).map_err(WriterFailed::Check)? {
                 return Err(self.bets_changed("was removed or replaced".into()));
             }
             if !self.journal.is_at(journal).map_err(WriterFailed::Check)? {
@@ -254,7 +259,7 @@ impl<D: Disk> Writer<D> {
     /// crash. Syncs `bets.csv` first, because a start does not repair it from a sealed journal: a power cut would lose
     /// the bets that only the log holds durably.
     fn bets_changed(&mut self, what: String) -> WriterFailed {
-        let path = self.paths.bets.clone();
+        let path = self.bets_name.clone();
         let way_out = match self.journal.slot.held {
             Some(_) => self.paths.way_out_after_draw(),
             None => self.paths.way_out(),

@@ -257,6 +257,29 @@ fn bets_that_are_edited_while_the_server_runs_end_it_before_the_next_confirmatio
 }
 
 #[test]
+fn a_link_to_the_bets_that_leads_elsewhere_ends_the_server_before_the_next_confirmation() {
+    let row = rows_of(agency(3));
+    let edits: [EditDisk<'_>; 3] =
+        [&|disk| disk.put("bets.csv", b""), &|disk| drop(disk.take("bets.csv")), &|disk| {
+            disk.put("other/bets.csv", &disk.bytes("real/bets.csv").expect("it is there"));
+            disk.link("bets.csv", "other/bets.csv");
+        }];
+    for edit in edits {
+        let disk = SimulatedDisk::new(7);
+        disk.link("bets.csv", "real/bets.csv");
+        let (mut writer, _) = start(&disk).expect("a good disk");
+        assert_eq!(store(&mut writer, 3, &row[..1]), Some(Ok(())));
+        edit(&disk);
+        let answer = ask_to_store(&mut writer, 3, &row[1..2]);
+        let error = writer.commit().expect_err("it was edited").to_string();
+        assert!(
+            is_open(&answer) && error.starts_with("bets.csv: was removed or replaced"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_journal_that_is_changed_while_the_server_runs_ends_it_before_the_next_confirmation() {
     let rows = rows_of(agency(3));
     let edits: [(EditDisk<'_>, &str); 5] = [
