@@ -1,10 +1,10 @@
 //! Limits the connections of the server, and chooses the one that is closed when there is no room for another.
 //! Knows sockets, but does not interpret their bytes.
 //!
-//! A connection has a *holder*: the agency, or the agencies in its certificate, that it belongs to. Until the holder
-//! is known it is a *newcomer*. A connection that is closed for another is *leaving*: it is shut for reading, so
-//! that its own thread wakes, tells its peer why, and ends. The thread that accepts waits for it only if too many
-//! are leaving.
+//! A connection has a *holder*: the agency that it belongs to, or until it has named one of several in its certificate,
+//! all connections with the same ones. Until the holder is known it is a *newcomer*. A connection that is closed for
+//! another is *leaving*: it is shut for reading, so that its own thread wakes, tells its peer why, and ends. The thread
+//! that accepts waits for it only if too many are leaving.
 
 use crate::bet::AgencyId;
 use std::collections::{BTreeMap, VecDeque};
@@ -44,8 +44,14 @@ pub enum Eviction {
     Agency(usize),
 }
 
-/// The agency, or the agencies in its certificate, that a connection belongs to. `None` for a newcomer.
-type Holder = Option<Vec<AgencyId>>;
+/// Connections that share a limit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    Newcomers,
+    /// Those whose certificates have these agencies, several or none, and that have named none of them yet.
+    Certificate(Vec<AgencyId>),
+    Agency(AgencyId),
+}
 
 #[derive(Debug)]
 struct Table {
@@ -72,7 +78,7 @@ struct Connection {
 impl Places {
     /// Returns a table without connections, for at most `connections_max` at a time.
     pub fn new(connections_max: usize) -> Places {
-        let connections = BTreeMap::from([(None, Vec::new())]);
+        let connections = BTreeMap::from([(Holder::Newcomers, Vec::new())]);
         let table = Table { closed: false, connections, count: 0, leaving: VecDeque::new() };
         let (table, left) = (Mutex::new(table), Condvar::new());
         Places { connections_max, start: Instant::now(), table, left }
@@ -80,8 +86,8 @@ impl Places {
 
     /// Gives a connection a place until the returned guard is dropped. If there is no room, another connection is
     /// closed: the newcomer that has been silent longest if there are too many newcomers; otherwise one whose agency
-    /// has others; otherwise a newcomer. If there is none, the new connection itself is leaving, so that its peer is
-    /// told why.
+    /// has others, or that has named no agency of its certificate; otherwise a newcomer. If there is none, the new
+    /// connection itself is leaving, so that its peer is told why.
     ///
     /// Returns `None` after `Places::close`, or if too many connections are leaving and do not end.
     pub fn enter(&self, socket: TcpStream) -> Option<Place<'_>> {
@@ -94,25 +100,25 @@ impl Places {
         let mut table = self.table_with_few_leaving()?;
         let newcomers_max = NEWCOMERS_MIN.max(self.connections_max / 4);
         let evicted = if table.newcomers() >= newcomers_max {
-            table.evict(&None, Eviction::Newcomers(newcomers_max))
+            table.evict(&Holder::Newcomers, Eviction::Newcomers(newcomers_max))
         } else if table.count >= self.connections_max {
             let why = Eviction::Connections(self.connections_max);
-            let evicted = table.evict_surplus(why).or_else(|| table.evict(&None, why));
+            let evicted = table.evict_surplus(why).or_else(|| table.evict(&Holder::Newcomers, why));
             if evicted.is_none() {
                 table.make_leave(Arc::clone(&connection), why);
-                return Some(Place { places: self, connection, holder: None });
+                return Some(Place { places: self, connection, holder: Holder::Newcomers });
             }
             evicted
         } else {
             None
         };
-        table.add(Arc::clone(&connection), None);
+        table.add(Arc::clone(&connection), Holder::Newcomers);
         // The thread that wakes needs the table.
         drop(table);
         if let Some(evicted) = evicted {
             evicted.shut(Shutdown::Read);
         }
-        Some(Place { places: self, connection, holder: None })
+        Some(Place { places: self, connection, holder: Holder::Newcomers })
     }
 
     /// Closes the newcomer that has been silent longest, because the system has no room for another connection.
@@ -120,7 +126,7 @@ impl Places {
     pub(crate) fn make_room(&self) {
         let mut table = self.lock();
         let why = Eviction::Connections(table.count);
-        if let Some(evicted) = table.evict(&None, why) {
+        if let Some(evicted) = table.evict(&Holder::Newcomers, why) {
             evicted.shut(Shutdown::Read);
         }
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
@@ -174,7 +180,7 @@ impl Places {
 
 impl Table {
     fn newcomers(&self) -> usize {
-        self.connections[&None].len()
+        self.connections[&Holder::Newcomers].len()
     }
 
     /// Makes a connection that is on no list leave. Its own thread tells the peer, as soon as it is shut for reading.
@@ -192,15 +198,18 @@ impl Table {
         Some(connection)
     }
 
-    /// Makes the connection leave that has been idle longest of those whose holder has more than one for each of its
-    /// agencies. Returns it for the caller to shut.
+    /// Makes the connection leave that has been idle longest of those that no agency needs: it has others, or the connection
+    /// has named none. Returns it for the caller to shut.
     fn evict_surplus(&mut self, why: Eviction) -> Option<Arc<Connection>> {
-        if self.count - self.newcomers() == self.connections.len() - 1 {
-            // Each holder has one. A flood asks for every connection, and there may be thousands of holders.
+        let has_named_all = !matches!(self.connections.keys().nth(1), Some(Holder::Certificate(_)));
+        if has_named_all && self.count - self.newcomers() == self.connections.len() - 1 {
+            // Each agency has one. A flood asks for every connection, and there may be thousands of agencies.
             return None;
         }
-        let surplus = self.connections.iter().filter(|(holder, connections)| {
-            holder.as_ref().is_some_and(|agencies| connections.len() > agencies.len().max(1))
+        let surplus = self.connections.iter().filter(|(holder, connections)| match holder {
+            Holder::Newcomers => false,
+            Holder::Certificate(_) => true,
+            Holder::Agency(_) => connections.len() > 1,
         });
         let idle =
             surplus.filter_map(|(holder, connections)| Some((idle_longest(connections)?, holder)));
@@ -221,7 +230,7 @@ impl Table {
             self.leaving.retain(|other| !Arc::ptr_eq(other, connection));
         } else if let Some(connections) = self.connections.get_mut(holder) {
             connections.retain(|other| !Arc::ptr_eq(other, connection));
-            if connections.is_empty() && holder.is_some() {
+            if connections.is_empty() && *holder != Holder::Newcomers {
                 self.connections.remove(holder);
             }
             self.count -= 1;
@@ -257,7 +266,7 @@ impl Place<'_> {
 
     /// Returns whether the holder is not known yet.
     pub(crate) fn is_newcomer(&self) -> bool {
-        self.holder.is_none()
+        self.holder == Holder::Newcomers
     }
 
     /// Returns why the connection has to leave. `None` if it may stay.
@@ -276,14 +285,18 @@ impl Place<'_> {
         self.connection.heard.store(0, Ordering::Relaxed);
     }
 
-    /// Makes the connection one of `holder`: an agency, or the agencies in a certificate, which may be none. If the
-    /// holder has too many, the one that has been idle longest is closed.
+    /// Makes the connection one of the agency that it has named, or of the agencies in its certificate, which may be none.
+    /// If its holder has too many then, the one that has been idle longest is closed.
     ///
     /// # Errors
     ///
     /// The connection has to leave: it was evicted before, or all others of its holder wait for the draw.
-    pub(crate) fn belongs_to(&mut self, holder: &[AgencyId]) -> Result<(), Eviction> {
-        if self.holder.as_deref() == Some(holder) {
+    pub(crate) fn belongs_to(&mut self, agencies: &[AgencyId]) -> Result<(), Eviction> {
+        let holder = match agencies {
+            [agency] => Holder::Agency(*agency),
+            agencies => Holder::Certificate(agencies.to_vec()),
+        };
+        if self.holder == holder {
             return Ok(());
         }
         let mut table = self.places.lock();
@@ -291,8 +304,8 @@ impl Place<'_> {
             return Err(why);
         }
         table.remove(&self.connection, &self.holder);
-        let max = CONNECTIONS_PER_AGENCY_MAX * holder.len().max(1);
-        let (holder, why) = (Some(holder.to_vec()), Eviction::Agency(max));
+        let max = CONNECTIONS_PER_AGENCY_MAX * agencies.len().max(1);
+        let why = Eviction::Agency(max);
         if table.connections.get(&holder).is_some_and(|connections| connections.len() >= max) {
             let Some(evicted) = table.evict(&holder, why) else {
                 table.make_leave(Arc::clone(&self.connection), why);

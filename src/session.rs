@@ -151,7 +151,10 @@ impl Session<'_, '_, '_> {
     fn run(&mut self) -> Result<(), End> {
         self.may_go_on()?;
         if let Authorization::Only(agencies) = &self.authorization {
-            self.place.belongs_to(agencies)?;
+            // An agency of another lottery has no place here.
+            let agencies_max = self.office.draw.agencies().count();
+            let in_lottery = agencies.iter().filter(|agency| agency.get() <= agencies_max);
+            self.place.belongs_to(&in_lottery.copied().collect::<Vec<_>>())?;
         }
         let mut lines = LineBuffer::growing(MESSAGE_BYTES_MAX, self.office.buffers);
         let mut deadline = Instant::now() + self.office.message_timeout;

@@ -16,7 +16,7 @@ const AGENCIES_NAMED_MAX: usize = 10;
 pub(crate) enum Authorization {
     /// Any, because the peer has no certificate.
     Any,
-    /// These, in ascending order and each once: whoever has the same agencies is one holder of places.
+    /// These, in ascending order and each once: connections with the same ones have one holder of places.
     Only(Vec<AgencyId>),
 }
 

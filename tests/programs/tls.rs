@@ -625,6 +625,48 @@ fn connections_count_for_the_agencies_of_their_certificates_as_soon_as_they_have
     }
 }
 
+#[test]
+fn an_agency_without_a_connection_gets_in_though_others_with_certificates_hold_the_rest_of_the_places()
+ {
+    // The agencies of the lottery, those that wait, and the certificates of the others: of all five agencies, of none, or of
+    // an agency of another lottery.
+    let lotteries: [(&str, &[u16], &[&str]); 5] = [
+        ("5", &[1, 2, 3, 4], &["agencies", "agencies"]),
+        ("5", &[1, 2, 3, 4], &["server", "agencies"]),
+        ("5", &[], &["agencies", "agencies", "agencies", "agencies", "agencies", "server"]),
+        ("3", &[1, 2], &["agency-4", "agency-5"]),
+        ("3", &[1, 2], &["agency-4", "server"]),
+    ];
+    for (agencies, waiting, others) in lotteries {
+        let places = (waiting.len() + others.len()).to_string();
+        let variables = [("AGENCIES", agencies), ("SERVER_MAX_CONNECTIONS", places.as_str())];
+        let office = Office::open_with(&variables);
+        let sockets: Vec<_> = (0..=waiting.len() + others.len()).map(|_| OnceLock::new()).collect();
+        let mut free = sockets.iter();
+        let mut come = |shows: &str| {
+            let socket =
+                free.next().expect("there is one for each").get_or_init(|| office.socket());
+            peer(socket, &office.connector(shows))
+        };
+        let mut peers: Vec<_> = Vec::new();
+        for agency in waiting {
+            let mut peer = come(&format!("agency-{agency}"));
+            peer.says(&format!("GANADORES|{agency}"));
+            peers.push(peer);
+            office.talk("server", |asks| asks.asks_until(&format!("|{agency},0,ESPERA")));
+        }
+        for shows in others {
+            let mut peer = come(shows);
+            peer.says("ECO|a");
+            peer.hears("ECO|a");
+            peers.push(peer);
+        }
+        let mut last = come(&format!("agency-{agencies}"));
+        last.says(&format!("REANUDAR|{agencies}"));
+        last.hears("REANUDAR|0");
+    }
+}
+
 /// A server of two agencies that is to end after the draw. Agency 2 has been told its winners, and agency 1 leaves in
 /// this way. Returns whether it has been told too.
 fn counts_as_told(leaves: impl FnOnce(&Office)) -> bool {
