@@ -966,9 +966,12 @@ mod resuming {
     #[test]
     fn a_batch_that_came_too_late_is_sent_again_where_the_server_is_not_to_be_asked() {
         // After `taken_over` another client may have stored the same bets.
-        for (code, is_sent_again) in
-            [("timed_out", true), ("stopping", true), ("taken_over", false)]
-        {
+        for (code, is_sent_again) in [
+            ("timed_out", true),
+            ("too_many_connections", true),
+            ("stopping", true),
+            ("taken_over", false),
+        ] {
             let scratch = Scratch::new();
             let office = Office::shared(false);
             let server = honest_unless(&office, move |peer, office, _| {
