@@ -54,11 +54,12 @@ pub enum Error {
          bets to it; or start the server with other files"
     )]
     OtherFile(String),
-    /// The server has fewer bets of the agency than it told this client before.
+    /// The server has fewer bets of the agency than it told this client before, or others.
     #[error(
-        "the server confirmed {confirmed} bets of agency {agency} to this client and has {stored} now: it has \
+        "the server confirmed {confirmed} bets of agency {agency} to this client and has {stored}{others} now: it has \
          lost bets, or it holds another draw; nothing more was sent. Running the client again sends the file to \
-         the server as it is now"
+         the server as it is now",
+        others = if confirmed == stored { " others" } else { "" }
     )]
     BetsGone {
         /// The agency.

@@ -27,7 +27,7 @@ pub fn place(
     watched(stop, |sockets| {
         let turns = Turns::new();
         let attempts = Attempts { id: agency, settings, stop, sockets, turns: &turns };
-        // The number of stored bets of the agency before this one was sent for the first time.
+        // The number of stored bets of the agency, and the last one, before this bet was sent for the first time.
         let mut before = None;
         let mut is_sent = false;
         let outcome = attempts.run(
@@ -67,17 +67,20 @@ fn is_stored(
     agency: AgencyId,
     bet: Bet<'_>,
     conversation: &mut Conversation<'_>,
-    before: &mut Option<u64>,
+    before: &mut Option<(u64, Option<(String, String)>)>,
     progress: &mut Progress,
 ) -> Result<bool, Error> {
     let (stored, last) = conversation.resume(agency)?;
     let is_last = last == Some(LastBet { document: bet.document(), number: bet.number() });
-    let confirmed = *before.get_or_insert(stored);
-    let since = stored.checked_sub(confirmed);
-    match since.ok_or(Error::BetsGone { agency, confirmed, stored })? {
+    let last = last.map(|LastBet { document, number }| (document.into(), number.into()));
+    let now = (stored, last);
+    let before = before.get_or_insert_with(|| now.clone());
+    let confirmed = before.0;
+    match stored.saturating_sub(confirmed) {
+        0 if now != *before => Err(Error::BetsGone { agency, confirmed, stored }),
         1 if is_last => Ok(true),
         0 | 1 => {
-            *before = Some(stored);
+            *before = now;
             progress.in_doubt = false;
             Ok(false)
         }

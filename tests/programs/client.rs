@@ -472,6 +472,12 @@ mod single_bets {
     }
 
     #[test]
+    fn one_is_not_sent_again_to_a_server_that_has_other_bets_in_their_place() {
+        let ended = lost_with(&[SINGLE_SENT, OTHER]);
+        ended.says("the server confirmed 2 bets of agency 1 to this client and has 2 others now");
+    }
+
+    #[test]
     fn one_is_in_doubt_where_another_client_stored_bets_meanwhile() {
         lost_with(&[SINGLE_SENT; 4]).says("2 bets of the agency were stored meanwhile");
     }
