@@ -706,6 +706,15 @@ mod batches {
     }
 
     #[test]
+    fn a_server_of_the_older_dialect_that_is_asked_for_its_state_is_said_not_to_know_the_question() {
+        let scratch = Scratch::new();
+        let server = honest(&Office::shared(false));
+        let ended = scratch.client(&server.address).arguments(&["--status"]).run();
+        ended.exits(1).says("unknown_command: what is that; this server does not know ESTADO");
+        ended.never_says("CLI_RESUME");
+    }
+
+    #[test]
     fn a_client_that_was_told_so_never_asks_a_server_of_the_older_dialect_how_far_it_got() {
         for told in ["variable", "file"] {
             let scratch = Scratch::new();
