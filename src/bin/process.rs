@@ -31,6 +31,8 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_FAILURE: u8 = 1;
 /// The log's filter if the settings are invalid.
 const DEFAULT_FILTER: &str = "info";
+/// The target of the record of a signal, by which a filter can let it through and not the others of its level.
+const SIGNAL: &str = concat!(module_path!(), "::signal");
 /// The beginnings of repeated records, which a short log leaves out.
 const REPEATED: &[&str] = &[
     "action: accept_connections | result: success",
@@ -254,7 +256,7 @@ pub(crate) fn until_signal(
                 stderr.stop_waiting();
             }
             let name = signal_name(signal).unwrap_or("unknown");
-            info!("action: receive_signal | result: success | signal: {name}");
+            info!(target: SIGNAL, "action: receive_signal | result: success | signal: {name}");
             if is_stop {
                 stopper = None;
             } else {

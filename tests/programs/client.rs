@@ -706,7 +706,8 @@ mod batches {
     }
 
     #[test]
-    fn a_server_of_the_older_dialect_that_is_asked_for_its_state_is_said_not_to_know_the_question() {
+    fn a_server_of_the_older_dialect_that_is_asked_for_its_state_is_said_not_to_know_the_question()
+    {
         let scratch = Scratch::new();
         let server = honest(&Office::shared(false));
         let ended = scratch.client(&server.address).arguments(&["--status"]).run();

@@ -329,6 +329,27 @@ mod of_the_client {
         }
     }
 
+    /// Stops a client that is to print the state of the lottery, and has not. Its log has this and no more.
+    fn interrupt_status(client: Program, signal: &str) {
+        client.signal(signal);
+        let ended = client.ends();
+        let why = "error: interrupted before the state of the lottery was printed";
+        ended.exits(1).says(&format!("receive_signal | result: success | signal: SIG{signal}"));
+        ended.says(why);
+        assert_eq!(ended.stderr.len(), 2, "{ended}");
+    }
+
+    #[test]
+    fn a_status_that_is_stopped_has_not_succeeded() {
+        for signal in SIGNALS {
+            let scratch = Scratch::new();
+            let server = FakeServer::start(|peer| peer.listens_on());
+            let client = scratch.client(&server.address).arguments(&["--status"]).start();
+            server.hears_times("ESTADO", 1);
+            interrupt_status(client, signal);
+        }
+    }
+
     #[test]
     fn it_stops_while_it_pauses_between_batches() {
         for signal in SIGNALS {
@@ -381,8 +402,7 @@ mod of_the_client {
                 client.has_thread("stdout");
                 client.is_blocked();
                 if arguments == ["--status"] {
-                    client.signal(signal);
-                    client.ends().exits(0);
+                    interrupt_status(client, signal);
                 } else {
                     stop(client, signal, 1);
                 }

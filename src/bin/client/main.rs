@@ -34,8 +34,8 @@ Examples:
   CLI_ID=2 NOMBRE=Ana APELLIDO=Paz DOCUMENTO=30904465 NACIMIENTO=1999-03-17 \\
       NUMERO=7574 client                  one bet
 
-Winners are printed as agency,document. Exit codes: 0 done or stopped, 1 failed,
-2 wrong usage or configuration.";
+Winners are printed as agency,document. Exit codes: 0 done or stopped, 1 failed
+or a --status that was stopped, 2 wrong usage or configuration.";
 
 fn main() -> ExitCode {
     let of_files = ["agency", "file", "batch-max-amount"];
@@ -53,13 +53,15 @@ fn main() -> ExitCode {
 
 /// Reads the settings and does what the arguments say until a signal comes.
 fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
-    let is_quiet = arguments.is_set("quiet") || arguments.is_set("status");
-    let quiet_filter = (is_quiet && arguments.flag("log-level").is_none()).then_some("error");
-    let config = process::configure(Program::Client, arguments, quiet_filter, stderr)?;
+    let (is_quiet, is_status) = (arguments.is_set("quiet"), arguments.is_set("status"));
+    // The state is printed to stdout; log lines beside it would only distract.
+    let status_filter = is_status.then_some("error,client::process::signal=info");
+    let filter = if is_quiet { Some("error") } else { status_filter };
+    let filter = filter.filter(|_| arguments.flag("log-level").is_none());
+    let config = process::configure(Program::Client, arguments, filter, stderr)?;
     let parts = config.log_parts()?;
     let settings = process::read_tls(&config, || config.client())?;
-    if arguments.is_set("status") {
-        // The state is printed to stdout; a log line of the settings before it would only distract.
+    if is_status {
         let as_json = arguments.is_set("json");
         let print = |stop: &Stop| work::print_status(&settings, as_json, stderr, stop);
         return process::until_signal(signals, stderr, || {}, print);

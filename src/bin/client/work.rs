@@ -156,17 +156,24 @@ pub(crate) fn run(
     })
 }
 
+/// Prints the state of the lottery. Fails if a stop comes before that, because a script goes on after success.
 pub(crate) fn print_status(
     settings: &client::Settings,
     as_json: bool,
     stderr: &Stderr,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    unless_stopped(client::status(settings, stop).and_then(|summary| {
+    let printed = client::status(settings, stop).and_then(|summary| {
         let text = if as_json { report::json(&summary) } else { Ok(report::table(&summary)) };
         let printed = text.map_err(io::Error::from).and_then(|text| stderr.print(&text, stop));
         printed.map_err(|error| if stop.has_come() { Error::Stopped } else { Error::Output(error) })
-    }))
+    });
+    printed.map_err(|error| match error {
+        Error::Stopped => {
+            Failure::Failed("interrupted before the state of the lottery was printed".into())
+        }
+        error => Failure::failed(error),
+    })
 }
 
 /// Returns the failure of a task. To be stopped is none.
