@@ -77,6 +77,9 @@ pub(crate) fn converse(
     };
     let outcome = session.run();
     if let Err(end) = &outcome {
+        if let End::Refused(refusal) = end {
+            session.refuse_rest(refusal, &[]);
+        }
         info!("action: conversation | result: fail | error: {end} | {}", session.peer);
     }
     match outcome {
@@ -240,9 +243,7 @@ impl Session<'_, '_, '_> {
             Ok(message) => Ok(message),
             Err(too_long) => {
                 self.store_gathered()?;
-                let refusal = ErrorCode::MessageTooLong.with(too_long);
-                self.refuse_rest(&refusal, &[]);
-                Err(refusal.into())
+                Err(ErrorCode::MessageTooLong.with(too_long).into())
             }
         }
     }

@@ -19,10 +19,7 @@ impl Session<'_, '_, '_> {
     ) -> Result<(), End> {
         let text = std::str::from_utf8(without_end(message)).map_err(|error| {
             let at = error.valid_up_to() + 1;
-            let refusal =
-                ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"));
-            self.refuse_rest(&refusal, &[]);
-            refusal
+            ErrorCode::InvalidUtf8.with(format_args!("byte {at} of the message is not UTF-8"))
         })?;
         let mut commands = Command::split(text);
         while let Some(command) = commands.next() {
@@ -43,7 +40,7 @@ impl Session<'_, '_, '_> {
         Ok(())
     }
 
-    /// Skips the rest of a message, of which the first command failed; it is empty if the message cannot be read. A batch
+    /// Skips the rest of a message, of which the first command failed; it is empty if no command did. A batch
     /// that is open after it is refused, up to its end. Logs the batches that are refused: the one that was open or that
     /// the first command begins, and the one that the message leaves open. A batch that is whole within the rest was not
     /// executed, and is neither. One that was refused before has been logged.

@@ -700,6 +700,14 @@ mod log_lines {
         peer.says(&good);
         peer.sends(b"ECO|\xff\n");
         peer.hears_a_line_of("ERROR|invalid_utf8|");
+        let mut peer = Peer::at(server.address());
+        peer.says(&format!("{good};{good}"));
+        peer.sends(b"APUESTA");
+        peer.says_no_more();
+        peer.hears_a_line_of("ERROR|message_torn|");
+        let mut peer = Peer::at(server.address());
+        peer.says(&format!("ECO|a;{good};{good};{good}"));
+        peer.hears("ECO|a");
         let ended = server.stops_on("TERM");
         let refused = ended.stderr.iter().filter_map(|line| {
             let (_, after) = line.split_once("apuesta_recibida | result: fail | cantidad: ")?;
@@ -707,7 +715,7 @@ mod log_lines {
         });
         assert_eq!(
             refused.collect::<Vec<_>>(),
-            ["3", "4", "2", "1", "2", "3", "1", "2", "3", "1"],
+            ["3", "4", "2", "1", "2", "3", "1", "2", "3", "1", "2", "3"],
             "{ended}"
         );
     }
