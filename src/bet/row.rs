@@ -143,3 +143,10 @@ pub enum InvalidRow {
     #[error("line: must have quotes only where they are needed")]
     OtherQuotes,
 }
+
+impl InvalidRow {
+    /// Returns whether its agency is none of the lottery.
+    pub(crate) fn is_agency(&self) -> bool {
+        matches!(self, InvalidRow::Bet(InvalidBet { field: "agency", .. }))
+    }
+}

@@ -29,8 +29,9 @@ pub enum OpenError {
     },
     /// A `bets.csv` without a journal has a line that this program would not write.
     #[error(
-        "{}:{number}: {row}; nothing was changed: correct the line, or restore the file",
-        path.display()
+        "{}:{number}: {row}; nothing was changed: correct the line, or restore the file{}",
+        path.display(),
+        if row.is_agency() { ", or set AGENCIES to the lottery's number" } else { "" }
     )]
     InvalidLine {
         /// The file.

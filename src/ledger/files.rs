@@ -5,6 +5,7 @@ use super::disk::{self, Disk, DiskFile, Mode};
 use super::error::{OpenError, at};
 use super::journal::{Confirmed, Extent};
 use super::pass::{self, Lines};
+use super::result::DrawResult;
 use super::{Settings, journal_of};
 use crate::bet::Agencies;
 use crate::stop::Stop;
@@ -141,13 +142,18 @@ impl<'s, F: DiskFile> Files<'s, F> {
         confirmed.map(Some).map_err(|damage| self.not_confirmed(path, damage))
     }
 
-    /// Returns all complete lines of `bets.csv` as confirmed. Checks each of them.
+    /// Returns all complete lines of `bets.csv` as confirmed. Checks each of them. Without a journal, they are of the
+    /// lottery of the draw's result, if that is there and can be parsed.
     pub(super) fn lines_confirm(&self) -> Result<Confirmed, OpenError> {
+        let result = self.result.as_deref().filter(|_| self.journal.is_none());
+        let result = result.and_then(|text| DrawResult::parse(text).ok());
+        let agencies = result.and_then(|result| Agencies::new(result.agencies.last()?.id));
+        let agencies = agencies.unwrap_or(self.agencies);
         let extent = match &self.bets {
             None => Extent::default(),
-            Some(bets) => adopt::check(bets, &self.paths.bets, self.agencies, self.stop)?,
+            Some(bets) => adopt::check(bets, &self.paths.bets, agencies, self.stop)?,
         };
-        Ok(Confirmed::adopted(extent, self.agencies))
+        Ok(Confirmed::adopted(extent, agencies))
     }
 
     /// Returns whether setting the files aside was interrupted.
@@ -161,8 +167,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
             return Err(OpenError::HalfAside(self.paths.result.clone()));
         }
         let (stored, asked) = (confirmed.slot.agencies, self.agencies.count());
-        let is_new = confirmed.extent().bytes == 0 && confirmed.slot.held.is_none();
-        if stored == asked || is_new {
+        let has_draw = confirmed.slot.held.is_some() || self.result.is_some();
+        if stored == asked || (confirmed.extent().bytes == 0 && !has_draw) {
             return Ok(());
         }
         let noun = noun_for(stored.into(), "agency");
@@ -171,7 +177,9 @@ impl<'s, F: DiskFile> Files<'s, F> {
              or begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
              down -v)"
         );
-        Err(OpenError::Refused { path: self.paths.journal.clone(), what })
+        let Paths { journal, result, .. } = &self.paths;
+        let path = if self.journal.is_some() { journal } else { result };
+        Err(OpenError::Refused { path: path.clone(), what })
     }
 
     /// Returns how many bytes of the rows in the journal's log a start writes: those from the first on that `bets.csv`

@@ -51,7 +51,6 @@ pub(super) fn verify_on(
     }
     let by_journal = noted(files.journal_confirms(), &mut differs)?.flatten();
     if let Some(confirmed) = &by_journal {
-        files.check_slot(confirmed)?;
         for page in &confirmed.damaged_pages {
             differs(journal, format!("page {page} is damaged: the next start mends it"));
         }
@@ -63,6 +62,7 @@ pub(super) fn verify_on(
         }
         return Ok(Verified { bets: 0, result: None, differences });
     };
+    files.check_slot(&confirmed)?;
     let mut examined = Examined::new(&files, &confirmed)?;
     examined.compare_hash(&files, &confirmed)?;
     if examined.differences.is_empty() {

@@ -429,6 +429,39 @@ fn hold_draw(start: Start, bet: Option<&str>) {
 const BET: &str = "APUESTA|1|Ana|Paz|30904461|1999-03-17|7574";
 
 #[test]
+fn another_number_of_agencies_is_refused_after_a_draw_without_its_journal_too() {
+    let scratch = Scratch::new();
+    let server = |agencies, switches: &[&str]| {
+        scratch.server().variable("AGENCIES", agencies).arguments(switches)
+    };
+    for bet in [None, Some(BET)] {
+        hold_draw(server("1", &[]), bet);
+        fs::remove_file(scratch.path("bets.journal")).expect("a journal");
+        for switches in [&[][..], &["--verify"]] {
+            let ended = server("2", switches).refuses_to_start();
+            ended.says(
+                "error: sorteo.toml: the bets are of a lottery of 1 agency, and this one has 2: go on with \
+                 AGENCIES=1; or begin another lottery, after the draw with --new-draw, before it without the files",
+            );
+        }
+        // Whatever comes next, the draw that was held is set aside.
+        server("2", &["--new-draw"]).run().exits(0);
+    }
+}
+
+#[test]
+fn a_line_of_another_agency_is_refused_with_both_ways_out() {
+    let scratch = Scratch::new();
+    scratch.write("bets.csv", "1,Ana,Paz,30904461,1999-03-17,7\n3,Ana,Paz,30904461,1999-03-17,7\n");
+    let ended = scratch.server().variable("AGENCIES", "2").refuses_to_start();
+    ended
+        .says("bets.csv:2: agency: must be a number from 1 to 2, not \"3\"; nothing was changed: ");
+    ended.says(
+        "changed: correct the line, or restore the file, or set AGENCIES to the lottery's number",
+    );
+}
+
+#[test]
 fn a_new_draw_keeps_the_bets_apart_from_the_result_however_much_their_names_are_alike() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
