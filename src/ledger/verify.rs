@@ -1,24 +1,23 @@
 //! Checks the files of a server that is not running. Changes and repairs nothing.
 
-use super::disk::{Disk, FileSystem, Mode};
+use super::disk::{Disk, DiskFile, FileSystem, Mode};
 use super::error::{OpenError, at};
 use super::examine::Examined;
 use super::files::{Files, Paths};
+use super::journal::Confirmed;
 use super::result::DrawResult;
 use super::{Repair, Settings};
 use crate::stop::Stop;
-use crate::text::LogValue;
+use crate::text::{LogValue, noun_for};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The content of the files, and their errors.
+/// The lines of a check, in words after the path of a file: at least one for each file.
 #[derive(Debug)]
 pub struct Verified {
-    /// The number of stored bets.
-    pub bets: u64,
-    /// The result of the draw, if it was held.
-    pub result: Option<DrawResult>,
-    /// The errors, each in words after the path of its file. If there are none, the files are what was confirmed.
+    /// The content of each file without differences, and that of the draw's result even if it has some.
+    pub contents: Vec<String>,
+    /// The differences. If there are none, the files are what was confirmed.
     pub differences: Vec<String>,
 }
 
@@ -26,8 +25,8 @@ pub struct Verified {
 ///
 /// # Errors
 ///
-/// A file cannot be read, the bets are of a lottery with another number of agencies, setting the files aside was
-/// interrupted, or `stop` came.
+/// There is no file, one cannot be read, the bets are of a lottery with another number of agencies, setting the files
+/// aside was interrupted, or `stop` came.
 pub fn verify(settings: &Settings, stop: &Stop) -> Result<Verified, OpenError> {
     verify_on(&FileSystem, settings, stop)
 }
@@ -38,64 +37,116 @@ pub(super) fn verify_on(
     stop: &Stop,
 ) -> Result<Verified, OpenError> {
     let files = Files::lock(disk, settings, Mode::Read, stop)?;
-    if files.bets.is_none() && files.journal.is_none() {
-        let why = "no such file, and no journal beside it";
-        return at(&files.paths.bets, Err(io::Error::new(io::ErrorKind::NotFound, why)));
-    }
-    let mut differences = Vec::new();
-    let mut differs =
-        |path: &Path, what| differences.push(format!("{}: {what}", LogValue(path.display())));
     let Paths { bets, journal, result } = &files.paths;
-    if files.journal.is_none() && files.bets_bytes()? > 0 {
-        differs(journal, "is missing: nothing says what was confirmed".into());
+    let draw = files.result.as_deref().map(DrawResult::parse);
+    if files.bets.is_none() && files.journal.is_none() && draw.is_none() {
+        let why = "no such file, and no journal beside it";
+        return at(bets, Err(io::Error::new(io::ErrorKind::NotFound, why)));
     }
-    let by_journal = noted(files.journal_confirms(), &mut differs)?.flatten();
-    if let Some(confirmed) = &by_journal {
-        for page in &confirmed.damaged_pages {
-            differs(journal, format!("page {page} is damaged: the next start mends it"));
-        }
+    let mut differences = Differences::default();
+    if files.journal.is_none() && (files.bets.is_none() || files.bets_bytes()? > 0) {
+        differences.push(journal, "is missing: nothing says what was confirmed".into());
     }
-    let by_lines = noted(files.lines_confirm(), &mut differs)?;
-    let Some(confirmed) = by_journal.or(by_lines) else {
-        if let Some(Err(what)) = files.result.as_deref().map(DrawResult::parse) {
-            differs(result, what);
+    let by_journal = differences.note(files.journal_confirms())?.flatten();
+    for page in by_journal.iter().flat_map(|confirmed| &confirmed.damaged_pages) {
+        differences.push(journal, format!("page {page} is damaged: the next start mends it"));
+    }
+    if files.bets.is_none() && by_journal.is_none() {
+        differences.push(bets, "is missing, and no journal says what was confirmed".into());
+    }
+    let journal_bytes = by_journal.as_ref().map(|confirmed| confirmed.extent().bytes);
+    let by_lines = differences.note(files.lines_confirm())?;
+    let mut count = 0;
+    if let Some(confirmed) = by_journal.or(by_lines) {
+        count = differences.examine(&files, &confirmed)?;
+    } else if let Some(draw) = &draw {
+        let invalid = draw.as_ref().err().cloned();
+        differences.push(result, invalid.unwrap_or("cannot be compared with the bets".into()));
+    }
+
+    let is_held = matches!(draw, Some(Ok(_)));
+    let of_result = match draw {
+        Some(Ok(draw)) => {
+            let (number, winners) = (draw.winning_number, draw.winners_of_all());
+            let noun = noun_for(winners, "winner");
+            format!("held at {} on {number}, {winners} {noun}", draw.held_at)
         }
-        return Ok(Verified { bets: 0, result: None, differences });
+        _ if journal_bytes.is_none() && !differences.0.is_empty() => {
+            "not there, and no journal says whether the draw was held".into()
+        }
+        _ => "not there, the draw was not held".into(),
     };
-    files.check_slot(&confirmed)?;
-    let mut examined = Examined::new(&files, &confirmed)?;
-    examined.compare_hash(&files, &confirmed)?;
-    if examined.differences.is_empty() {
-        let Repair { cut_bytes, written_bytes, .. } = examined.repair;
-        if written_bytes > 0 {
-            let what = "are missing or changed: the next start writes them from the journal";
-            differs(bets, format!("the last {written_bytes} confirmed bytes {what}"));
-        }
-        if cut_bytes > 0 {
-            let last = if files.journal.is_some() { "confirmed byte" } else { "line end" };
-            let what = format!("behind its last {last}: the next start cuts them off");
-            differs(bets, format!("has {cut_bytes} bytes {what}"));
-        }
-    }
-    for (path, what) in examined.differences {
-        differs(path, what);
-    }
-    let bets = examined.stored.values().map(|stored| stored.bets).sum();
-    Ok(Verified { bets, result: examined.result, differences })
+    let of_journal = match journal_bytes {
+        Some(bytes) => format!("confirms {bytes} bytes of bets"),
+        None => "not there, no bets are stored".into(),
+    };
+    let of_bets = match files.bets {
+        Some(_) => format!("{count} {}, all valid", noun_for(count, "bet")),
+        None => "not there, no bets are confirmed".into(),
+    };
+    let contents = [(result, of_result), (journal, of_journal), (bets, of_bets)].into_iter();
+    let contents =
+        contents.filter(|(path, _)| !differences.are_of(path) || (*path == result && is_held));
+    Ok(Verified {
+        contents: contents.map(|(path, what)| line(path, &what)).collect(),
+        differences: differences.0.iter().map(|(path, what)| line(path, what)).collect(),
+    })
 }
 
-/// Notes the error of a file that was read. Returns `None` then. Fails for any other error.
-fn noted<T>(
-    checked: Result<T, OpenError>,
-    differs: &mut impl FnMut(&Path, String),
-) -> Result<Option<T>, OpenError> {
-    match checked {
-        Ok(checked) => return Ok(Some(checked)),
-        Err(OpenError::NotConfirmed { path, what, .. }) => differs(&path, what),
-        Err(OpenError::InvalidLine { path, number, row }) => {
-            differs(&path, format!("line {number}: {row}"));
-        }
-        Err(error) => return Err(error),
+fn line(path: &Path, what: &str) -> String {
+    format!("{}: {what}", LogValue(path.display()))
+}
+
+/// The paths of files, and how each differs.
+#[derive(Default)]
+struct Differences(Vec<(PathBuf, String)>);
+
+impl Differences {
+    fn push(&mut self, path: &Path, what: String) {
+        self.0.push((path.to_owned(), what));
     }
-    Ok(None)
+
+    fn are_of(&self, path: &Path) -> bool {
+        self.0.iter().any(|(other, _)| other == path)
+    }
+
+    /// Notes the error of a file that was read. Returns `None` then. Fails for any other error.
+    fn note<T>(&mut self, checked: Result<T, OpenError>) -> Result<Option<T>, OpenError> {
+        match checked {
+            Ok(checked) => return Ok(Some(checked)),
+            Err(OpenError::NotConfirmed { path, what, .. }) => self.push(&path, what),
+            Err(OpenError::InvalidLine { path, number, row }) => {
+                self.push(&path, format!("line {number}: {row}"));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// Notes the differences between the files and what is confirmed. Returns the number of stored bets.
+    fn examine(
+        &mut self,
+        files: &Files<'_, impl DiskFile>,
+        confirmed: &Confirmed,
+    ) -> Result<u64, OpenError> {
+        files.check_slot(confirmed)?;
+        let mut examined = Examined::new(files, confirmed)?;
+        examined.compare_hash(files, confirmed)?;
+        for (path, what) in examined.differences {
+            self.push(path, what);
+        }
+        let (bets, Repair { cut_bytes, written_bytes, .. }) = (&files.paths.bets, examined.repair);
+        if !self.are_of(bets) {
+            if written_bytes > 0 {
+                let what = "are missing or changed: the next start writes them from the journal";
+                self.push(bets, format!("the last {written_bytes} confirmed bytes {what}"));
+            }
+            if cut_bytes > 0 {
+                let last = if files.journal.is_some() { "confirmed byte" } else { "line end" };
+                let what = format!("behind its last {last}: the next start cuts them off");
+                self.push(bets, format!("has {cut_bytes} bytes {what}"));
+            }
+        }
+        Ok(examined.stored.values().map(|stored| stored.bets).sum())
+    }
 }

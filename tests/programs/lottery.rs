@@ -413,6 +413,87 @@ fn a_check_counts_what_there_is_and_says_so_if_there_is_nothing() {
     other.says(": go on with AGENCIES=1");
 }
 
+#[test]
+fn a_check_says_of_each_file_what_it_is_whatever_the_others_are() {
+    const MISSING: &str = "bets.journal: is missing: nothing says what was confirmed";
+    const TORN: &str = "bets.csv: has 4 bytes behind its last ";
+    let (result, no_draw) =
+        ("sorteo.toml: held at ", "sorteo.toml: not there, the draw was not held");
+    let (journal, bets) = ("bets.journal: confirms 35 bytes of bets", "bets.csv: 1 bet, all valid");
+    let unknown = "sorteo.toml: not there, and no journal says whether the draw was held";
+    // Whether the draw is held, and what befalls the files afterwards.
+    let states: [(bool, &[Edit<'_>], &[&str]); 12] = [
+        (true, &[], &[result, journal, bets]),
+        (false, &[], &[no_draw, journal, bets]),
+        (
+            false,
+            &[("bets.csv", Some(ROW_AND_MORE))],
+            &[no_draw, journal, "bets.csv: has 39 bytes, and "],
+        ),
+        (true, &[("bets.csv", None)], &[result, journal, "bets.csv: is missing, and "]),
+        (true, &[("sorteo.toml", None)], &["sorteo.toml: is missing, and the", journal, bets]),
+        (true, &[("sorteo.toml", Some("x"))], &["sorteo.toml: ", journal, bets]),
+        (true, &[("bets.journal", None)], &[result, MISSING, bets]),
+        (false, &[("bets.journal", None)], &[unknown, MISSING, bets]),
+        (false, &[("bets.journal", Some("x"))], &[unknown, "bets.journal: has 1 bytes", bets]),
+        (
+            true,
+            &[("bets.journal", None), ("bets.csv", Some(ROW_AND_MORE)), ("sorteo.toml", Some("x"))],
+            &["sorteo.toml: ", MISSING, TORN],
+        ),
+        (
+            true,
+            &[("bets.journal", None), ("bets.csv", Some("x\n"))],
+            &[result, MISSING, "bets.csv: line 1: "],
+        ),
+        (
+            true,
+            &[("bets.journal", None), ("bets.csv", None)],
+            &[result, MISSING, "bets.csv: is missing, and no journal says"],
+        ),
+    ];
+    for (is_held, edits, lines) in states {
+        let scratch = Scratch::new();
+        let server = || scratch.server().arguments(&["--agencies", "1"]);
+        if is_held {
+            hold_draw(server(), Some(BET));
+        } else {
+            let server = server().start();
+            let mut agency = Peer::at(server.address());
+            agency.says(&format!("{BET};FINAPUESTA"));
+            agency.hears("CONFIRMARAPUESTA|1");
+            server.stops_on("TERM");
+        }
+        for (name, text) in edits {
+            match text {
+                Some(text) => scratch.write(name, text),
+                None => fs::remove_file(scratch.path(name)).expect("a file"),
+            }
+        }
+        let checked = server().arguments(&["--verify"]).run();
+        checked.exits(i32::from(!edits.is_empty()));
+        for line in lines {
+            assert!(checked.stdout.lines().any(|said| said.starts_with(line)), "{line}: {checked}");
+        }
+    }
+    // Of a lottery without bets.
+    let scratch = Scratch::new();
+    scratch.write("bets.csv", "");
+    let check = || scratch.server().arguments(&["--verify"]).run();
+    let no_journal = "bets.journal: not there, no bets are stored";
+    check().exits(0).prints(&format!("{no_draw}\n{no_journal}\nbets.csv: 0 bets, all valid\n"));
+    let server = scratch.server().start();
+    server.address();
+    server.stops_on("TERM");
+    fs::remove_file(scratch.path("bets.csv")).expect("a file");
+    let (journal, no_bets) =
+        ("bets.journal: confirms 0 bytes of bets", "bets.csv: not there, no bets are confirmed");
+    check().exits(0).prints(&format!("{no_draw}\n{journal}\n{no_bets}\n"));
+}
+
+/// A file that is removed, or has this text.
+type Edit<'e> = (&'e str, Option<&'e str>);
+
 /// Holds a draw on one agency's only bet, if it has one.
 fn hold_draw(start: Start, bet: Option<&str>) {
     let server = start.start();
@@ -427,6 +508,8 @@ fn hold_draw(start: Start, bet: Option<&str>) {
 }
 
 const BET: &str = "APUESTA|1|Ana|Paz|30904461|1999-03-17|7574";
+/// The line of that bet, and the beginning of another.
+const ROW_AND_MORE: &str = "1,Ana,Paz,30904461,1999-03-17,7574\n1,An";
 
 #[test]
 fn another_number_of_agencies_is_refused_after_a_draw_without_its_journal_too() {

@@ -10,7 +10,7 @@ use crate::ledger::aside::set_aside_on;
 use crate::ledger::disk::{Disk, Mode};
 use crate::ledger::journal::{Confirmed, GROUP_BYTES_MAX, REMAINS_BYTES_MAX};
 use crate::ledger::open::open;
-use crate::ledger::verify::verify_on;
+use crate::ledger::verify::{Verified, verify_on};
 use crate::ledger::writer::{Writer, WriterFailed};
 use crate::ledger::{Ledger, OpenError, Settings};
 use crate::stop::Stop;
@@ -76,8 +76,16 @@ fn refuses(disk: &SimulatedDisk, what: &str) {
     disk.kill();
 }
 
+/// Returns the differences that a check finds. It has a line for each file.
 fn verified(disk: &SimulatedDisk) -> Vec<String> {
-    verify_on(disk, &settings(), &Stop::never()).expect("the files can be read").differences
+    let verified = verify_on(disk, &settings(), &Stop::never()).expect("the files can be read");
+    let Verified { contents, differences } = verified;
+    for file in FILES {
+        let begin = format!("{file}: ");
+        let is_told = contents.iter().chain(&differences).any(|line| line.starts_with(&begin));
+        assert!(is_told, "{file}: {contents:?} {differences:?}");
+    }
+    differences
 }
 
 #[test]
