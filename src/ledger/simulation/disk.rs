@@ -4,7 +4,7 @@
 //! any length that it had since; and of the names any beginning of the operations since the directory was synced.
 //! A sync that fails may have lost what it should have made durable, though reading still shows it, as on Linux.
 
-use crate::ledger::disk::{Disk, DiskFile, Mode, NamesVersion};
+use crate::ledger::disk::{Disk, DiskFile, Mode, NamesVersion, directory_of};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,8 +43,8 @@ struct World {
     names: BTreeMap<PathBuf, Name>,
     durable_names: BTreeMap<PathBuf, Name>,
     name_changes: Vec<NameChange>,
-    /// The number of changes to the names.
-    names_version: u64,
+    /// The number of changes to the names of each directory.
+    names_versions: BTreeMap<PathBuf, u64>,
     seed: u64,
     random: Random,
     /// The average number of calls to one that fails. 0 means that none fails.
@@ -176,7 +176,7 @@ impl SimulatedDisk {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             name_changes: Vec::new(),
-            names_version: 0,
+            names_versions: BTreeMap::new(),
             seed,
             random: Random(seed),
             one_fails_in: 0,
@@ -195,7 +195,7 @@ impl SimulatedDisk {
         let mut world = self.world();
         let inode = Inode { cached: bytes.to_vec(), durable: bytes.to_vec(), ..Inode::default() };
         world.inodes.push(inode);
-        world.names_version += 1;
+        world.note_change_beside(Path::new(name));
         let name_of = Name::File(world.inodes.len() - 1);
         world.names.insert(name.into(), name_of.clone());
         world.durable_names.insert(name.into(), name_of);
@@ -203,13 +203,15 @@ impl SimulatedDisk {
 
     /// Makes a symbolic link.
     pub(super) fn link(&self, name: &str, target: &str) {
-        self.world().names.insert(name.into(), Name::Link(target.into()));
+        let mut world = self.world();
+        world.note_change_beside(Path::new(name));
+        world.names.insert(name.into(), Name::Link(target.into()));
     }
 
     /// Removes a name, if it is there.
     pub(super) fn take(&self, name: &str) -> Option<Vec<u8>> {
         let mut world = self.world();
-        world.names_version += 1;
+        world.note_change_beside(Path::new(name));
         world.durable_names.remove(Path::new(name));
         match world.names.remove(Path::new(name))? {
             Name::File(inode) => Some(std::mem::take(&mut world.inodes[inode].cached)),
@@ -322,8 +324,13 @@ impl World {
         }
     }
 
+    /// Counts a change to a name beside `path`.
+    fn note_change_beside(&mut self, path: &Path) {
+        *self.names_versions.entry(directory_of(path).to_owned()).or_default() += 1;
+    }
+
     fn change_names(&mut self, change: NameChange) {
-        self.names_version += 1;
+        self.note_change_beside(change.path());
         change.apply(&mut self.names);
         self.name_changes.push(change);
     }
@@ -377,9 +384,10 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn names_version(&self, _: &Path) -> io::Result<Option<NamesVersion>> {
+    fn names_version(&self, path: &Path) -> io::Result<Option<NamesVersion>> {
         let mut world = self.call()?;
-        let version = (0, world.names_version, Duration::ZERO);
+        let changes = world.names_versions.get(directory_of(path)).copied().unwrap_or_default();
+        let version = (0, changes, Duration::ZERO);
         Ok((world.random.below(2) == 0).then_some(version))
     }
 

@@ -272,18 +272,16 @@ fn a_link_to_the_bets_that_leads_elsewhere_ends_the_server_before_the_next_confi
             disk.put("other/bets.csv", &disk.bytes("real/bets.csv").expect("it is there"));
             disk.link("bets.csv", "other/bets.csv");
         }];
-    for edit in edits {
-        let disk = SimulatedDisk::new(7);
+    for (edit, seed) in edits.iter().flat_map(|edit| (0..8).map(move |seed| (edit, seed))) {
+        let disk = SimulatedDisk::new(seed);
         disk.link("bets.csv", "real/bets.csv");
         let (mut writer, _) = start(&disk).expect("a good disk");
         assert_eq!(store(&mut writer, 3, &row[..1]), Some(Ok(())));
         edit(&disk);
         let answer = ask_to_store(&mut writer, 3, &row[1..2]);
         let error = writer.commit().expect_err("it was edited").to_string();
-        assert!(
-            is_open(&answer) && error.starts_with("bets.csv: was removed or replaced"),
-            "{error}"
-        );
+        let is_noticed = error.starts_with("bets.csv: was removed or replaced");
+        assert!(is_open(&answer) && is_noticed, "seed {seed}: {error}");
     }
 }
 
