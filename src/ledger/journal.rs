@@ -445,7 +445,8 @@ impl<F: DiskFile> Journal<F> {
             match direct.write_at(&memory[start..], offset as u64) {
                 // The file system or its disk wants larger pages, or another way of writing.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.direct = None,
-                written => return written.and_then(|()| direct.sync()),
+                // Synced by the descriptor that has the lock: some file systems fail that one after the lock was lost.
+                written => return written.and_then(|()| self.file.sync()),
             }
         }
         self.file.write_at(pages, offset as u64)?;

@@ -502,6 +502,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        assert!(!self.is_direct, "a sync without the lock succeeds after the lock was lost");
         let done = self.call(|inode, _| {
             let changes = std::mem::take(&mut inode.changes);
             changes.iter().for_each(|change| change.apply(&mut inode.durable));
