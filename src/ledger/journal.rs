@@ -442,12 +442,12 @@ impl<F: DiskFile> Journal<F> {
             memory.resize(memory.as_ptr().addr().wrapping_neg() % PAGE, 0);
             let start = memory.len();
             memory.extend_from_slice(pages);
-            match direct.write_at(&memory[start..], offset as u64) {
-                // The file system or its disk wants larger pages, or another way of writing.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.direct = None,
-                // Synced by the descriptor that has the lock: some file systems fail that one after the lock was lost.
-                written => return written.and_then(|()| self.file.sync()),
+            if direct.write_at(&memory[start..], offset as u64).is_ok() {
+                // Of the two, the one with the lock: some file systems fail it after the lock was lost.
+                return self.file.sync();
             }
+            // The file system or its disk wants larger pages, or refuses the descriptor without the lock.
+            self.direct = None;
         }
         self.file.write_at(pages, offset as u64)?;
         self.file.sync()

@@ -473,8 +473,10 @@ impl DiskFile for SimulatedFile {
         if self.is_direct {
             let numbers = [bytes.as_ptr().addr() as u64, bytes.len() as u64, offset];
             assert!(numbers.iter().all(|number| number.is_multiple_of(4096)), "{numbers:?}");
-            if self.disk.seed() % 4 == 1 {
-                return Err(io::ErrorKind::InvalidInput.into());
+            match self.disk.seed() % 8 {
+                1 => return Err(io::ErrorKind::InvalidInput.into()),
+                5 => return Err(io::ErrorKind::PermissionDenied.into()),
+                _ => {}
             }
         }
         let done = self.call(|inode, _| {
