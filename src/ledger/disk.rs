@@ -166,9 +166,14 @@ impl DiskFile for File {
 
     fn reopen_direct(&self) -> Option<File> {
         // Its descriptor is this file, whichever has its name by now. Without the second one nothing is lost but time.
-        let path = format!("/proc/self/fd/{}", self.as_raw_fd());
-        OpenOptions::new().write(true).custom_flags(O_DIRECT).open(path).ok()
+        reopen_direct_by(self, format!("/proc/self/fd/{}", self.as_raw_fd()).as_ref())
     }
+}
+
+/// Opens a file again if `path` leads to it. In a directory that has become the root, `/proc` may hold copied files.
+fn reopen_direct_by(file: &File, path: &Path) -> Option<File> {
+    let is_own = file.is_at(path).ok()?;
+    is_own.then(|| OpenOptions::new().write(true).custom_flags(O_DIRECT).open(path).ok())?
 }
 
 /// Opens a regular file.
@@ -296,7 +301,7 @@ fn patiently(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Disk, FileSystem, NamesVersion};
+    use super::{Disk, FileSystem, NamesVersion, reopen_direct_by};
     use std::fs;
     use std::path::Path;
     use std::time::{Duration, Instant};
@@ -311,6 +316,15 @@ mod tests {
             assert!(Instant::now() < deadline, "the file system does not tell a version");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_file_is_not_reopened_by_a_path_that_leads_to_another() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let [own, other] = ["own", "other"].map(|name| scratch.path().join(name));
+        fs::write(&other, "other").expect("a file");
+        let file = fs::File::create(&own).expect("a file");
+        assert!(reopen_direct_by(&file, &other).is_none());
     }
 
     #[test]
