@@ -24,7 +24,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 /// The memory by which the buffers of all connections may grow together, in bytes.
-const BUFFER_BYTES_MAX: usize = 6 << 20;
+const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// The capacity of the channel through which sessions report agencies that have been told their winners.
 const TOLD_MAX: usize = 256;
 /// The time that conversations have to end by themselves when the server stops.
