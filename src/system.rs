@@ -12,13 +12,6 @@ use std::thread::available_parallelism;
 pub(crate) const ENFILE: i32 = 23;
 /// The error number of a process that has reached its limit of open files, the same on all Unix systems.
 pub(crate) const EMFILE: i32 = 24;
-/// The flag of Linux that opens a file for writes past the system's cache. 0, which is no flag, if its number is not known.
-pub(crate) const O_DIRECT: i32 = match (cfg!(target_os = "linux"), cfg!(target_arch = "aarch64")) {
-    (true, true) => 0x1_0000,
-    (true, false) if cfg!(target_arch = "x86_64") => 0x4000,
-    _ => 0,
-};
-
 /// Returns the end of a message for a file that may not be opened: the user that must be able to `access` it. The user
 /// is a number, because a container may have no name for it. Returns an empty text for any other error.
 pub(crate) fn if_denied(error: &io::Error, access: &str) -> String {

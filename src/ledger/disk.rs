@@ -1,11 +1,12 @@
 //! The interface between the ledger and the file system. The ledger uses files only through these two traits, so
 //! that tests can replace the disk by one that fails, loses power and lies.
 
-use crate::system::{EMFILE, ENFILE, O_DIRECT, check_regular, uninterrupted};
+use crate::system::{EMFILE, ENFILE, check_regular, uninterrupted};
+#[cfg(target_os = "linux")]
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -69,11 +70,9 @@ pub(super) trait DiskFile: Send + Sync + 'static {
     fn truncate(&self, length: u64) -> io::Result<()>;
     /// Blocks until the bytes and the length are durable.
     fn sync(&self) -> io::Result<()>;
-    /// Opens the file again, for writes past the system's cache: of whole pages, to whole pages, from memory that begins
-    /// with a page. Returns `None` if the system has no such writes.
-    fn reopen_direct(&self) -> Option<Self>
-    where
-        Self: Sized;
+    /// Lets reads and writes go past the system's cache, or through it again. Past it they must be of whole pages, at whole
+    /// pages, and with memory that begins with a page. Returns whether they go past it, which not every system can do.
+    fn set_direct(&self, is_direct: bool) -> bool;
 }
 
 /// The real file system.
@@ -164,16 +163,20 @@ impl DiskFile for File {
         self.sync_data()
     }
 
-    fn reopen_direct(&self) -> Option<File> {
-        // Its descriptor is this file, whichever has its name by now. Without the second one nothing is lost but time.
-        reopen_direct_by(self, format!("/proc/self/fd/{}", self.as_raw_fd()).as_ref())
+    #[cfg(target_os = "linux")]
+    fn set_direct(&self, is_direct: bool) -> bool {
+        // A flag of this descriptor, because another one would not have its lock.
+        let set = fcntl_getfl(self).and_then(|mut flags| {
+            flags.set(OFlags::DIRECT, is_direct);
+            fcntl_setfl(self, flags)
+        });
+        is_direct && set.is_ok()
     }
-}
 
-/// Opens a file again if `path` leads to it. In a directory that has become the root, `/proc` may hold copied files.
-fn reopen_direct_by(file: &File, path: &Path) -> Option<File> {
-    let is_own = file.is_at(path).ok()?;
-    is_own.then(|| OpenOptions::new().write(true).custom_flags(O_DIRECT).open(path).ok())?
+    #[cfg(not(target_os = "linux"))]
+    fn set_direct(&self, _: bool) -> bool {
+        false
+    }
 }
 
 /// Opens a regular file.
@@ -301,7 +304,7 @@ fn patiently(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Disk, FileSystem, NamesVersion, reopen_direct_by};
+    use super::{Disk, FileSystem, NamesVersion};
     use std::fs;
     use std::path::Path;
     use std::time::{Duration, Instant};
@@ -316,15 +319,6 @@ mod tests {
             assert!(Instant::now() < deadline, "the file system does not tell a version");
             std::thread::yield_now();
         }
-    }
-
-    #[test]
-    fn a_file_is_not_reopened_by_a_path_that_leads_to_another() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let [own, other] = ["own", "other"].map(|name| scratch.path().join(name));
-        fs::write(&other, "other").expect("a file");
-        let file = fs::File::create(&own).expect("a file");
-        assert!(reopen_direct_by(&file, &other).is_none());
     }
 
     #[test]

@@ -353,8 +353,8 @@ fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), String> {
 #[derive(Debug)]
 pub(super) struct Journal<F> {
     file: F,
-    /// The same file past the system's cache, if it can be written so.
-    direct: Option<F>,
+    /// Whether writes go past the system's cache.
+    is_direct: bool,
     /// The newest slot. A change to it is written with the next checkpoint.
     pub(super) slot: Slot,
     /// The number of bytes of the log with records of this epoch.
@@ -375,14 +375,14 @@ impl<F: DiskFile> Journal<F> {
             disk::write_zeros(file, JOURNAL_BYTES)?;
             file.write_at(&slot.to_copies(), Slot::offset(1) as u64)
         })?;
-        Ok(Journal { direct: file.reopen_direct(), file, slot, log_end: 0, log_used: 0 })
+        Ok(Journal { is_direct: file.set_direct(true), file, slot, log_end: 0, log_used: 0 })
     }
 
     /// Continues a journal with `slot`, and with the next epoch.
     pub(super) fn resume(file: F, slot: Slot, log_is_empty: bool) -> io::Result<Journal<F>> {
         let log_used = if log_is_empty { 0 } else { LOG_BYTES };
-        let direct = file.reopen_direct();
-        let mut journal = Journal { file, direct, slot, log_end: 0, log_used };
+        let is_direct = file.set_direct(true);
+        let mut journal = Journal { file, is_direct, slot, log_end: 0, log_used };
         journal.checkpoint(slot.extent)?;
         Ok(journal)
     }
@@ -436,18 +436,17 @@ impl<F: DiskFile> Journal<F> {
     /// Makes `pages` durable at `offset`, past the system's cache if possible, because that takes two thirds of the time.
     /// After an error it is not known whether they are.
     fn write(&mut self, pages: &[u8], offset: usize) -> io::Result<()> {
-        if let Some(direct) = &self.direct {
+        if self.is_direct {
             // The memory must begin with a page, too.
             let mut memory = Vec::<u8>::with_capacity(PAGE + pages.len());
             memory.resize(memory.as_ptr().addr().wrapping_neg() % PAGE, 0);
             let start = memory.len();
             memory.extend_from_slice(pages);
-            if direct.write_at(&memory[start..], offset as u64).is_ok() {
-                // Of the two, the one with the lock: some file systems fail it after the lock was lost.
+            if self.file.write_at(&memory[start..], offset as u64).is_ok() {
                 return self.file.sync();
             }
-            // The file system or its disk wants larger pages, or refuses the descriptor without the lock.
-            self.direct = None;
+            // The file system or its disk may want larger pages, or another way of writing.
+            self.is_direct = self.file.set_direct(false);
         }
         self.file.write_at(pages, offset as u64)?;
         self.file.sync()
@@ -457,6 +456,7 @@ impl<F: DiskFile> Journal<F> {
     pub(super) fn close(&mut self, extent: Extent) -> io::Result<()> {
         if self.log_used > 0 {
             self.checkpoint(extent)?;
+            self.is_direct = self.file.set_direct(false);
             disk::write_zeros(&self.file, self.log_used)?;
             self.file.sync()?;
             self.log_used = 0;

@@ -296,8 +296,8 @@ impl SimulatedDisk {
     }
 
     fn file(&self, inode: usize, life: u64) -> SimulatedFile {
-        let is_locked = AtomicBool::new(false);
-        SimulatedFile { disk: self.clone(), inode, life, is_direct: false, is_locked }
+        let (is_direct, is_locked) = (AtomicBool::new(false), AtomicBool::new(false));
+        SimulatedFile { disk: self.clone(), inode, life, is_direct, is_locked }
     }
 }
 
@@ -407,7 +407,7 @@ pub(super) struct SimulatedFile {
     disk: SimulatedDisk,
     inode: usize,
     life: u64,
-    is_direct: bool,
+    is_direct: AtomicBool,
     is_locked: AtomicBool,
 }
 
@@ -470,7 +470,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self.is_direct {
+        if self.is_direct.load(Ordering::Relaxed) {
             let numbers = [bytes.as_ptr().addr() as u64, bytes.len() as u64, offset];
             assert!(numbers.iter().all(|number| number.is_multiple_of(4096)), "{numbers:?}");
             match self.disk.seed() % 8 {
@@ -504,7 +504,6 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        assert!(!self.is_direct, "a sync without the lock succeeds after the lock was lost");
         let done = self.call(|inode, _| {
             let changes = std::mem::take(&mut inode.changes);
             changes.iter().for_each(|change| change.apply(&mut inode.durable));
@@ -520,9 +519,9 @@ impl DiskFile for SimulatedFile {
     }
 
     /// Some disks have no direct writes, and some say so only when they are asked for one.
-    fn reopen_direct(&self) -> Option<SimulatedFile> {
-        let mut file = self.disk.file(self.inode, self.life);
-        file.is_direct = true;
-        (!self.disk.seed().is_multiple_of(4)).then_some(file)
+    fn set_direct(&self, is_direct: bool) -> bool {
+        let is_set = is_direct && !self.disk.seed().is_multiple_of(4);
+        self.is_direct.store(is_set, Ordering::Relaxed);
+        is_set
     }
 }
