@@ -7,7 +7,6 @@ use super::dial::{Turn, Turns, dial};
 use super::error::Error;
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
-use crate::protocol::ErrorCode::{Stopping, TimedOut, TooManyConnections};
 use crate::stop::Stop;
 use crate::system::EMFILE;
 use crate::text::LogValue;
@@ -60,11 +59,6 @@ impl Attempts<'_> {
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
             progress.leave_out_since(start);
             let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
-            if let Err(Error::Refused(Some(TimedOut | TooManyConnections | Stopping), _)) = outcome
-            {
-                // The server sent this in place of the confirmations, so it has not stored the bets in flight.
-                progress.in_doubt = false;
-            }
             let error = match outcome {
                 Ok(true) => return Ok(()),
                 Ok(false) => continue,
