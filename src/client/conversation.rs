@@ -82,8 +82,10 @@ impl Conversation<'_> {
             loop {
                 match self.hear(self.reply_timeout, MESSAGE_BYTES_MAX) {
                     Ok(Some(_confirmation)) => {}
-                    Ok(None) | Err(Error::Lost(_)) => return Err(Error::Lost(error.to_string())),
-                    Err(refused) => return Err(refused),
+                    Err(refused @ (Error::Refused(..) | Error::Distrust(_))) => {
+                        return Err(refused);
+                    }
+                    Ok(None) | Err(_) => return Err(Error::Lost(error.to_string())),
                 }
             }
         })
@@ -164,13 +166,12 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    #[test]
-    fn a_client_whose_write_fails_still_reads_the_error_that_has_arrived() {
+    /// Returns the outcome of a write that fails while these replies have arrived.
+    fn sent_against(replies: &[u8]) -> Result<(), Error> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let socket = Arc::new(TcpStream::connect(address).expect("it listens"));
         let (mut server, _) = listener.accept().expect("the client connects");
-        let replies = b"CONFIRMARAPUESTA|1\nERROR|batch_too_long|why\n";
         server.write_all(replies).expect("the client has room for it");
         let mut conversation = Conversation {
             socket: &socket,
@@ -179,10 +180,19 @@ mod tests {
             line: Vec::new(),
         };
         // The server reads nothing, and this is more than the system buffers.
-        let sent = conversation.send(&vec![b'x'; 64 << 20]);
+        conversation.send(&vec![b'x'; 64 << 20])
+    }
+
+    #[test]
+    fn a_client_whose_write_fails_still_reads_the_error_that_has_arrived() {
+        let sent = sent_against(b"CONFIRMARAPUESTA|1\nERROR|batch_too_long|why\n");
         let Err(Error::Refused(code, reply)) = sent else {
             panic!("{sent:?}");
         };
         assert_eq!((code, reply.as_str()), (Some(ErrorCode::BatchTooLong), "batch_too_long: why"));
+        for garbage in [b"HTTP/1.1 502 Bad Gateway\n".as_slice(), b"GANADORES"] {
+            let sent = sent_against(garbage);
+            assert!(matches!(sent, Err(Error::Lost(_))), "{sent:?}");
+        }
     }
 }
