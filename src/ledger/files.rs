@@ -13,8 +13,8 @@ use crate::text::noun_for;
 use std::path::{Path, PathBuf};
 
 /// The most bytes by which a result is longer than `bets.csv`. A winner takes fewer bytes than its bet. All agencies, and
-/// the winners among bets that only the journal's log has, take less than this.
-const RESULT_BYTES_MAX: u64 = 8 << 20;
+/// twenty million winners if `bets.csv` is set aside already, take less than this.
+const RESULT_BYTES_MAX: u64 = 256 << 20;
 
 /// The paths of the three files.
 #[derive(Clone, Debug)]

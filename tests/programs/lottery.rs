@@ -585,6 +585,9 @@ fn a_check_says_as_a_start_does_that_a_new_draw_was_interrupted() {
         for (from, to) in [("sorteo.1.toml", "sorteo.toml"), ("bets.1.journal", "bets.journal")] {
             fs::rename(scratch.path(from), scratch.path(to)).expect("it was set aside");
         }
+        // As long as that of a million winners, whose bets are set aside.
+        let result = fs::File::options().write(true).open(scratch.path("sorteo.toml"));
+        result.and_then(|result| result.set_len(12 << 20)).expect("a file");
         let why = "error: sorteo.toml: a finished draw is half set aside: run --new-draw again";
         server(&[]).refuses_to_start().says(why);
         server(&["--verify"]).refuses_to_start().says(why);
