@@ -507,6 +507,31 @@ impl Peer {
         let _already_ended = self.stream().shutdown(Shutdown::Both);
     }
 
+    /// Waits until the server has read all that was sent, which no answer shows in the middle of a message. A server that
+    /// stops before it has read all resets the connection.
+    #[track_caller]
+    pub(crate) fn sees_all_read(&self) {
+        let port = |address: io::Result<SocketAddr>| {
+            format!(":{:04X}", address.expect("it is connected").port())
+        };
+        let (own, other) = (port(self.stream().local_addr()), port(self.stream().peer_addr()));
+        let deadline = Instant::now() + PATIENCE;
+        let is_on_its_way = |line: &str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let is_between =
+                |from: &str, to: &str| fields[1].ends_with(from) && fields[2].ends_with(to);
+            // The queue of the sender, and behind the colon that of the receiver, both in bytes.
+            is_between(&own, &other) && !fields[4].starts_with("00000000:")
+                || is_between(&other, &own) && !fields[4].ends_with(":00000000")
+        };
+        while std::fs::read_to_string("/proc/net/tcp").expect("Linux").lines().any(is_on_its_way) {
+            if Instant::now() > deadline {
+                self.fail(format_args!("the server does not read from connection {}", self.number));
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Leaves, and sees the server notice.
     #[track_caller]
     pub(crate) fn leaves(mut self) {

@@ -270,7 +270,13 @@ impl<'t> Play<'t> {
         for (place, step) in &self.transcript.steps {
             self.office.note(format!("{place}:"));
             match step {
-                Step::Sends { connection, bytes } => send(self.connection(*connection), bytes),
+                Step::Sends { connection, bytes } => {
+                    let connection = self.connection(*connection);
+                    send(connection, bytes);
+                    if !bytes.ends_with(b"\n") {
+                        connection.sees_all_read();
+                    }
+                }
                 Step::Hears { connection, line } => hears(self.connection(*connection), line),
                 Step::Connects(connection) => drop(self.connection(*connection).stream()),
                 Step::SaysNoMore(connection) => self.connection(*connection).says_no_more(),
