@@ -70,8 +70,9 @@ pub(super) trait DiskFile: Send + Sync + 'static {
     fn truncate(&self, length: u64) -> io::Result<()>;
     /// Blocks until the bytes and the length are durable.
     fn sync(&self) -> io::Result<()>;
-    /// Lets reads and writes go past the system's cache, or through it again. Past it they must be of whole pages, at whole
-    /// pages, and with memory that begins with a page. Returns whether they go past it, which not every system can do.
+    /// Lets reads and writes bypass the page cache (direct I/O), or use it again. Direct ones must be of whole pages, at the
+    /// offset of a page, and with memory that begins with a page. Returns whether they bypass it, which not every file
+    /// system supports.
     fn set_direct(&self, is_direct: bool) -> bool;
 }
 

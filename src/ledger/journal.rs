@@ -353,7 +353,7 @@ fn newest_slot(slots: &[u8]) -> Result<(Slot, Vec<usize>), String> {
 #[derive(Debug)]
 pub(super) struct Journal<F> {
     file: F,
-    /// Whether writes go past the system's cache.
+    /// Whether writes bypass the page cache.
     is_direct: bool,
     /// The newest slot. A change to it is written with the next checkpoint.
     pub(super) slot: Slot,
@@ -433,11 +433,11 @@ impl<F: DiskFile> Journal<F> {
         Ok(())
     }
 
-    /// Makes `pages` durable at `offset`, past the system's cache if possible, because that takes two thirds of the time.
-    /// After an error it is not known whether they are.
+    /// Makes `pages` durable at `offset`, by direct I/O if possible, because that takes two thirds of the time. After an
+    /// error it is not known whether they are.
     fn write(&mut self, pages: &[u8], offset: usize) -> io::Result<()> {
         if self.is_direct {
-            // The memory must begin with a page, too.
+            // Direct I/O needs memory that begins with a page.
             let mut memory = Vec::<u8>::with_capacity(PAGE + pages.len());
             memory.resize(memory.as_ptr().addr().wrapping_neg() % PAGE, 0);
             let start = memory.len();
@@ -445,7 +445,7 @@ impl<F: DiskFile> Journal<F> {
             if self.file.write_at(&memory[start..], offset as u64).is_ok() {
                 return self.file.sync();
             }
-            // The file system or its disk may want larger pages, or another way of writing.
+            // The file system may not support it, or the disk may have larger blocks.
             self.is_direct = self.file.set_direct(false);
         }
         self.file.write_at(pages, offset as u64)?;

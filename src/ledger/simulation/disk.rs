@@ -518,7 +518,7 @@ impl DiskFile for SimulatedFile {
         done
     }
 
-    /// Some disks have no direct writes, and some say so only when they are asked for one.
+    /// Some disks have no direct I/O, and some fail only when they are asked for a write.
     fn set_direct(&self, is_direct: bool) -> bool {
         let is_set = is_direct && !self.disk.seed().is_multiple_of(4);
         self.is_direct.store(is_set, Ordering::Relaxed);
