@@ -10,7 +10,7 @@ pub const ROW_BYTES_MAX: usize = 8192;
 
 /// The fields of one line of CSV.
 #[derive(Debug)]
-pub struct Fields(csv::StringRecord);
+pub struct Fields(pub(super) csv::StringRecord);
 
 impl Fields {
     /// Splits `line`, given without its line end, into fields by RFC 4180.
@@ -20,19 +20,14 @@ impl Fields {
     /// [`InvalidRow::NotUtf8`] if it is not UTF-8, [`InvalidRow::Quotes`] if its quotes are not those of RFC 4180.
     pub fn parse(line: &[u8]) -> Result<Fields, InvalidRow> {
         let text = std::str::from_utf8(line).map_err(|_| InvalidRow::NotUtf8)?;
-        if !text.contains('"') {
-            // Splitting at commas is cheaper than a CSV reader for a single line.
-            return Ok(Fields(text.split(',').collect()));
+        let mut fields = csv::StringRecord::new();
+        let mut rest = Some(text);
+        while let Some(text) = rest {
+            let (field, behind) = first_field(text).ok_or(InvalidRow::Quotes)?;
+            fields.push_field(&field);
+            rest = behind;
         }
-        // A carriage return does not end a line: it is a control character like any other.
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .terminator(csv::Terminator::Any(b'\n'))
-            .from_reader(line);
-        let mut record = csv::StringRecord::new();
-        reader.read_record(&mut record).expect("a slice of UTF-8 can be read");
-        if is_written_as(text, &record) { Ok(Fields(record)) } else { Err(InvalidRow::Quotes) }
+        Ok(Fields(fields))
     }
 
     /// Returns the bet of a line of an agency's file.
@@ -64,19 +59,29 @@ impl Fields {
     }
 }
 
-/// Returns whether `text` is these fields, each in quotes as RFC 4180 has them, or as it is if it has no quote. The `csv`
-/// crate reads other lines too, as something that nobody wrote: `"Juan "Pipo" Gil"` as `Juan Pipo" Gil"`.
-fn is_written_as(text: &str, fields: &csv::StringRecord) -> bool {
-    let mut rest = Some(text);
-    for (place, field) in fields.iter().enumerate() {
-        let begin =
-            rest.and_then(|rest| if place == 0 { Some(rest) } else { rest.strip_prefix(',') });
-        rest = begin.and_then(|text| match text.strip_prefix(&in_quotes(field)) {
-            None if !field.contains('"') => text.strip_prefix(field),
-            rest => rest,
-        });
+/// Returns the first field of a line, and the text behind the comma that ends it, if there is one. Returns `None` if its
+/// quotes are not those of RFC 4180. The `csv` crate reads such a field too, as something that nobody wrote: `"Juan "Pipo"
+/// Gil"` as `Juan Pipo" Gil"`. To make a reader of it for one line takes 30 µs.
+fn first_field(text: &str) -> Option<(Cow<'_, str>, Option<&str>)> {
+    let Some(mut quoted) = text.strip_prefix('"') else {
+        let (field, behind) =
+            text.split_once(',').map_or((text, None), |(field, behind)| (field, Some(behind)));
+        return (!field.contains('"')).then_some((field.into(), behind));
+    };
+    let mut field = String::new();
+    loop {
+        let (part, behind) = quoted.split_once('"')?;
+        field.push_str(part);
+        if behind.is_empty() {
+            return Some((field.into(), None));
+        }
+        if let Some(behind) = behind.strip_prefix(',') {
+            return Some((field.into(), Some(behind)));
+        }
+        // A doubled quote stands for one.
+        quoted = behind.strip_prefix('"')?;
+        field.push('"');
     }
-    rest == Some("")
 }
 
 /// Appends the line of `bets.csv` for a bet, with quotes only if needed, and with its line end.

@@ -2,6 +2,7 @@
 
 use super::row::{Fields, write_row};
 use super::{Agencies, AgencyId, Bet, plain_bet};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::string::string_regex;
 
@@ -113,6 +114,29 @@ proptest! {
             let mut writer = csv::Writer::from_writer(Vec::new());
             writer.write_record(std::iter::once(written.as_str()).chain(bet.fields())).expect("memory");
             prop_assert_eq!(row, writer.into_inner().expect("memory"));
+        }
+    }
+
+    #[test]
+    fn fields_are_read_as_they_were_quoted(fields in vec((matching("[ab,\"ñ\r\u{feff}]{0,6}"), any::<bool>()), 1..7)) {
+        let written = fields.iter().map(|(field, quotes)| {
+            let needs_quotes = *quotes || field.contains(['"', ',']);
+            if needs_quotes { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
+        });
+        let line = written.collect::<Vec<_>>().join(",");
+        let read = Fields::parse(line.as_bytes()).expect("it is RFC 4180");
+        prop_assert!(read.0.iter().eq(fields.iter().map(|(field, _)| field)), "{line}: {read:?}");
+    }
+
+    #[test]
+    fn a_line_that_is_read_is_the_same_to_the_csv_crate(line in matching("[ab,\"ñ\r]{1,12}")) {
+        if let Ok(read) = Fields::parse(line.as_bytes()) {
+            let mut reader = csv::ReaderBuilder::new()
+                .has_headers(false)
+                .terminator(csv::Terminator::Any(b'\n'))
+                .from_reader(line.as_bytes());
+            let expected = reader.records().next().expect("a record").expect("it is UTF-8");
+            prop_assert_eq!(read.0, expected);
         }
     }
 }
