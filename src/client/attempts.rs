@@ -52,8 +52,7 @@ impl Attempts<'_> {
         mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let Settings { retry_for, resume, .. } = *self.settings;
-        let mut progress =
-            Progress { confirmed: 0, in_doubt: false, last: Instant::now(), failures: 0 };
+        let mut progress = Progress::new();
         loop {
             let start = Instant::now();
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
@@ -105,6 +104,10 @@ impl Attempts<'_> {
 }
 
 impl Progress {
+    fn new() -> Progress {
+        Progress { confirmed: 0, in_doubt: false, last: Instant::now(), failures: 0 }
+    }
+
     /// Notes progress: the time without it starts again.
     pub(super) fn note(&mut self) {
         self.last = Instant::now();
@@ -116,11 +119,13 @@ impl Progress {
         self.last += start.elapsed();
     }
 
-    /// Leaves the time since `start` out of account, because the client only waited for the draw. The next pause is the
-    /// shortest.
+    /// Leaves the time since `start` out of account, because the client only waited for the draw. If it waited for longer
+    /// than any pause takes, the next one is the shortest.
     pub(super) fn waited_since(&mut self, start: Instant) {
+        if start.elapsed() >= PAUSE_MAX {
+            self.failures = 0;
+        }
         self.leave_out_since(start);
-        self.failures = 0;
     }
 
     /// Returns the pause before the next attempt: exponential back-off with jitter. Returns `None` after `retry_for`
@@ -144,7 +149,7 @@ fn random_fraction() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Attempts;
+    use super::{Attempts, PAUSE_MAX, PAUSE_MIN, Progress};
     use crate::bet::AgencyId;
     use crate::client::dial::{TURNS_MAX, Turns};
     use crate::client::{Error, Settings};
@@ -153,7 +158,23 @@ mod tests {
     use std::iter::from_fn;
     use std::net::TcpListener;
     use std::thread;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn pauses_grow_while_the_server_ends_each_wait_for_the_draw_at_once() {
+        let mut progress = Progress::new();
+        let pause = |progress: &mut Progress| {
+            progress.pause(Duration::MAX).expect("there is time for another attempt")
+        };
+        for _attempt in 0..5 {
+            progress.waited_since(Instant::now());
+            pause(&mut progress);
+        }
+        assert!(pause(&mut progress) > 8 * PAUSE_MIN);
+        let long_ago = Instant::now().checked_sub(PAUSE_MAX).expect("the machine runs for longer");
+        progress.waited_since(long_ago);
+        assert!(pause(&mut progress) <= PAUSE_MIN);
+    }
 
     #[test]
     fn the_wait_for_a_turn_is_no_time_without_progress() {
