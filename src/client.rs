@@ -94,7 +94,7 @@ pub trait Observer: Sync {
 /// Runs agencies, each with its file, until each has its winners. All files are checked before anything is sent.
 ///
 /// If one fails, the others still send their files. They do not wait for the draw, because there is none without
-/// the one that failed.
+/// the one that failed, unless it was held before.
 ///
 /// # Errors
 ///
@@ -106,6 +106,7 @@ pub fn run(
     stop: &Stop,
 ) -> Result<(), Error> {
     let files = check(agencies, observer, stop)?;
+    let is_one_of_many = files.len() > 1;
     let (waiting, turns) = (OpenSockets::default(), Turns::new());
     watched(stop, |sockets| {
         let named = |(id, file)| (format!("agency-{id}"), (id, file));
@@ -120,12 +121,20 @@ pub fn run(
                     "action: agency | result: fail | client_id: {id} | error: {}",
                     LogValue(error)
                 );
-                waiting.close();
+                if !is_one_of_many || !draw_was_held(settings, stop) {
+                    waiting.close();
+                }
             }
             outcome
         })
     })
     .map(|_each| ())
+}
+
+/// Returns whether the server says that the draw was held, so that it tells each agency its winners at once.
+fn draw_was_held(settings: &Settings, stop: &Stop) -> bool {
+    // A server without REANUDAR has no ESTADO either.
+    settings.resume && status(settings, stop).is_ok_and(|summary| summary.winners.is_some())
 }
 
 /// Checks the agencies' files, as many at a time as there are processors.

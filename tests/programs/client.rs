@@ -1283,6 +1283,10 @@ mod bad_servers {
             let (offices, waiting) = (Arc::clone(&offices), Arc::clone(&waiting));
             move |peer| {
                 while let Some(message) = peer.hears() {
+                    if message == "ESTADO" {
+                        peer.says("ESTADO|PENDIENTE|1,40,ESPERA|2,0,ABIERTA|3,40,ESPERA\n");
+                        continue;
+                    }
                     let agency = message.split('|').nth(1).expect("a message names its agency");
                     let agency: usize = agency.parse().expect("an agency is a number");
                     if message.starts_with("GANADORES") {

@@ -1089,6 +1089,28 @@ fn an_agency_that_the_lottery_does_not_have_hears_why_and_the_others_do_not_wait
 }
 
 #[test]
+fn after_the_draw_an_agency_that_fails_keeps_no_other_one_from_its_winners() {
+    let scratch = Scratch::new();
+    let (server, agencies) = held(&scratch);
+    let assert_told = |agencies: &[Vec<Bet>], why| {
+        let ended = scratch.client(&server.address()).run();
+        ended.exits(1).says(why);
+        assert_eq!(ended.sorted_stdout(), all_winners(agencies));
+    };
+    let replace = |agency: usize, bets: &[Bet]| {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(bets, Ends::Lf));
+    };
+    for _again in 0..5 {
+        replace(6, &agencies[0]);
+        assert_told(&agencies, "agency: must be a number from 1 to 5");
+    }
+    for _again in 0..5 {
+        replace(5, &agencies[0]);
+        assert_told(&agencies[..4], "not the file that was sent before");
+    }
+}
+
+#[test]
 fn winners_that_cannot_be_printed_are_a_failure_and_are_printed_by_the_next_run() {
     let scratch = Scratch::new();
     let agencies = five_agencies(&scratch);
