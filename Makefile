@@ -41,9 +41,10 @@ check-tls: ## the same of what is only there with the feature `tls`; needs opens
 	cargo build --locked --features tls --example make_agencies
 	cargo test --locked --features tls --test programs --test project -- tls:: hostile:: readme::
 
+# Clippy links nothing, so that libFuzzer itself need not be compiled.
 check-beside: ## clippy for the packages beside this one: the benchmark of the parts, the fuzzers
-	cargo clippy --locked --manifest-path benches/parts/Cargo.toml --target-dir target/parts -- -D warnings
-	RUSTC_BOOTSTRAP=1 cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings
+	cargo clippy --locked --manifest-path benches/parts/Cargo.toml --target-dir target -- -D warnings
+	CUSTOM_LIBFUZZER_PATH=none/libfuzzer.a cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings
 
 bench: ## whole lotteries beside a copy, Redis, PostgreSQL and SQLite, and the picture of it: some minutes
 	ulimit -n $$(ulimit -Hn) && cargo bench --locked --features tls --bench lottery -- --ten-thousand

@@ -5,15 +5,12 @@
 //! goes on. Small meetings are run in every order there is, larger ones in many that are drawn
 //! from a seed. A thread that is left waiting is found as a deadlock, with the schedule that leads there.
 
-mod bet {
-    pub use loteria::bet::{Agencies, AgencyId, PerAgency};
-}
-mod stop {
-    pub use loteria::stop::{Stop, Stopper};
-}
-mod text {
-    pub use loteria::text::list_of;
-}
+#[allow(dead_code, unused_imports, reason = "the library uses more of it")]
+mod bet;
+#[allow(dead_code, unused_imports, reason = "the library uses more of it")]
+mod stop;
+#[allow(dead_code, unused_imports, reason = "the library uses more of it")]
+mod text;
 #[allow(dead_code, reason = "the server uses more of it than the model")]
 mod draw {
     include!(concat!(env!("OUT_DIR"), "/draw.rs"));
