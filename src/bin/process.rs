@@ -117,7 +117,7 @@ pub(crate) fn configure(
     });
     let read = config.and_then(|config| Ok((config.log_filter()?, config)));
     let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
-    let is_short = stderr.is_terminal() && !is_asked_for && other_filter.is_none();
+    let is_short = stderr.can_erase() && !is_asked_for && other_filter.is_none();
     IS_SHORT.store(is_short, Ordering::Relaxed);
     let filter = read.as_ref().map_or(DEFAULT_FILTER, |(log, _)| &log.filter);
     log_to(stderr.clone(), other_filter.unwrap_or(filter));

@@ -6,6 +6,7 @@
 //! number.
 
 use loteria::stop::{self, Stop};
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
@@ -35,7 +36,9 @@ pub(crate) struct Stderr(Arc<Shared>);
 
 impl Stderr {
     pub(crate) fn start() -> io::Result<(Stderr, JoinHandle<()>)> {
-        let shared = Shared { is_terminal: io::stderr().is_terminal(), ..Shared::default() };
+        let is_terminal = io::stderr().is_terminal();
+        let can_erase = is_terminal && env::var_os("TERM").is_none_or(|kind| kind != "dumb");
+        let shared = Shared { is_terminal, can_erase, ..Shared::default() };
         let stderr = Stderr(Arc::new(shared));
         let shared = Arc::clone(&stderr.0);
         let thread = Builder::new().name("stderr".into()).spawn(move || shared.write_all())?;
@@ -66,8 +69,9 @@ impl Stderr {
         let _panicked = thread.join();
     }
 
-    pub(crate) fn is_terminal(&self) -> bool {
-        self.0.is_terminal
+    /// Returns whether stderr is a terminal that can erase lines.
+    pub(crate) fn can_erase(&self) -> bool {
+        self.0.can_erase
     }
 
     /// Returns whether stderr was a terminal that is closed now.
@@ -111,7 +115,7 @@ impl Stderr {
     /// Prints to stdout. On a terminal, removes the lines that stay and has them drawn again below.
     fn print_all(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        if !self.0.is_terminal || !stdout.is_terminal() {
+        if !self.0.can_erase || !stdout.is_terminal() {
             stdout.write_all(text.as_bytes())?;
             return stdout.flush();
         }
@@ -149,6 +153,7 @@ impl Write for Stderr {
 #[derive(Default)]
 struct Shared {
     is_terminal: bool,
+    can_erase: bool,
     state: Mutex<State>,
     /// Wakes the thread: there is something to write, or it must end.
     work: Condvar,
@@ -275,7 +280,7 @@ impl Shared {
             std::mem::swap(&mut state.queue, &mut taken);
             state.has_new_lines = false;
             let is_last = state.is_closing;
-            let lines = if self.is_terminal { state.lines.clone() } else { Vec::new() };
+            let lines = if self.can_erase { state.lines.clone() } else { Vec::new() };
             state.is_writing = true;
             drop(state);
             has_failed = !self.write(&taken, &lines);

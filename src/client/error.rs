@@ -57,8 +57,8 @@ pub enum Error {
     /// The server has fewer bets of the agency than it told this client before, or others.
     #[error(
         "the server confirmed {confirmed} bets of agency {agency} to this client and has {stored}{others} now: it has \
-         lost bets, or it holds another draw; nothing more was sent. Running the client again sends the file to \
-         the server as it is now",
+         lost bets, or it holds another draw; nothing more was sent. Running the client again sends everything to the \
+         server as it is now",
         others = if confirmed == stored { " others" } else { "" }
     )]
     BetsGone {

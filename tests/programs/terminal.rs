@@ -114,6 +114,23 @@ fn a_level_that_is_asked_for_brings_the_lines_back() {
 }
 
 #[test]
+fn a_terminal_that_cannot_erase_lines_gets_the_log_of_a_file() {
+    let scratch = Scratch::new();
+    five_agencies(&scratch);
+    let address = lasting_address();
+    let server = scratch.bare_server().variable("SERVER_ADDRESS", &address);
+    let server = on_terminal(server.variable("TERM", "dumb")).start();
+    server.prints("accept_connections | result: in_progress");
+    let client = on_terminal(scratch.client(&address).variable("TERM", "dumb")).run();
+    server.types("\x03");
+    let server = server.ends();
+    for ended in [&client, &server] {
+        assert!(!ended.stdout.contains('\x1b'), "{ended}");
+        assert!(ended.stdout.contains("action: exit"), "{ended}");
+    }
+}
+
+#[test]
 fn the_board_says_whom_the_draw_waits_for_and_that_it_was_held_and_is_gone_at_the_end() {
     let scratch = Scratch::new();
     five_agencies(&scratch);

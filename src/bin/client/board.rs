@@ -66,7 +66,7 @@ impl Board {
     }
 
     pub(crate) fn shows_bars(&self) -> bool {
-        !self.is_quiet && self.stderr.is_terminal()
+        !self.is_quiet && self.stderr.can_erase()
     }
 
     /// Returns an agency that waits for the draw, if one does.
@@ -135,7 +135,7 @@ impl Observer for Board {
             shown.bar.reset_eta();
         }
         shown.doing = Doing::Sending;
-        let logs = !self.is_quiet && !self.stderr.is_terminal();
+        let logs = !self.is_quiet && !self.stderr.can_erase();
         if logs && shown.last_line.elapsed() >= LINE_PERIOD {
             shown.last_line = Instant::now();
             info!(

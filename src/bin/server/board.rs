@@ -34,7 +34,7 @@ impl Board {
         draw: &Draw<DrawResult>,
         serve: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
-        if !self.stderr.is_terminal() && !self.is_wanted {
+        if !self.stderr.can_erase() && !self.is_wanted {
             return serve();
         }
         let access = ledger.access();
@@ -45,7 +45,7 @@ impl Board {
     fn show(&self, access: &Access<'_>, draw: &Draw<DrawResult>, over: &Stop) {
         let mut logged = Vec::new();
         while let Ok(summary) = session::summary(access, draw) {
-            if self.stderr.is_terminal() {
+            if self.stderr.can_erase() {
                 let (rows, width) = size_of_terminal();
                 self.stderr.show(lines(&summary, rows, width));
             } else {
