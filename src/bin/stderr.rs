@@ -84,7 +84,7 @@ impl Stderr {
         self.0.push(format!("{line}\n").as_bytes());
     }
 
-    /// Replaces the lines that stay below all others on a terminal.
+    /// Replaces the lines that stay below all others on a terminal, which shows as much of each as fits its width.
     pub(crate) fn show(&self, lines: Vec<String>) {
         let mut state = self.0.lock();
         if state.lines != lines && !state.is_closing {
@@ -311,6 +311,8 @@ impl Shared {
         erase(&mut output, &mut drawn, width);
         output.extend_from_slice(text);
         for line in lines {
+            // The last column stays empty, because a terminal may wrap there.
+            let line: String = line.chars().take(width.saturating_sub(1)).collect();
             output.extend_from_slice(line.as_bytes());
             output.push(b'\n');
             drawn.push(line.chars().count());
@@ -348,15 +350,6 @@ impl Shared {
         }
         !has_failed
     }
-}
-
-/// Returns the first of `lines` that fits a terminal of this width, whose last column stays empty. Cuts the last one if
-/// none fits.
-pub(crate) fn fit<const N: usize>(lines: [String; N], width: usize) -> String {
-    let room = width.saturating_sub(1);
-    let fitting = lines.iter().find(|line| line.chars().count() <= room);
-    let line = fitting.or(lines.last()).map_or("", String::as_str);
-    line.chars().take(room).collect()
 }
 
 /// Removes the lines that stay from a terminal of this width, which may have wrapped them.

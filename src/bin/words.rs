@@ -27,10 +27,8 @@ pub(crate) fn state(state: AgencyState) -> &'static str {
     }
 }
 
-/// Returns the line of the missing agencies, with as many of them as fit into `width` columns.
-pub(crate) fn missing(agencies: &[u32], width: usize) -> String {
-    let noun = noun_for(agencies.len() as u64, "agency");
-    let line = |named| format!("missing {noun}: {}", list_of(agencies, named));
-    let named = (1..=AGENCIES_NAMED_MAX).rev().find(|named| line(*named).len() < width);
-    named.map_or_else(|| format!("{} {noun} missing", agencies.len()), line)
+/// Returns the number of missing agencies, and which ones.
+pub(crate) fn missing(agencies: &[u32]) -> String {
+    let count = count_of(agencies.len() as u64, "agency");
+    format!("{count} missing: {}", list_of(agencies, AGENCIES_NAMED_MAX))
 }

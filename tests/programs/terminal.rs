@@ -46,7 +46,7 @@ fn staying(ended: &Ended) -> impl Iterator<Item = &str> {
     let lines = ended.stdout.split(['\r', '\n']).map(move |line| &line[erased(line)..]);
     lines.filter(|line| {
         line.starts_with("agency ")
-            || line.starts_with("missing ")
+            || line.contains(" missing: ")
             || line.starts_with("the draw was")
     })
 }
@@ -93,7 +93,7 @@ fn a_run_on_a_terminal_ends_with_the_winners_and_a_summary() {
         "{screen:#?}"
     );
     assert!(summary[5].contains(" bets of 5 agencies stored, 23 winners, in "), "{screen:#?}");
-    let sends = |line: &str| line.starts_with("agency   1 ") && line.ends_with(" left");
+    let sends = |line: &str| line.starts_with("agency   1 ") && line.contains(" bets/s, ");
     assert!(staying(&client).any(sends), "{client}");
     assert!(staying(&client).all(|line| line.chars().count() < 40), "{client}");
     server.stops_on("TERM");
@@ -136,9 +136,9 @@ fn the_board_says_whom_the_draw_waits_for_and_that_it_was_held_and_is_gone_at_th
     five_agencies(&scratch);
     let address = crate::support::program::lasting_address();
     let server = on_terminal(scratch.bare_server().variable("SERVER_ADDRESS", &address)).start();
-    server.prints("missing agencies: 1, 2, ");
+    server.prints("agencies missing: 1, 2, ");
     let first = scratch.client(&address).variable("CLI_ID", "1").start();
-    server.prints("missing agencies: 2, 3, ");
+    server.prints("agencies missing: 2, 3, ");
     scratch.client(&address).run().exits(0);
     first.ends().exits(0);
     server.prints("the draw was held, 23 winners");
@@ -162,7 +162,7 @@ fn an_interrupted_client_says_what_is_stored_and_how_to_go_on() {
     let server = scratch.server().start();
     let slowly = [("CLI_BATCH_PERIOD_MS", "100"), ("CLI_BATCH_MAX_AMOUNT", "1")];
     let client = on_terminal(scratch.client(&server.address()).variables(&slowly)).start();
-    client.prints(" left");
+    client.prints(" bets/s, ");
     client.types("\x03");
     let ended = client.ends();
     ended.exits(0);
@@ -218,7 +218,7 @@ fn a_client_that_waits_asks_who_is_missing_over_one_connection() {
     let server = scratch.server().variable("AGENCIES", "2").start();
     let address = server.address();
     let waiting = on_terminal(scratch.client(&address).variable("CLI_ID", "1")).start();
-    waiting.prints("missing agency: 2");
+    waiting.prints("1 agency missing: 2");
     // The other agency takes longer than the time between two questions.
     let slowly = [("CLI_ID", "2"), ("CLI_BATCH_PERIOD_MS", "150"), ("CLI_BATCH_MAX_AMOUNT", "1")];
     scratch.client(&address).variables(&slowly).run().succeeds();

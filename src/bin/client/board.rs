@@ -1,7 +1,7 @@
 //! Shows the client's agencies while they work: bars on a terminal, log lines every few seconds without one, nothing
 //! with `--quiet`.
 
-use crate::process::stderr::{Stderr, fit, size_of_terminal};
+use crate::process::stderr::{Stderr, size_of_terminal};
 use crate::process::words::{self, count_of};
 use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, ProgressDrawTarget};
 use log::info;
@@ -195,82 +195,58 @@ impl State {
         // Agencies that are done make room for the others.
         let is_listed = |agency: &Agency| fits || !matches!(agency.doing, Doing::Done { .. });
         let listed = self.agencies.iter().filter(|(_, agency)| is_listed(agency)).take(count);
-        let mut lines: Vec<String> =
-            listed.map(|(id, agency)| agency.line(&format!("agency {id:>3}"), width)).collect();
+        let mut lines: Vec<String> = listed.map(|(id, agency)| agency.line(*id, width)).collect();
         if !fits {
-            lines.push(self.total(lines.len(), width));
+            lines.push(self.total(lines.len()));
         }
         if missing > 0 {
-            lines.push(fit([words::missing(&self.missing, width)], width));
+            lines.push(words::missing(&self.missing));
         }
         lines
     }
 
     /// Returns the line of all agencies. The first `listed` of them have lines of their own.
-    fn total(&self, listed: usize, width: usize) -> String {
+    fn total(&self, listed: usize) -> String {
         let (bets, of) = self.stored();
         let count = |wanted: fn(Doing) -> bool| {
             self.agencies.values().filter(|agency| wanted(agency.doing)).count()
         };
         let done = count(|doing| matches!(doing, Doing::Done { .. }));
         let waiting = count(|doing| doing == Doing::Waiting);
-        let states = format!("{waiting} waiting, {done} done");
-        let percentage = percentage(bets, of);
         let (bets, of) = (HumanCount(bets), HumanCount(of));
         let all = self.agencies.len();
         let more = if listed == 0 { String::new() } else { format!("{} more; ", all - listed) };
-        let texts = [
-            format!("{more}all {all}: {bets}/{of} bets, {states}"),
-            format!("all {all}: {bets}/{of} bets, {states}"),
-            format!("all {all}: {percentage}%, {states}"),
-        ];
-        fit(texts, width)
+        format!("{more}all {all}: {bets}/{of} bets, {waiting} waiting, {done} done")
     }
 }
 
 impl Agency {
-    /// Returns the most that fits: a bar, the number of bets and not their percentage, the rate.
-    fn line(&self, name: &str, width: usize) -> String {
+    /// Returns its line, with a bar if there is room.
+    fn line(&self, id: AgencyId, width: usize) -> String {
         let (bets, of) = (self.bar.position(), self.bar.length().unwrap_or_default());
-        let (counts, percentage) = match self.doing {
-            Doing::Connecting => (count_of(of, "bet"), String::new()),
-            _ if bets == of => (HumanCount(bets).to_string(), "100%".into()),
-            _ => (
-                format!("{}/{}", HumanCount(bets), HumanCount(of)),
-                format!("{}%", percentage(bets, of)),
-            ),
-        };
-        let left = format!("{} left", FormattedDuration(self.bar.eta()));
         let state = match self.doing {
-            Doing::Connecting => "connecting".into(),
+            Doing::Connecting => {
+                return format!("agency {id:>3} {} connecting", count_of(of, "bet"));
+            }
             Doing::Reconnecting => "reconnecting".into(),
             Doing::Waiting => "waiting for the draw".into(),
             Doing::Done { winners } => count_of(winners, "winner"),
             Doing::Sending => {
-                format!("{:.0} bets/s, {left}", HumanFloatCount(self.bar.per_sec()))
+                let rate = HumanFloatCount(self.bar.per_sec());
+                format!("{rate:.0} bets/s, {} left", FormattedDuration(self.bar.eta()))
             }
         };
-        let short = match self.doing {
-            Doing::Sending => left.as_str(),
-            Doing::Waiting => "waiting",
-            _ => &state,
-        };
-        let texts = [(&counts, state.as_str()), (&counts, short), (&percentage, short)];
-        let texts = texts.map(|(counts, state)| format!("{counts} {state}"));
-        // The last column stays empty, because a terminal may wrap there.
-        let room = |text: &String| width.checked_sub(name.len() + text.len() + 2);
-        let text = texts.iter().find(|text| room(text).is_some()).unwrap_or(&texts[2]);
-        let bar = match room(text).unwrap_or_default().saturating_sub(3).min(BAR_WIDTH) {
-            _ if self.doing == Doing::Connecting => String::new(),
-            ..BAR_WIDTH_MIN => String::new(),
-            room => format!("[{}] ", bar(bets, of, room)),
-        };
-        fit([format!("{name} {bar}{text}")], width)
+        let mut counts = HumanCount(bets).to_string();
+        if bets < of {
+            counts.push_str(&format!("/{}", HumanCount(of)));
+        }
+        let line = |bar: &str| format!("agency {id:>3} {bar}{counts} {state}");
+        // The brackets of the bar, a space and the last column are left free.
+        match width.saturating_sub(line("").len() + 4).min(BAR_WIDTH) {
+            ..BAR_WIDTH_MIN => line(""),
+            room => line(&format!("[{}] ", bar(bets, of, room))),
+        }
     }
-}
-
-fn percentage(part: u64, whole: u64) -> u64 {
-    part.saturating_mul(100).checked_div(whole).unwrap_or(100)
 }
 
 /// Returns a bar of `width` columns.
@@ -299,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_fit_the_terminal_whatever_its_size() {
+    fn lines_fit_the_terminal_whatever_its_height() {
         for agencies in [1, 5, 30] {
             let mut state = lottery(agencies);
             let states = [
@@ -314,35 +290,29 @@ mod tests {
             }
             for missing in [0, 1, 400] {
                 state.missing = (1..=missing).collect();
-                for (rows, width) in [(24, 80), (24, 40), (5, 100), (3, 10), (1, 1)] {
-                    let lines = state.lines(rows, width);
+                for rows in [24, 5, 3, 1] {
+                    let lines = state.lines(rows, 80);
                     assert!(lines.len() <= rows.max(2), "{rows} rows: {lines:?}");
-                    for line in lines {
-                        assert!(line.chars().count() < width.max(2), "{width} columns: {line}");
-                    }
                 }
             }
         }
     }
 
     #[test]
-    fn a_wide_terminal_has_bars_and_a_narrow_one_says_the_state() {
+    fn a_wide_terminal_has_bars_and_a_narrow_one_has_none() {
         let mut state = lottery(2);
         state.agency(AgencyId::new(2).expect("an agency"), 0).doing = Doing::Waiting;
         state.missing = vec![3, 4];
         let half = format!("[{}>{}]", "=".repeat(15), " ".repeat(14));
         let wide = state.lines(24, 100);
         assert!(wide[0].contains(&format!("agency   1 {half} 1,000,000/2,000,000 ")), "{wide:?}");
-        assert_eq!(wide[2], "missing agencies: 3, 4");
-        let narrow = state.lines(24, 40);
-        assert_eq!(narrow[2], "missing agencies: 3, 4");
-        assert_eq!(narrow[0], "agency   1 [====>   ] 50% 00:00:00 left");
-        assert_eq!(narrow[1], "agency   2 1,000,000/2,000,000 waiting");
-        state.missing = vec![3, 4, 5, 6, 7];
-        let narrowest = state.lines(24, 30);
-        assert_eq!(narrowest[1..], ["agency   2 50% waiting", "5 agencies missing"]);
+        assert_eq!(wide[2], "2 agencies missing: 3, 4");
+        let waiting = "1,000,000/2,000,000 waiting for the draw";
+        assert_eq!(state.lines(24, 63)[1], format!("agency   2 [====>   ] {waiting}"));
+        assert_eq!(state.lines(24, 62)[1], format!("agency   2 {waiting}"));
         state.reconnects(AgencyId::new(2).expect("an agency"), 0);
-        assert_eq!(state.lines(24, 40)[1..], ["agency   2 [====>    ] 50% reconnecting"]);
+        let reconnecting = "agency   2 [====>    ] 1,000,000/2,000,000 reconnecting";
+        assert_eq!(state.lines(24, 56)[1..], [reconnecting]);
     }
 
     #[test]
@@ -352,6 +322,5 @@ mod tests {
         assert_eq!(lines.len(), 10);
         let total = "21 more; all 30: 30,000,000/60,000,000 bets, 0 waiting, 0 done";
         assert_eq!(lines[9], total);
-        assert_eq!(state.lines(12, 40)[9], "all 30: 50%, 0 waiting, 0 done");
     }
 }

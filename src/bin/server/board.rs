@@ -1,7 +1,7 @@
 //! Shows the state of each agency: on a terminal in lines below the log, and with `--progress` without a terminal in
 //! the log.
 
-use crate::process::stderr::{Stderr, fit, size_of_terminal};
+use crate::process::stderr::{Stderr, size_of_terminal};
 use crate::process::words;
 use indicatif::HumanCount;
 use log::info;
@@ -46,8 +46,8 @@ impl Board {
         let mut logged = Vec::new();
         while let Ok(summary) = session::summary(access, draw) {
             if self.stderr.can_erase() {
-                let (rows, width) = size_of_terminal();
-                self.stderr.show(lines(&summary, rows, width));
+                let (rows, _) = size_of_terminal();
+                self.stderr.show(lines(&summary, rows));
             } else {
                 let texts = log_texts(&summary);
                 if texts != logged {
@@ -68,23 +68,20 @@ impl Board {
 
 /// Returns a line for each agency and one for the draw, or for as many agencies as fit with the others in
 /// one line.
-fn lines(summary: &Summary, rows: usize, width: usize) -> Vec<String> {
+fn lines(summary: &Summary, rows: usize) -> Vec<String> {
     let agencies = &summary.agencies;
     let listed = words::listed(agencies.len(), rows, 1);
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
-        let bets = HumanCount(*bets).to_string();
-        let state = words::state(*state);
-        let long = format!("agency {agency:>3} {bets:>12} bets, {state}");
-        let short = state.split(' ').next().unwrap_or(state);
-        fit([long, format!("agency {agency:>3} {bets} {short}")], width)
+        let (bets, state) = (HumanCount(*bets).to_string(), words::state(*state));
+        format!("agency {agency:>3} {bets:>12} bets, {state}")
     };
     let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
     if listed < agencies.len() {
         let more = agencies.len() - listed;
-        let [long, short, shortest] = totals(summary, HumanCount(summary.bets()));
-        lines.push(fit([format!("{more} more; all {long}"), short, shortest], width));
+        let all = total(summary, HumanCount(summary.bets()));
+        lines.push(format!("{more} more; all {all}"));
     }
-    lines.push(fit([describe_draw(summary, width)], width));
+    lines.push(describe_draw(summary));
     lines
 }
 
@@ -94,36 +91,29 @@ fn log_texts(summary: &Summary) -> Vec<String> {
         format!("agency {agency:>3}, {bets:>12} bets, {}", words::state(*state))
     };
     let mut texts = if summary.agencies.len() > LOG_LINES_MAX {
-        let [total, ..] = totals(summary, summary.bets());
-        vec![total]
+        vec![total(summary, summary.bets())]
     } else {
         (1..).zip(&summary.agencies).map(describe).collect()
     };
-    texts.push(describe_draw(summary, usize::MAX));
+    texts.push(describe_draw(summary));
     texts
 }
 
-/// Returns a line for all agencies, and two shorter ones: their bets, as written already, and the number of agencies in
-/// each state.
-fn totals(summary: &Summary, bets: impl Display) -> [String; 3] {
+/// Returns a line for all agencies: their bets, as written already, and the number of agencies in each state.
+fn total(summary: &Summary, bets: impl Display) -> String {
     let count = |state| summary.agencies.iter().filter(|agency| agency.state == state).count();
     let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
     let all = summary.agencies.len();
-    let states = format!("{open} open, {waiting} waiting");
-    [
-        format!("{all} agencies, {bets} bets: {states} for the draw"),
-        format!("all {all}: {bets} bets, {states}"),
-        format!("all {all}: {states}"),
-    ]
+    format!("{all} agencies, {bets} bets: {open} open, {waiting} waiting for the draw")
 }
 
-/// Returns the state of the draw, with as many missing agencies as fit.
-fn describe_draw(summary: &Summary, width: usize) -> String {
+/// Returns the state of the draw.
+fn describe_draw(summary: &Summary) -> String {
     let missing = summary.missing();
     match summary.winners {
         Some(winners) => format!("the draw was held, {}", words::count_of(winners, "winner")),
         None if missing.is_empty() => "every agency is done".into(),
-        None => words::missing(&missing, width),
+        None => words::missing(&missing),
     }
 }
 
@@ -140,26 +130,18 @@ mod tests {
     #[test]
     fn the_board_fits_the_terminal_and_ends_with_the_draw() {
         for agencies in [1, 5, 21, 500] {
-            for (rows, width) in [(24, 80), (24, 40), (6, 100), (3, 10), (1, 1)] {
-                let lines = lines(&lottery(agencies, None), rows, width);
+            for rows in [24, 6, 3, 1] {
+                let lines = lines(&lottery(agencies, None), rows);
                 assert!(lines.len() <= rows.max(2), "{rows} rows: {lines:?}");
-                for line in lines {
-                    assert!(line.chars().count() < width.max(2), "{width} columns: {line}");
-                }
             }
         }
-        let five = lines(&lottery(5, None), 24, 40);
+        let five = lines(&lottery(5, None), 24);
         assert_eq!(five[0], "agency   1    1,234,567 bets, open");
-        assert_eq!(five[5], "missing agencies: 1, 2, 3, 4, 5");
-        let narrow = lines(&lottery(5, None), 24, 30);
-        assert_eq!(narrow[0], "agency   1 1,234,567 open");
-        assert_eq!(narrow[5], "5 agencies missing");
-        let held = lines(&lottery(500, Some(1)), 10, 100);
+        assert_eq!(five[5], "5 agencies missing: 1, 2, 3, 4, 5");
+        let held = lines(&lottery(500, Some(1)), 10);
         assert_eq!(held.len(), 8);
         let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
         assert_eq!(held[6], format!("494 more; {total}"));
         assert_eq!(held[7], "the draw was held, 1 winner");
-        let narrow = lines(&lottery(500, None), 10, 40);
-        assert_eq!(narrow[6], "all 500: 500 open, 0 waiting");
     }
 }
