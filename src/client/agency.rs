@@ -74,12 +74,12 @@ impl Attempt<'_, '_> {
         let (stored, last) = self.conversation.resume(*id)?;
         let confirmed = self.progress.confirmed;
         if stored < confirmed {
-            return Err(Error::BetsGone { agency: *id, confirmed, stored });
+            return Err(Error::bets_gone(*id, confirmed, stored));
         }
         let of = file.bets();
         if stored > of {
             let why = format!("the server has {stored} bets stored and the file has {of}");
-            return Err(Error::OtherFile(why));
+            return Err(other_file(&why));
         }
         self.last = last.map(|LastBet { document, number }| (document.into(), number.into()));
         if stored > 0 {
@@ -141,7 +141,7 @@ impl Attempt<'_, '_> {
             bet.document(),
             bet.number()
         );
-        Err(Error::OtherFile(why))
+        Err(other_file(&why))
     }
 
     /// Returns `sent`, unless the server takes no more bets. Then another client of the agency may have stored the same file
@@ -250,6 +250,14 @@ impl Attempt<'_, '_> {
         observer.winners(*id, &documents).map_err(Error::Output)?;
         Ok(true)
     }
+}
+
+/// Returns the error of a file that does not begin with the bets stored for the agency.
+fn other_file(why: &str) -> Error {
+    Error::Failed(format!(
+        "not the file that was sent before: {why}; nothing more was sent. Restore that file, and append new bets \
+         to it; or start the server with other files"
+    ))
 }
 
 #[cfg(test)]

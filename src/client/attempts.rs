@@ -66,11 +66,15 @@ impl Attempts<'_> {
             };
             let Some(remedy) = error.remedy() else { return Err(error) };
             if progress.in_doubt && !resume {
-                return Err(Error::InDoubt(error.to_string()));
+                return Err(Error::Failed(format!(
+                    "connection lost ({error}) before a confirmation: the bets in flight may be stored or not. The \
+                     server is not asked, because resuming is off"
+                )));
             }
             let Some(time) = progress.pause(retry_for) else {
-                let last = error.to_string();
-                return Err(Error::GaveUp { after: retry_for, last, remedy });
+                let after = retry_for.as_millis();
+                let why = format!("no progress for {after} ms, last error: {error}; {remedy}");
+                return Err(Error::Failed(why));
             };
             warn!(
                 "action: connect | result: in_progress | client_id: {} | error: {} | \

@@ -7,7 +7,7 @@ use crate::bet::{BET_BYTES_MIN, plain_bet};
 use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
 use crate::system::{check_regular, uninterrupted};
-use crate::text::LogValue;
+use crate::text::{LogValue, noun_for};
 use log::info;
 use std::fs::File;
 use std::io::{self, Read};
@@ -57,7 +57,9 @@ impl BetsFile {
             Ok(())
         })?;
         if invalid > 0 {
-            return Err(Error::InvalidLines { path: path.to_owned(), lines: invalid });
+            let (path, noun) = (path.display(), noun_for(invalid, "line"));
+            let why = format!("{path}: {invalid} invalid {noun}; nothing was sent");
+            return Err(Error::Failed(why));
         }
         Ok(BetsFile { path: path.to_owned(), bets, has_quotes, checksums })
     }
@@ -93,8 +95,13 @@ impl BetsFile {
 
     /// Returns the error of a file that is no longer what was checked.
     pub(super) fn changed(&self) -> Error {
-        Error::FileChanged(self.path.clone())
+        changed(&self.path)
     }
+}
+
+fn changed(path: &Path) -> Error {
+    let what = "changed after it was checked; nothing of the change was sent. Run the client again";
+    Error::Failed(format!("{}: {what}", path.display()))
 }
 
 /// A line of an agency's file.
@@ -235,9 +242,7 @@ impl<'f> Pieces<'f> {
         let path = self.path;
         match lines.fill(self) {
             Ok(count) => Ok(count > 0),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(Error::FileChanged(path.to_owned()))
-            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(changed(path)),
             Err(error) => Err(Error::file(path, error)),
         }
     }

@@ -104,7 +104,7 @@ impl Conversation<'_> {
             Reply::Stored { bets: stored } if stored == u64::from(bets) => Ok(()),
             Reply::Stored { bets: stored } => {
                 let what = format!("that {stored} bets are stored of a batch of {bets}");
-                Err(Error::Answer(what))
+                Err(Error::Failed(format!("the server answered {what}")))
             }
             other => Err(unexpected(&other)),
         }
@@ -134,7 +134,8 @@ impl Conversation<'_> {
         }
         if !self.line.ends_with(b"\n") {
             return Err(if self.line.len() == bytes_max {
-                Error::Answer(format!("with a line of more than {bytes_max} bytes"))
+                let what = format!("a line of more than {bytes_max} bytes");
+                Error::Failed(format!("the server answered with {what}"))
             } else {
                 Error::Lost("the server closed the connection".into())
             });
@@ -145,14 +146,18 @@ impl Conversation<'_> {
                 Err(Error::Refused(ErrorCode::from_word(code), format!("{code}: {detail}")))
             }
             Some(reply) => Ok(Some(reply)),
-            None => Err(Error::Dialect(excerpt(&String::from_utf8_lossy(line)))),
+            None => {
+                let said = excerpt(&String::from_utf8_lossy(line));
+                let why = "the server does not speak this protocol, it said";
+                Err(Error::Failed(format!("{why} \"{said}\"")))
+            }
         }
     }
 }
 
 /// Returns the error of a reply to another command.
 pub(super) fn unexpected(reply: &Reply<'_>) -> Error {
-    Error::Answer(format!("\"{reply}\", which answers another question"))
+    Error::Failed(format!("the server answered \"{reply}\", which answers another question"))
 }
 
 #[cfg(test)]

@@ -77,13 +77,16 @@ fn is_stored(
     let before = before.get_or_insert_with(|| now.clone());
     let confirmed = before.0;
     match stored.saturating_sub(confirmed) {
-        0 if now != *before => Err(Error::BetsGone { agency, confirmed, stored }),
+        0 if now != *before => Err(Error::bets_gone(agency, confirmed, stored)),
         1 if is_last => Ok(true),
         0 | 1 => {
             *before = now;
             progress.in_doubt = false;
             Ok(false)
         }
-        since => Err(Error::OtherClient(since)),
+        since => Err(Error::Failed(format!(
+            "connection lost before the confirmation, and {since} bets of the agency were stored meanwhile, by \
+             another client too: this bet may be among them or not. Look for it in bets.csv before it is placed again"
+        ))),
     }
 }

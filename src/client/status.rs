@@ -58,7 +58,7 @@ fn connected<T>(
         let address = &settings.server_address;
         let failed = |error: Error| match error.remedy() {
             _ if sockets.is_closed() => Error::Stopped,
-            Some(remedy) => Error::NoAnswer(format!("{address}: {error}; {remedy}")),
+            Some(remedy) => Error::Failed(format!("{address}: {error}; {remedy}")),
             None => error,
         };
         let dialed = dial(address, stop).map_err(|error| failed(Error::Lost(error.to_string())));
@@ -77,7 +77,7 @@ fn ask(conversation: &mut Conversation<'_>) -> Result<Summary, Error> {
         Ok(other) => Err(unexpected(&other)),
         Err(Error::Refused(Some(ErrorCode::UnknownCommand), reply)) => {
             let why = "this server does not know ESTADO, so only its operator can tell the state";
-            Err(Error::NoAnswer(format!("the server refused: {reply}; {why}")))
+            Err(Error::Failed(format!("the server refused: {reply}; {why}")))
         }
         Err(error) => Err(error),
     }
