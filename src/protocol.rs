@@ -19,7 +19,7 @@ mod tests;
 pub use batch::{BatchRead, BatchReader, BatchWriter};
 pub use command::Command;
 pub use error::{Effect, ErrorCode, Refusal};
-pub use reply::{LastBet, Reply};
+pub use reply::Reply;
 
 /// The most bytes of a message, its line end included.
 pub const MESSAGE_BYTES_MAX: usize = 8192;

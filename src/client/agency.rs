@@ -6,7 +6,7 @@ use super::conversation::{Conversation, unexpected};
 use super::{Error, Observer, Settings};
 use crate::bet::{AgencyId, Bet};
 use crate::connection::OpenSockets;
-use crate::protocol::{BatchWriter, Command, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Reply};
+use crate::protocol::{BatchWriter, Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::stop::Stop;
 use crate::text::log_lines;
 use log::info;
@@ -81,7 +81,7 @@ impl Attempt<'_, '_> {
             let why = format!("the server has {stored} bets stored and the file has {of}");
             return Err(other_file(&why));
         }
-        self.last = last.map(|LastBet { document, number }| (document.into(), number.into()));
+        self.last = last;
         if stored > 0 {
             info!("action: resume | result: success | client_id: {id} | stored: {stored}");
         }

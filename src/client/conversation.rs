@@ -5,7 +5,7 @@ use super::error::Error;
 use crate::bet::AgencyId;
 use crate::connection::{OpenSockets, Stream, is_distrust, is_timeout};
 use crate::lines::without_end;
-use crate::protocol::{Command, ErrorCode, LastBet, MESSAGE_BYTES_MAX, Reply};
+use crate::protocol::{Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -62,11 +62,16 @@ impl Conversation<'_> {
         self.send(format!("{command}\n").as_bytes())
     }
 
-    /// Takes `agency` over, and returns how many of its bets are stored, and the last of them.
-    pub(super) fn resume(&mut self, agency: AgencyId) -> Result<(u64, Option<LastBet<'_>>), Error> {
+    /// Takes `agency` over, and returns how many of its bets are stored, and the document and the number of the last.
+    pub(super) fn resume(
+        &mut self,
+        agency: AgencyId,
+    ) -> Result<(u64, Option<(String, String)>), Error> {
         self.tell(&Command::Resume { agency })?;
         match self.expect(MESSAGE_BYTES_MAX)? {
-            Reply::Resume { bets, last } => Ok((bets, last)),
+            Reply::Resume { bets, last } => {
+                Ok((bets, last.map(|(document, number)| (document.into(), number.into()))))
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -6,7 +6,7 @@ use super::dial::Turns;
 use super::error::Error;
 use super::{Settings, watched};
 use crate::bet::{AgencyId, Bet};
-use crate::protocol::{BatchWriter, LastBet};
+use crate::protocol::BatchWriter;
 use crate::stop::Stop;
 use log::info;
 
@@ -71,8 +71,7 @@ fn is_stored(
     progress: &mut Progress,
 ) -> Result<bool, Error> {
     let (stored, last) = conversation.resume(agency)?;
-    let is_last = last == Some(LastBet { document: bet.document(), number: bet.number() });
-    let last = last.map(|LastBet { document, number }| (document.into(), number.into()));
+    let is_last = last == Some((bet.document().into(), bet.number().into()));
     let now = (stored, last);
     let before = before.get_or_insert_with(|| now.clone());
     let confirmed = before.0;

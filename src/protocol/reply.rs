@@ -24,8 +24,8 @@ pub enum Reply<'a> {
     Resume {
         /// Their number.
         bets: u64,
-        /// The bet stored last. `None` if none is.
-        last: Option<LastBet<'a>>,
+        /// The document of the bet stored last, and its number, as it was written. `None` if none is.
+        last: Option<(&'a str, &'a str)>,
     },
     /// The text of an echo.
     Echo(&'a str),
@@ -38,15 +38,6 @@ pub enum Reply<'a> {
         /// The detail, for people.
         detail: &'a str,
     },
-}
-
-/// The bet of an agency that was stored last, as in the reply to `REANUDAR`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastBet<'a> {
-    /// Its document.
-    pub document: &'a str,
-    /// Its number, as it was written.
-    pub number: &'a str,
 }
 
 impl<'a> Reply<'a> {
@@ -71,8 +62,7 @@ impl<'a> Reply<'a> {
                 let bets = parse_count(bets).filter(|bets| *bets > 0)?;
                 let (document, number) = last.split_once(FIELD_SEPARATOR)?;
                 let valid = is_document(document) && is_number(number);
-                let last = Some(LastBet { document, number });
-                valid.then_some(Reply::Resume { bets, last })
+                valid.then_some(Reply::Resume { bets, last: Some((document, number)) })
             }
             word::ECHO => (!rest.contains(FIELD_SEPARATOR)).then_some(Reply::Echo(rest)),
             word::STATUS => status::parse(rest.split(FIELD_SEPARATOR)).map(Reply::Status),
@@ -100,7 +90,7 @@ impl fmt::Display for Reply<'_> {
                 write_fields(formatter, &[&word::WINNERS, &documents])
             }
             Reply::Resume { bets, last: None } => write_fields(formatter, &[&word::RESUME, bets]),
-            Reply::Resume { bets, last: Some(LastBet { document, number }) } => {
+            Reply::Resume { bets, last: Some((document, number)) } => {
                 write_fields(formatter, &[&word::RESUME, bets, document, number])
             }
             Reply::Echo(text) => write_fields(formatter, &[&word::ECHO, text]),

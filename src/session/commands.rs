@@ -6,7 +6,7 @@ use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::{DrawResult, Standing};
 use crate::lines::{LineBuffer, without_end};
-use crate::protocol::{BatchReader, Command, ErrorCode, LastBet, Refusal, Reply};
+use crate::protocol::{BatchReader, Command, ErrorCode, Refusal, Reply};
 use crate::text::LogValue;
 use log::{error, info, warn};
 
@@ -163,7 +163,7 @@ impl Session<'_, '_, '_> {
         self.verify_again()?;
         let Standing { bets, last } = self.access.resume(agency)?;
         info!("action: resume | result: success | bets: {bets} | {}", self.peer);
-        let last = last.as_ref().map(|(document, number)| LastBet { document, number });
+        let last = last.as_ref().map(|(document, number)| (document.as_str(), number.as_str()));
         Reply::Resume { bets, last }.write(&mut self.answers);
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use crate::support::peer::{Lottery, Office};
 use loteria::bet::{Agencies, AgencyId, Bet};
-use loteria::protocol::{Command, ErrorCode, LastBet, Reply};
+use loteria::protocol::{Command, ErrorCode, Reply};
 use loteria::summary::{AgencyState, AgencySummary, Summary};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -114,7 +114,7 @@ proptest! {
         let agency = |(bets, state): (u64, usize)| AgencySummary { bets, state: known[state] };
         let agencies = states.into_iter().map(agency).collect();
         let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
-        let last = documents.first().map(|document| LastBet { document, number: &number });
+        let last = documents.first().map(|document| (*document, number.as_str()));
         let resumed = if last.is_some() { bets.max(1) } else { 0 };
         for reply in [
             Reply::Stored { bets },
