@@ -8,16 +8,23 @@ const EXCERPT_CHARS_MAX: usize = 40;
 /// Returns the beginning of `text` on one line: control characters and line separators become `\u{…}`, and what is too
 /// long ends in `…`.
 pub(crate) fn excerpt(text: &str) -> String {
-    let mut characters = text.chars();
-    let escape = |c: char| match c {
-        c if breaks_lines(c) => c.escape_unicode().to_string(),
-        c => c.to_string(),
-    };
-    let mut excerpt: String = characters.by_ref().take(EXCERPT_CHARS_MAX).map(escape).collect();
-    if characters.next().is_some() {
-        excerpt.push('…');
+    match text.char_indices().nth(EXCERPT_CHARS_MAX) {
+        Some((end, _)) => escape(&text[..end], breaks_lines) + "…",
+        None => escape(text, breaks_lines),
     }
-    excerpt
+}
+
+/// Returns `text` with an escape for each character that `is_excluded`.
+pub(crate) fn escape(text: &str, is_excluded: fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_excluded(c) {
+            escaped.extend(c.escape_unicode());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// Returns whether `c` is a control character, or one that some readers take for the end of a line.

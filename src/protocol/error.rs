@@ -2,6 +2,7 @@
 
 use super::reply::Reply;
 use crate::bet::is_excluded;
+use crate::text::escape;
 use std::fmt;
 use thiserror::Error;
 
@@ -93,15 +94,7 @@ impl ErrorCode {
 
     /// Returns an error of this code. Escapes the characters of its detail that no field can hold.
     pub fn with(self, detail: impl fmt::Display) -> Refusal {
-        let mut detail = detail.to_string();
-        if detail.chars().any(is_excluded) {
-            let escape = |c: char| match c {
-                c if is_excluded(c) => c.escape_unicode().to_string(),
-                c => c.to_string(),
-            };
-            detail = detail.chars().map(escape).collect();
-        }
-        Refusal { code: self, detail }
+        Refusal { code: self, detail: escape(&detail.to_string(), is_excluded) }
     }
 }
 
