@@ -150,10 +150,15 @@ pub(crate) fn run(
     board: &Board,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    unless_stopped(match work {
+    let done = match work {
         Work::Agencies(agencies) => run_agencies(agencies, settings, board, stop),
         Work::Bet(agency, bet) => client::place(agency, bet, settings, stop),
-    })
+    };
+    match done {
+        // To be stopped is no failure.
+        Ok(()) | Err(Error::Stopped) => Ok(()),
+        Err(error) => Err(Failure::failed(error)),
+    }
 }
 
 /// Prints the state of the lottery. Fails if a stop comes before that, because a script goes on after success.
@@ -174,14 +179,6 @@ pub(crate) fn print_status(
         }
         error => Failure::failed(error),
     })
-}
-
-/// Returns the failure of a task. To be stopped is none.
-fn unless_stopped(done: Result<(), Error>) -> Result<(), Failure> {
-    match done {
-        Ok(()) | Err(Error::Stopped) => Ok(()),
-        Err(error) => Err(Failure::failed(error)),
-    }
 }
 
 /// Runs agencies, with bars if they are shown.
