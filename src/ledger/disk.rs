@@ -273,6 +273,9 @@ pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
 /// The error names the draft if something else is in its place.
 fn create_draft<D: Disk>(disk: &D, draft: &Path) -> io::Result<D::File> {
     let locked = disk.create(draft).and_then(|file| {
+        if disk.link_target(draft)?.is_some() {
+            return Err(io::Error::other("not a regular file, but a symbolic link"));
+        }
         let is_locked = file.try_lock(Mode::Write)? && file.is_at(draft)?;
         if is_locked { Ok(file) } else { Err(io::Error::other("another server is using it")) }
     });

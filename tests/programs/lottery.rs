@@ -658,6 +658,15 @@ fn a_draft_that_is_in_the_way_is_named() {
     agency.says("GANADORES|1");
     let why = "error: sorteo.toml: the draw's result could not be written: sorteo.toml.draft: not a regular file";
     server.ends().exits(1).says(why);
+
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--agencies", "1"]).start();
+    let mut agency = Peer::at(server.address());
+    scratch.write("victim", "other text");
+    std::os::unix::fs::symlink("victim", scratch.path("sorteo.toml.draft")).expect("a link");
+    agency.says("GANADORES|1");
+    server.ends().exits(1).says(&format!("{why}, but a symbolic link"));
+    assert_eq!(scratch.read("victim"), "other text");
 }
 
 #[test]
