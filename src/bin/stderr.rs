@@ -312,7 +312,7 @@ impl Shared {
         output.extend_from_slice(text);
         for line in lines {
             // The last column stays empty, because a terminal may wrap there.
-            let line: String = line.chars().take(width.saturating_sub(1)).collect();
+            let line = cut(line, width.saturating_sub(1));
             output.extend_from_slice(line.as_bytes());
             output.push(b'\n');
             drawn.push(line.chars().count());
@@ -352,6 +352,14 @@ impl Shared {
     }
 }
 
+/// Returns a line of at most `columns`, which ends in `…` if it is cut.
+fn cut(line: &str, columns: usize) -> String {
+    if line.chars().count() <= columns {
+        return line.to_owned();
+    }
+    line.chars().take(columns.saturating_sub(1)).chain(['…']).take(columns).collect()
+}
+
 /// Removes the lines that stay from a terminal of this width, which may have wrapped them.
 fn erase(output: &mut Vec<u8>, drawn: &mut Vec<usize>, width: usize) {
     let rows: usize = drawn.drain(..).map(|line| line.max(1).div_ceil(width.max(1))).sum();
@@ -362,9 +370,15 @@ fn erase(output: &mut Vec<u8>, drawn: &mut Vec<usize>, width: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{FLUSH_TIME_MAX, Shared, Stderr};
+    use super::{FLUSH_TIME_MAX, Shared, Stderr, cut};
     use std::sync::Arc;
     use std::thread;
+
+    #[test]
+    fn a_line_that_is_cut_shows_it() {
+        let cuts = [8, 7, 1, 0].map(|columns| cut("agency 1", columns));
+        assert_eq!(cuts, ["agency 1", "agency…", "…", ""]);
+    }
 
     #[test]
     fn a_thread_that_gets_no_processor_for_long_loses_no_line() {
