@@ -47,10 +47,13 @@ fn checks(criterion: &mut Criterion) {
     group.bench_function("field by field", |bencher| {
         bencher.iter(|| Bet::new(black_box(FIELDS)).is_ok());
     });
-    group.bench_function("as a line of CSV", |bencher| {
-        let line = FIELDS.join(",");
-        bencher.iter(|| Fields::parse(black_box(line.as_bytes())).is_ok());
-    });
+    let unquoted = FIELDS.join(",");
+    let quoted = format!("\"{}\"", FIELDS.join("\",\""));
+    for (name, line) in [("as a line of CSV", unquoted), ("as a line of CSV with quotes", quoted)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| Fields::parse(black_box(line.as_bytes())).is_ok());
+        });
+    }
     group.finish();
 }
 
