@@ -19,7 +19,7 @@ pub enum Error {
     /// The server refused a command with this code, if it is one that this client knows, and this text.
     #[error("the server refused: {1}{remedy}", remedy = remedy_of(*.0))]
     Refused(Option<ErrorCode>, String),
-    /// Another attempt would not help, for this reason, which its remedy follows.
+    /// The reason, followed by its remedy. Another attempt would not help.
     #[error("{0}")]
     Failed(String),
     /// One side rejected the other's certificate, or only one of them speaks TLS.
