@@ -76,7 +76,7 @@ pub(crate) fn file(name: &'static str, value: &'static str, help: String) -> Arg
 
 fn command(program: Program, about: &'static str, others: Vec<Arg>, examples: &str) -> Command {
     let settings = || SETTINGS.iter().filter(|setting| setting.programs.contains(&program));
-    let help = format!("The configuration [default: {DEFAULT_FILE}, if there is one]");
+    let help = format!("Configuration file [default: {DEFAULT_FILE}, if there is one]");
     Command::new(own_name())
         .version(env!("CARGO_PKG_VERSION"))
         .about(about.lines().next().unwrap_or_default())

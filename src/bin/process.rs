@@ -53,7 +53,7 @@ const LOGGED_ONCE: &[&str] = &[
     "action: agency | result: fail",
 ];
 
-/// Whether the program reads its settings from a pipe or a terminal. That may block for ever, and there is nothing to
+/// Whether the program reads its settings from a pipe or a terminal. That may block forever, and there is nothing to
 /// close yet, so a signal ends the program at once.
 static READS_PIPE: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// Whether the log leaves out repeated records.
@@ -135,7 +135,7 @@ pub(crate) fn read_tls<T>(
     reading(config.tls()?.iter().flat_map(TlsFiles::paths), read)
 }
 
-/// Calls `read`, which reads `files`. A signal ends the program at once meanwhile if one of them may block for ever.
+/// Calls `read`, which reads `files`. A signal ends the program at once meanwhile if one of them may block forever.
 fn reading<'f, T>(mut files: impl Iterator<Item = &'f Path>, read: impl FnOnce() -> T) -> T {
     let may_block = |file: &Path| fs::metadata(file).is_ok_and(|found| !found.is_file());
     READS_PIPE.store(files.any(may_block), Ordering::Relaxed);
@@ -250,7 +250,7 @@ pub(crate) fn until_signal(
     let mut stopper = Some(stopper);
     let watch = move || {
         for signal in signals.forever() {
-            // A server whose terminal is gone would hold its port and its files where nobody sees it.
+            // A server whose terminal is gone would hold its port and its files unseen.
             let is_stop = signal != SIGHUP || stderr.has_lost_terminal();
             if is_stop {
                 stderr.stop_waiting();

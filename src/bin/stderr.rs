@@ -207,7 +207,7 @@ impl State {
             let (time, dropped) = (jiff::Timestamp::now(), self.dropped);
             let line = format!(
                 "{time:.3} WARN action: write_log | result: fail | dropped_lines: {dropped} | error: \
-                 nobody reads stderr\n"
+                 the reader of stderr has stalled\n"
             );
             self.dropped = 0;
             self.add(line.as_bytes());

@@ -96,51 +96,51 @@ macro_rules! settings {
 
 settings! {
     AGENCIES: SERVER, "lottery.agencies", "AGENCIES", "--agencies N",
-        Number(1, AGENCIES_MAX as u64), Value("5"), "How many agencies take part";
+        Number(1, AGENCIES_MAX as u64), Value("5"), "Number of agencies";
     WINNING_NUMBER: SERVER, "lottery.winning_number", "WINNING_NUMBER", "--winning-number N",
-        Number(0, NUMBER_MAX as u64), Value("7574"), "The number that wins";
+        Number(0, NUMBER_MAX as u64), Value("7574"), "Winning number";
     ADDRESS: SERVER, "server.address", "SERVER_ADDRESS", "--address HOST:PORT",
-        Address, Value("127.0.0.1:12345"), "Where to listen";
+        Address, Value("127.0.0.1:12345"), "Address to listen on";
     MAX_CONNECTIONS: SERVER, "server.max_connections", "SERVER_MAX_CONNECTIONS", "",
-        Number(1, 65_535), Value("1024"), "Connections at a time";
+        Number(1, 65_535), Value("1024"), "Connection limit";
     MESSAGE_TIMEOUT: SERVER, "server.message_timeout_ms", "SERVER_MESSAGE_TIMEOUT_MS", "",
-        MILLISECONDS, Value("60000"), "Milliseconds to complete a message or take a reply";
+        MILLISECONDS, Value("60000"), "Milliseconds for a peer to complete a message or take a reply";
     NEWCOMER_TIMEOUT: SERVER, "server.newcomer_timeout_ms", "SERVER_NEWCOMER_TIMEOUT_MS", "",
         MILLISECONDS, Value("10000"), "Milliseconds for a new connection to name its agency";
     EXIT_AFTER_DRAW: SERVER, "server.exit_after_draw", "SERVER_EXIT_AFTER_DRAW", "--exit-after-draw",
         Switch, Value("false"), "Stop when every agency has been told its winners";
     BETS: SERVER, "storage.bets", "BETS_FILE", "--bets FILE",
-        Path, Value("bets.csv"), "Where the bets are stored";
+        Path, Value("bets.csv"), "File of the bets";
     DRAW: SERVER, "storage.draw", "DRAW_FILE", "--draw FILE",
-        Path, Value("sorteo.toml"), "Where the draw's result is stored";
+        Path, Value("sorteo.toml"), "File of the draw's result";
     ID: CLIENT, "client.id", "CLI_ID", "--agency N",
-        Number(1, AGENCIES_MAX as u64), Nothing("all"), "The agency";
+        Number(1, AGENCIES_MAX as u64), Nothing("all"), "Agency";
     SERVER_ADDRESS: CLIENT, "client.server_address", "CLI_SERVER_ADDRESS", "--server HOST:PORT",
-        Address, Value("127.0.0.1:12345"), "Where the server is";
+        Address, Value("127.0.0.1:12345"), "Address of the server";
     AGENCIES_DIR: CLIENT, "client.agencies_dir", "CLI_AGENCIES_DIR", "",
-        Path, Value("agencies"), "The directory of agency-1.csv, agency-2.csv and so on";
+        Path, Value("agencies"), "Directory of agency-1.csv, agency-2.csv and so on";
     BATCH_MAX_AMOUNT: CLIENT, "client.batch_max_amount", "CLI_BATCH_MAX_AMOUNT", "--batch-max-amount N",
-        Number(1, 1_000_000), Value("120"), "The most bets in a batch";
+        Number(1, 1_000_000), Value("120"), "Most bets in a batch";
     BATCH_PERIOD: CLIENT, "client.batch_period_ms", "CLI_BATCH_PERIOD_MS", "",
         MILLISECONDS_OR_NONE, Value("0"), "Milliseconds of pause between batches";
     WINDOW: CLIENT, "client.window", "CLI_WINDOW", "",
-        Number(1, 4096), Value("256"), "Batches in flight without a confirmation";
+        Number(1, 4096), Value("256"), "Most batches in flight without a confirmation";
     RESUME: CLIENT, "client.resume", "CLI_RESUME", "",
-        Switch, Value("true"), "Go on after what is stored; false for servers without REANUDAR";
+        Switch, Value("true"), "Continue after the stored bets; false for servers without REANUDAR";
     REPLY_TIMEOUT: CLIENT, "client.reply_timeout_ms", "CLI_REPLY_TIMEOUT_MS", "",
         MILLISECONDS, Value("30000"), "Milliseconds for a confirmation";
     RETRY_FOR: CLIENT, "client.retry_for_ms", "CLI_RETRY_FOR_MS", "",
         MILLISECONDS_OR_NONE, Value("60000"), "Milliseconds to retry without progress";
     TLS_CERTIFICATE: BOTH, "tls.certificate", "TLS_CERTIFICATE", "",
-        Path, Nothing("none"), "The certificate to show, in PEM";
+        Path, Nothing("none"), "Certificate of the program, in PEM";
     TLS_KEY: BOTH, "tls.key", "TLS_KEY", "",
-        Path, Nothing("none"), "Its private key, in PEM";
+        Path, Nothing("none"), "Private key of the certificate, in PEM";
     TLS_AUTHORITY: BOTH, "tls.authority", "TLS_AUTHORITY", "",
         Path, Nothing("none"), "Trusted CA certificates, in PEM";
     TLS_REVOKED: SERVER, "tls.revoked", "TLS_REVOKED", "",
         Path, Nothing("none"), "List of revoked certificates, in PEM";
     LOG_LEVEL: BOTH, "log.level", "LOG_LEVEL", "--log-level L",
-        Level, Value("info"), "off, error, warn, info, debug or trace";
+        Level, Value("info"), "Level of the log: off, error, warn, info, debug or trace";
 }
 
 impl Setting {

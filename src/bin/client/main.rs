@@ -17,12 +17,12 @@ use process::{Failure, Signals};
 use std::process::ExitCode;
 
 const ABOUT: &str = "\
-An agency of the lottery, or all: sends its file's bets and prints its winners.
+An agency of the lottery, or all: sends the bets of a file and prints the winners.
 
-With an agency, that one; without, every agency-N.csv of the directory. With NOMBRE, APELLIDO, \
-DOCUMENTO, NACIMIENTO and NUMERO set, and an agency: that one bet.
+With --agency it runs that agency, and without it every agency-N.csv of the directory. With --agency and the variables \
+NOMBRE, APELLIDO, DOCUMENTO, NACIMIENTO and NUMERO it sends that one bet.
 
-A flag beats its variable, that beats config.toml, that beats the default.";
+A flag takes precedence over its variable, a variable over config.toml, and that over the default.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,16 +42,16 @@ fn main() -> ExitCode {
     let csv = "The agency's file [default: agency-N.csv of the directory]".into();
     let others = vec![
         file("file", "CSV", csv),
-        switch("status", "Print the state of the lottery, as the server tells it, and end")
+        switch("status", "Ask the server for the state of the lottery, print it, and end")
             .conflicts_with_all(of_files),
-        switch("json", "With --status: as one line of JSON").requires("status"),
-        switch("quiet", "No progress, and of the log only errors unless --log-level says more"),
+        switch("json", "Print the --status as one line of JSON").requires("status"),
+        switch("quiet", "Show no progress, and of the log only errors unless --log-level is set"),
     ];
     let arguments = Arguments::parse(Program::Client, ABOUT, others, EXAMPLES);
     process::run(Program::Client, |stderr, signals| run(&arguments, stderr, signals))
 }
 
-/// Reads the settings and does what the arguments say until a signal comes.
+/// Reads the settings and runs the task of the arguments until a signal comes.
 fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
     let (is_quiet, is_status) = (arguments.is_set("quiet"), arguments.is_set("status"));
     // The state is printed to stdout; log lines beside it would only distract.

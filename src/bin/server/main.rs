@@ -29,15 +29,15 @@ use std::time::Duration;
 const ABOUT: &str = "\
 The lottery's central office: stores the agencies' bets and holds the draw when all are done.
 
-A flag beats its variable, that beats config.toml, that beats the default.";
+A flag takes precedence over its variable, a variable over config.toml, and that over the default.";
 
 const EXAMPLES: &str = "\
 Examples:
   server                                        five agencies, 127.0.0.1:12345
-  server --address 0.0.0.0:12345 --agencies 10  ten, from anywhere
-  server --exit-after-draw                      until all winners were told
-  server --new-draw                             another draw, after one is held
-  server --verify                               are the files as they should be?
+  server --address 0.0.0.0:12345 --agencies 10  ten, from other machines
+  server --exit-after-draw                      end when all winners are told
+  server --new-draw                             prepare the next lottery
+  server --verify                               check the stored files
   server --bets /data/bets.csv --draw /data/sorteo.toml
 
 Exit codes: 0 done or stopped, 1 failed or a --verify that was stopped,
@@ -51,10 +51,10 @@ fn main() -> ExitCode {
         ),
         switch(
             "verify",
-            "Read the bets and the draw's result, say whether they agree, and end; no server may be running",
+            "Check the files of a stopped server: report what they hold and how they differ from what was confirmed, and end",
         )
         .conflicts_with_all(["new-draw", "exit-after-draw"]),
-        switch("progress", "Show how each agency stands, as on a terminal"),
+        switch("progress", "Log the state of each agency if there is no terminal to show it on"),
     ];
     let arguments = Arguments::parse(Program::Server, ABOUT, others, EXAMPLES);
     start_again_with_one_arena();
@@ -77,7 +77,7 @@ fn start_again_with_one_arena() {
     }
 }
 
-/// Reads the settings and does what the arguments say until a signal comes.
+/// Reads the settings and runs the task of the arguments until a signal comes.
 fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
     let config = process::configure(Program::Server, arguments, None, stderr)?;
     let parts = config.log_parts()?;
@@ -205,7 +205,7 @@ fn log_found(settings: &ledger::Settings, found: &Found) {
     };
     info!(
         "action: open_ledger | result: success | bets: {total} | draw_held: true | held_at: {held_at} | \
-         winning_number: {held_on} | next: no more bets are taken, --new-draw begins another draw"
+         winning_number: {held_on} | next: no more bets are accepted, --new-draw prepares another draw"
     );
     let winning_number = settings.winning_number;
     if *held_on != winning_number {
