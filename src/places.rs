@@ -38,7 +38,7 @@ pub struct Places {
 pub enum Eviction {
     /// That of newcomers, and this one was silent longest.
     Newcomers(usize),
-    /// That of connections, and others need the place more.
+    /// That of connections, and other connections take precedence.
     Connections(usize),
     /// That of connections of its agency, and this one was idle longest.
     Agency(usize),

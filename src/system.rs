@@ -12,6 +12,7 @@ use std::thread::available_parallelism;
 pub(crate) const ENFILE: i32 = 23;
 /// The error number of a process that has reached its limit of open files, the same on all Unix systems.
 pub(crate) const EMFILE: i32 = 24;
+
 /// Returns the end of a message for a file that may not be opened: the user that must be able to `access` it. The user
 /// is a number, because a container may have no name for it. Returns an empty text for any other error.
 pub(crate) fn if_denied(error: &io::Error, access: &str) -> String {

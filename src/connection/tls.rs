@@ -107,7 +107,7 @@ impl Identity {
             .with_single_cert(chain, key)
             .map_err(|error| unfit_key(files, error))?;
         config.ignore_client_order = true;
-        // No resumption: every connection shows its certificate.
+        // No resumption: every connection presents its certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Identity { config: Arc::new(config), verifier })
@@ -360,7 +360,7 @@ fn reason(error: &Error) -> String {
 /// Converts an error so that [`super::is_distrust`] tells what kind it is.
 fn fault(error: Error) -> io::Error {
     match error {
-        Error::NoCertificatesPresented => distrust("the peer shows no certificate".into()),
+        Error::NoCertificatesPresented => distrust("the peer presented no certificate".into()),
         // Two authorities of one name differ only in their signatures.
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
@@ -369,7 +369,7 @@ fn fault(error: Error) -> io::Error {
             distrust(format!("the peer's certificate: {}", reason(&error)))
         }
         Error::AlertReceived(why) if is_about_certificates(why) => {
-            distrust(format!("the peer does not believe this side's certificate: alert {why:?}"))
+            distrust(format!("the peer rejected this side's certificate: alert {why:?}"))
         }
         Error::AlertReceived(
             why @ (AlertDescription::ProtocolVersion

@@ -12,17 +12,17 @@
 //! page 1026, 1027       the slot of odd epochs, twice
 //! ```
 //!
-//! A **slot** says which bytes of `bets.csv` are durable. The rest of its page is zeros.
+//! A **slot** records which bytes of `bets.csv` are durable. The rest of its page is zeros.
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 0 to 7 | `loteria` and the version of the format, 1 |
-//! | 8 to 15 | the epoch, from 1: how many slots were written before, and one |
-//! | 16 to 23 | how many bytes of `bets.csv` are durable |
+//! | 8 to 15 | the epoch: 1 for the first slot that was written, and one more for each further one |
+//! | 16 to 23 | the number of durable bytes of `bets.csv` |
 //! | 24 to 27 | their CRC |
-//! | 28 to 29 | how many agencies the lottery has |
+//! | 28 to 29 | the number of agencies of the lottery |
 //! | 30 to 31 | bit 0: the server has stopped, bit 1: the draw was held |
-//! | 32 to 35 | the number that it was held on |
+//! | 32 to 35 | the winning number of the draw |
 //! | 36 to 39 | the CRC of `sorteo.toml` |
 //! | 40 to 43 | the number under which the files are being set aside, or 0 |
 //! | 44 to 47 | the CRC of the 44 bytes before |
@@ -30,12 +30,12 @@
 //! A **record** of the log holds the rows of one group. It begins at a page and is filled up with zeros to
 //! the end of one, so that no page of a confirmed record is ever written again before the log begins anew.
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 0 to 7 | `\xFFrecord\n` |
 //! | 8 to 15 | the epoch of the slot that it follows |
-//! | 16 to 23 | where in `bets.csv` its rows begin |
-//! | 24 to 27 | how many bytes they have; 0 seals the log: nothing follows in `bets.csv` |
+//! | 16 to 23 | the offset of its rows in `bets.csv` |
+//! | 24 to 27 | their length in bytes; 0 seals the log: nothing follows in `bets.csv` |
 //! | 28 to 31 | the CRC of all bytes of `bets.csv` before them |
 //! | 32 to 35 | the CRC of all other bytes of the record |
 //! | 36 to | the rows, then zeros |

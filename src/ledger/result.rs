@@ -139,7 +139,7 @@ impl DrawResult {
             }
         }
         if self.to_toml().as_bytes() != text {
-            differences.push("is not written as this program does".into());
+            differences.push("is not in the form in which this program writes it".into());
         }
         if confirmed.slot.held.is_some_and(|held| held != Held::on(self.winning_number, text)) {
             differences.push("was changed after the draw".into());

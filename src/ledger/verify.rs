@@ -49,7 +49,7 @@ pub(super) fn verify_on(
     }
     let by_journal = differences.note(files.journal_confirms())?.flatten();
     for page in by_journal.iter().flat_map(|confirmed| &confirmed.damaged_pages) {
-        differences.push(journal, format!("page {page} is damaged: the next start mends it"));
+        differences.push(journal, format!("page {page} is damaged: the next start repairs it"));
     }
     if files.bets.is_none() && by_journal.is_none() {
         differences.push(bets, "is missing, and no journal says what was confirmed".into());

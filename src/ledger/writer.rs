@@ -362,7 +362,7 @@ pub enum WriterFailed {
         way_out: String,
     },
     /// The files could not be checked for such a change.
-    #[error("the files of the bets cannot be looked at: {0}")]
+    #[error("the files of the bets cannot be checked: {0}")]
     Check(io::Error),
     /// A sync failed, so that it is unknown whether the bets are durable.
     #[error("bets could not be synced: {0}")]

@@ -70,7 +70,7 @@ error_codes! {
     MessageTooLong, "message_too_long", Closes;
     /// The connection ended within a message.
     MessageTorn, "message_torn", Closes;
-    /// A message is no UTF-8.
+    /// A message is not UTF-8.
     InvalidUtf8, "invalid_utf8", Closes;
     /// A message was not complete in time.
     TimedOut, "timed_out", Closes;
@@ -78,9 +78,9 @@ error_codes! {
     Superseded, "superseded", Closes;
     /// The server speaks TLS, and the peer does not.
     TlsRequired, "tls_required", Closes;
-    /// The certificate of the client has expired or was revoked since it was shown.
+    /// The certificate of the client has expired or was revoked since the handshake.
     CertificateRejected, "certificate_rejected", Closes;
-    /// As many connections as are allowed are open, and others need the place more.
+    /// A connection limit is reached, and other connections take precedence.
     TooManyConnections, "too_many_connections", Closes;
     /// The server is stopping.
     Stopping, "stopping", Closes;

@@ -458,7 +458,7 @@ in_tls() {
     check "TLS: the log says so" logged server "action: authorize | result: fail | agency: 3 | authorized: 2"
     check "TLS: a client without a certificate is refused" refused tls_required -e TLS_CERTIFICATE= -e TLS_KEY= -e TLS_AUTHORITY=
     check "TLS: certificates of another authority are made" scripts/generar-certificados.sh other 5
-    check "TLS: a client that has one is refused" refused "the peer does not believe this side's certificate" \
+    check "TLS: a client that has one is refused" refused "the peer rejected this side's certificate" \
         -v "$PWD/other/agency-2.pem:/app/tls/agency-2.pem:ro" -v "$PWD/other/agency-2.key:/app/tls/agency-2.key:ro"
     check "TLS: the echo script, with one of another authority" echo_in_tls other fail
     check "TLS: docker stop of the server" docker stop server

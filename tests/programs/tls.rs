@@ -292,7 +292,7 @@ fn who_shows_no_certificate_is_refused() {
     assert!(refused.contains("CertificateRequired"), "{refused}");
     let nothing = stream.sock.read_to_end(&mut Vec::new()).expect("an end that is no reset");
     assert_eq!(nothing, 0);
-    office.rejects("the peer shows no certificate");
+    office.rejects("the peer presented no certificate");
     assert_eq!(office.scratch.read("bets.csv"), "");
 }
 
@@ -348,7 +348,7 @@ fn who_is_of_another_authority_is_refused_on_either_side() {
     let both = office.client("agency-3").shows(&other, "agency-3");
     let both = both.variable("TLS_AUTHORITY", office.certificates.path("authority.pem"));
     let ended = both.variable("CLI_ID", "3").run();
-    ended.exits(1).says("error: TLS: the peer does not believe this side's certificate: alert ");
+    ended.exits(1).says("error: TLS: the peer rejected this side's certificate: alert ");
     ended.never_says("next_try_ms");
     let not_ours = "the peer's certificate is not of this side's authority";
     office.rejects(not_ours);
@@ -357,7 +357,7 @@ fn who_is_of_another_authority_is_refused_on_either_side() {
     let ended = office.client("agency-3").shows(&other, "agency-3").variable("CLI_ID", "3").run();
     ended.exits(1).says("error: TLS: the peer's certificate is not of this side's authority; ");
     ended.never_says("next_try_ms");
-    office.server.logs("the peer does not believe this side's certificate: alert ");
+    office.server.logs("the peer rejected this side's certificate: alert ");
     assert_eq!(office.scratch.read("bets.csv"), "");
 }
 
@@ -418,7 +418,7 @@ fn a_client_believes_a_server_only_for_the_host_it_asked_for_and_no_agency_in_it
         let client = scratch.client(&server.address()).shows(&certificates, "agency-1");
         let ended = client.variable("CLI_ID", "1").run();
         ended.exits(1).says(why).says("[tls] in config.toml").never_says("next_try_ms");
-        server.stops_on("TERM").says("the peer does not believe this side's certificate: alert ");
+        server.stops_on("TERM").says("the peer rejected this side's certificate: alert ");
     }
 }
 
@@ -947,19 +947,23 @@ fn where_certificates_cannot_be_made_it_is_said_why() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(1) && said.contains(why), "{arguments:?}: {said}");
     };
-    fails(&["new", "1", "1.2.3"], "730", "new/server.pem is not made, for what openssl says above");
-    fails(&["days", "1"], "99999999", "days/server.pem is not made, for what openssl says above");
+    fails(
+        &["new", "1", "1.2.3"],
+        "730",
+        "new/server.pem could not be made; the error of openssl is above",
+    );
+    fails(
+        &["days", "1"],
+        "99999999",
+        "days/server.pem could not be made; the error of openssl is above",
+    );
 
     let file = |name: &str| scratch.path(&format!("tls/{name}"));
     std::fs::rename(file("authority.key"), scratch.path("kept.key")).expect("it was made");
-    fails(
-        &["tls", "2"],
-        "730",
-        "tls/authority.key is needed to sign agency-2.pem, and is not there",
-    );
+    fails(&["tls", "2"], "730", "tls/authority.key is needed to sign agency-2.pem, and is missing");
     std::fs::rename(scratch.path("kept.key"), file("authority.key")).expect("it was kept");
     std::fs::remove_file(file("authority.pem")).expect("it was made");
-    fails(&["tls", "2"], "730", "authority.pem is not there, and server.pem is signed by it");
+    fails(&["tls", "2"], "730", "authority.pem is missing, and server.pem is signed by it");
     assert!(!file("authority.pem").exists());
     std::fs::create_dir(file("agency-2.pem")).expect("as Docker does");
     fails(&["tls", "2"], "730", "tls/agency-2.pem is a directory");

@@ -400,7 +400,7 @@ fn a_result_that_is_not_what_the_bets_give_is_refused_and_so_is_one_that_is_gone
         (text.replace("held_at = 2", "held_at = 1"), "was changed after the draw"),
         (text.replace("bets_sha256 = \"", "bets_sha256 = \"0"), "was changed after the draw"),
         (text.replace("bets_bytes = ", "bets_bytes = 1"), "bytes of bets, and "),
-        (text.replacen('\n', "\r\n", 1), "is not written as this program does"),
+        (text.replacen('\n', "\r\n", 1), "is not in the form in which this program writes it"),
         (text.replace("winning", "vinning"), "unknown field"),
         (String::new(), "missing field"),
     ];
