@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what `[tls]` asks for: an authority, and certificates that it signs for the central and its
-# agencies, in PEM.
+# Makes the files that `[tls]` in config.toml names, in PEM: an authority (CA), and certificates that it signs for the
+# central and its agencies.
 #
 #   scripts/generar-certificados.sh DIRECTORY N [HOST...]
 #   scripts/generar-certificados.sh --renew DIRECTORY
@@ -13,8 +13,8 @@
 #   revoked.pem, revoked.txt       the list of revoked certificates, and what it is made from
 #   replaced/                      certificates that --renew replaced, for --revoke: they are valid until they expire
 #
-# Certificates that exist are kept, except agencies.pem if there are more agencies. DAYS says how long a new one is
-# good (730); the authority's is good for ten years.
+# Keeps certificates that exist, except agencies.pem if there are more agencies. A new one is valid for DAYS days (730),
+# and that of the authority for ten years.
 #
 # --renew replaces each certificate that expires within 30 days, and its key, by one for the same names.
 # --revoke puts the certificate of agency N on the list and removes it and its key; the next run without --revoke
@@ -35,7 +35,7 @@ refuse() {
     exit 2
 }
 
-# What was asked for is right, and cannot be done.
+# The usage is right, and the task failed.
 fail() {
     echo "generar-certificados: $*" >&2
     exit 1
@@ -45,7 +45,7 @@ task=create
 case ${1-} in
     --renew)
         [ $# -eq 2 ] || refuse "--renew needs a directory"
-        # How many agencies there are does not matter.
+        # The number of agencies is not used.
         task=renew && set -- "$2" 1
         ;;
     --revoke)
@@ -74,7 +74,7 @@ hosts=DNS:server,DNS:localhost,IP:127.0.0.1,IP:::1
 for host; do
     case ${host#agency-} in
         "$host" | '' | *[!0-9]*) ;;
-        *) refuse "'$host' names an agency, for which the central is not to speak" ;;
+        *) refuse "'$host' is the name of an agency, and the central must not speak for one" ;;
     esac
     case $host in
         '' | *[!A-Za-z0-9._:-]*) refuse "'$host' is no host" ;;
@@ -90,31 +90,31 @@ command -v openssl >/dev/null || fail "openssl is needed, and is not installed"
 # containers, which are nobody's here, can read those that are mounted for them.
 [ $task = create ] || [ -d "$directory" ] || fail "$directory is no directory"
 (umask 077 && mkdir -p -- "$directory")
-# Else `cd` takes a `-` for where one was before, and looks for others elsewhere, where CDPATH says so.
+# Without the `./`, `cd` takes a `-` for the previous directory, and looks for others in CDPATH.
 case $directory in
     /*) cd -- "$directory" ;;
     *) cd -- "./$directory" ;;
 esac
 umask 022
 if [ -n "$(find . -prune -perm -001)" ]; then
-    echo "generar-certificados: $directory was there before, and others of this machine can read the keys in it; \`chmod 700\` keeps them out" >&2
+    echo "generar-certificados: other users of this machine can read the keys in $directory; \`chmod 700\` keeps them out" >&2
 fi
 
 for file in *.pem *.key; do
-    [ ! -d "$file" ] || fail "$directory/$file is a directory: Docker makes one where it is to mount a file that is not
-there; remove it"
+    [ ! -d "$file" ] || fail "$directory/$file is a directory, as Docker makes one if it has to mount a file that does not
+exist; remove it"
 done
 if [ $# -gt 0 ] && [ -e server.pem ]; then
-    fail "$directory/server.pem is there already; remove it to have one for other hosts"
+    fail "$directory/server.pem exists already; remove it to make one for other hosts"
 fi
 if [ ! -e authority.pem ]; then
     for file in server.pem agenc*.pem; do
-        [ ! -e "$file" ] || fail "$directory/authority.pem is not there, and $file is signed by it; for a new authority
-remove all that is signed by the one before"
+        [ ! -e "$file" ] || fail "$directory/authority.pem is missing, and $file is signed by it; for a new authority
+remove all that is signed by the old one"
     done
 fi
 
-# Nothing is left half made: a file gets its name when it is complete.
+# A file gets its name when it is complete, so that none is left half made.
 trap 'rm -f new.key new.pem new.csr new.cnf new.log new.txt new.txt.*' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -128,7 +128,7 @@ sign() {
 
 # The same if it does.
 replace() {
-    [ -e authority.key ] || fail "$directory/authority.key is needed to sign $1.pem, and is not there"
+    [ -e authority.key ] || fail "$directory/authority.key is needed to sign $1.pem, and is missing"
     key
     cat >new.cnf <<CNF
 basicConstraints = critical, CA:false
@@ -137,11 +137,11 @@ extendedKeyUsage = $2
 subjectAltName = $3
 CNF
     openssl req -new -key new.key -subj "/O=loteria/CN=$1" -out new.csr
-    # OpenSSL 3 would draw a serial number by itself; before, it looks for a file that has the last one.
+    # OpenSSL 3 would choose a serial number by itself; OpenSSL 1 needs a file that has the last one.
     openssl x509 -req -in new.csr -CA authority.pem -CAkey authority.key -days "$days" \
         -set_serial "0x$(openssl rand -hex 16)" -extfile new.cnf -out new.pem 2>new.log || {
         cat new.log >&2
-        fail "$directory/$1.pem is not made, for what openssl says above"
+        fail "$directory/$1.pem could not be made; the error of openssl is above"
     }
     if [ -e "$1.pem" ]; then
         serial=$(openssl x509 -in "$1.pem" -noout -serial)
@@ -174,12 +174,12 @@ CNF
     if ! cut -f 4 revoked.txt | grep -qx "${serial#serial=}"; then
         openssl ca -config new.cnf -cert authority.pem -keyfile authority.key -revoke "$1.pem" 2>new.log || {
             cat new.log >&2
-            fail "$directory/$1.pem is not revoked, for what openssl says above"
+            fail "$directory/$1.pem could not be revoked; the error of openssl is above"
         }
     fi
     openssl ca -config new.cnf -cert authority.pem -keyfile authority.key -gencrl -out new.pem 2>new.log || {
         cat new.log >&2
-        fail "$directory/revoked.pem is not made, for what openssl says above"
+        fail "$directory/revoked.pem could not be made; the error of openssl is above"
     }
     mv new.txt revoked.txt
     mv new.pem revoked.pem
@@ -189,7 +189,7 @@ CNF
 
 if [ $task = revoke ]; then
     for file in authority.pem authority.key "agency-$agencies.pem"; do
-        [ -e "$file" ] || fail "$directory/$file is needed to revoke, and is not there"
+        [ -e "$file" ] || fail "$directory/$file is needed to revoke, and is missing"
     done
     revoke "agency-$agencies"
     for file in agencies.pem replaced/*.pem; do
@@ -229,12 +229,12 @@ if [ ! -e authority.pem ]; then
     made=$((made + 1))
 fi
 
-# The central's is good for a client too: one that only asks how the lottery stands, for it names no agency.
+# The central's certificate is also for a client that only asks for the status, because it names no agency.
 sign server 'serverAuth, clientAuth' "$hosts"
 names=
 agency=1
 while [ "$agency" -le "$agencies" ]; do
-    # Before there are more agencies than it names: who is interrupted here goes on as if there were none.
+    # Removed before there are more agencies than it names, so that a run after an interrupted one makes it again.
     [ -e "agency-$agency.pem" ] || rm -f agencies.pem
     sign "agency-$agency" clientAuth "DNS:agency-$agency"
     names=$names${names:+,}DNS:agency-$agency

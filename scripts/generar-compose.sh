@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes a compose file for a central and N agencies: `server`, `client1` to
-# `clientN`. docker-compose-dev.yaml is what this writes for 5.
+# `clientN`. docker-compose-dev.yaml is its output for 5 agencies.
 #
 #   scripts/generar-compose.sh FILE N [tls]
 #
@@ -39,7 +39,7 @@ YAML
       - BETS_FILE=/data/bets.csv
       - DRAW_FILE=/data/sorteo.toml
 YAML
-    # A lottery needs an agency: a server alone waits for as many as config.toml says.
+    # A server alone waits for as many agencies as config.toml says, because a lottery needs one.
     [ "$1" -eq 0 ] || cat <<YAML
       # As many as there are clients below. It takes precedence over lottery.agencies in config.toml.
       - AGENCIES=$1
@@ -155,7 +155,7 @@ networks:
       config:
         - subnet: 172.25.125.0/24
 
-# bets.csv and sorteo.toml. `down` keeps it, `down -v` removes it.
+# The lottery's files. `down` keeps them, `down -v` removes them.
 volumes:
   bets:
 YAML

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # A whole lottery on this machine, without Docker: builds the programs, starts a
 # server in a scratch directory, lets the agencies of agencies/ send their bets,
-# and prints their winners and where the results lie.
+# and prints their winners and the paths of the results.
 #
 #   scripts/sorteo-local.sh
 #
-# SORTEO_PROGRAMS names a directory that has `server` and `client` already; then nothing is built.
+# SORTEO_PROGRAMS names a directory with `server` and `client`. Without it the programs are built.
 set -euo pipefail
 
 if [ $# -gt 0 ]; then
@@ -32,7 +32,7 @@ stop() {
         sleep 0.1
     done
     if kill -KILL "$1" 2>/dev/null; then
-        echo "sorteo-local: process $1 did not hear SIGTERM and was killed" >&2
+        echo "sorteo-local: process $1 did not end on SIGTERM and was killed" >&2
     fi
     wait "$1"
 }
@@ -115,4 +115,4 @@ echo "bets:    $BETS_FILE ($stored lines)"
 echo "draw:    $DRAW_FILE"
 echo "logs:    $scratch/server.log, $scratch/client.log"
 [ "$stored" -eq "$sold" ] || die "the agencies sold $sold bets, and $stored are stored"
-[ -s "$DRAW_FILE" ] || die "the draw was held, but $DRAW_FILE is not there"
+[ -s "$DRAW_FILE" ] || die "the draw was held, but $DRAW_FILE is missing"

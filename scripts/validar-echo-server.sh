@@ -1,15 +1,15 @@
 #!/bin/sh
-# Checks that a server answers: sends one line, `ECO|MESSAGE`, and expects the same line back.
+# Checks that a server replies: sends one line, `ECO|MESSAGE`, and expects the same line back.
 #
 #   scripts/validar-echo-server.sh [MESSAGE]
 #
 # With SERVER_ADDRESS set it asks that address, from this machine; this needs bash alone. Otherwise, if Docker has a
 # container `server`, it asks that one, from a container of its network, so that no port has to be published;
 # a container that is stopped is a failure, whatever else listens on this machine. Without such a container it asks
-# 127.0.0.1:12345. ECHO_SECONDS says how long an answer may take, the connection included (5).
+# 127.0.0.1:12345. ECHO_SECONDS is the time for the connection and the reply (5).
 #
 # With TLS_AUTHORITY, TLS_CERTIFICATE and TLS_KEY set, which name files in PEM, it speaks TLS, from this machine and
-# with `openssl`; any certificate that the authority signed for a client will do.
+# with `openssl`. Any certificate that the authority signed for a client suffices.
 #
 # Prints `result: success` and exits with 0, or prints `result: fail` and exits with 1.
 set -eu
