@@ -11,7 +11,6 @@ use crate::stop::{Stop, Stopper};
 use crate::text::list_of;
 use log::info;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The most missing agencies that a log line names.
@@ -35,9 +34,6 @@ pub struct Draw<R> {
     /// Wakes the thread that waits for an agency. There is one for each, so that an agency that comes again and again
     /// wakes only its own.
     look_again: PerAgency<Condvar>,
-    /// The number of visits of each agency that have not ended. Outside the lock, which all threads would take when the
-    /// fate wakes them.
-    waiting: PerAgency<AtomicU32>,
     /// Passed by one thread of each agency.
     barrier: Barrier,
     /// Written once.
@@ -66,7 +62,6 @@ impl<R: Send + Sync> Draw<R> {
         Draw {
             meeting: Mutex::new(meeting),
             look_again: PerAgency::new(agencies, |_| Condvar::new()),
-            waiting: PerAgency::new(agencies, |_| AtomicU32::new(0)),
             barrier: Barrier::new(count),
             fate: OnceLock::new(),
             decided,
@@ -95,10 +90,10 @@ impl<R: Send + Sync> Draw<R> {
         &self.decided
     }
 
-    /// Returns, for each agency, whether a visit waits.
-    pub fn waiting(&self) -> PerAgency<bool> {
-        let waits = |agency| self.waiting[agency].load(Ordering::Relaxed) > 0;
-        PerAgency::new(self.agencies(), waits)
+    /// Returns, for each agency, whether it has come. From then on its newest visit waits until the fate is decided.
+    pub fn have_come(&self) -> PerAgency<bool> {
+        let meeting = self.lock();
+        PerAgency::new(self.agencies(), |agency| meeting.newest[agency] > 0)
     }
 
     /// Comes for `agency`, which has no more bets, and blocks until the fate is decided. When every agency has come, one
@@ -106,14 +101,6 @@ impl<R: Send + Sync> Draw<R> {
     ///
     /// Returns `None` as soon as a newer visit of the agency comes, which waits in place of this one.
     pub fn attend(&self, agency: AgencyId, hold: impl FnOnce() -> Fate<R>) -> Option<&Fate<R>> {
-        let waiting = &self.waiting[agency];
-        waiting.fetch_add(1, Ordering::Relaxed);
-        let fate = self.wait(agency, hold);
-        waiting.fetch_sub(1, Ordering::Relaxed);
-        fate
-    }
-
-    fn wait(&self, agency: AgencyId, hold: impl FnOnce() -> Fate<R>) -> Option<&Fate<R>> {
         let mut meeting = self.lock();
         if meeting.missing == 0 || self.fate().is_some() {
             // Other threads pass the barrier, or the fate is decided.
@@ -202,7 +189,7 @@ mod tests {
 
     use super::{Draw, Fate};
     use crate::bet::{Agencies, AgencyId};
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
@@ -305,11 +292,10 @@ mod tests {
                 let mut told: Vec<_> = hears.iter().take(3).collect();
                 told.sort_unstable();
                 assert_eq!(told, [0, 1, 2]);
-                assert!(draw.waiting()[one] && !draw.waiting()[two]);
+                assert!(draw.have_come()[one] && !draw.have_come()[two]);
                 // Of the four one counts, so the meeting is complete.
                 assert_eq!(draw.attend(two, || Fate::Held(())), Some(draw.fate.wait()));
             });
-            assert!(!draw.waiting()[one], "nobody waits after it");
         });
     }
 
@@ -323,20 +309,22 @@ mod tests {
                     thread::yield_now()
                 }
             };
-            let waiting = || draw.waiting[one].load(Ordering::Relaxed);
-            let came_again = || waiting() == 2;
+            let comes_again = AtomicBool::new(false);
             let hold = || {
-                until(&came_again);
+                until(&|| comes_again.load(Ordering::SeqCst));
+                (0..1_000).for_each(|_| thread::yield_now());
                 Fate::Held(())
             };
             thread::scope(|scope| {
                 let first = scope.spawn(|| draw.attend(one, hold));
-                until(&|| waiting() == 1);
+                until(&|| draw.have_come()[one]);
                 let other = scope.spawn(|| draw.attend(two, hold));
                 until(&|| draw.lock().missing == 0);
+                comes_again.store(true, Ordering::SeqCst);
                 let again = draw.attend(one, hold);
                 let [first, other] = [first, other].map(|thread| thread.join().expect("no panic"));
                 assert_eq!([first, other, again], [Some(&Fate::Held(())); 3]);
+                assert_eq!(draw.lock().newest[one], 1, "it did not take the place of the first");
             });
         });
     }

@@ -1,7 +1,8 @@
 //! The requests that the ledger's thread handles, and a connection's access to them.
 
 use super::result::DrawResult;
-use crate::bet::{AgencyId, PerAgency};
+use crate::bet::AgencyId;
+use crate::summary::AgencySummary;
 use crossbeam_channel::Sender;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -64,12 +65,13 @@ impl Access<'_> {
         self.ask(|reply| Request::Hold { reply })
     }
 
-    /// Returns the number of stored bets of each agency, and whether it is finished.
+    /// Returns the state of each agency, in their order: open or finished, because the ledger does not know which of them
+    /// wait for the draw.
     ///
     /// # Errors
     ///
     /// [`RequestError::Ended`].
-    pub fn count(&self) -> Result<PerAgency<AgencyCount>, RequestError> {
+    pub fn count(&self) -> Result<Vec<AgencySummary>, RequestError> {
         self.ask(|reply| Request::Count { reply })
     }
 
@@ -90,15 +92,6 @@ pub struct Standing {
     pub bets: u64,
     /// Document and number of the last one, if there is one.
     pub last: Option<(String, String)>,
-}
-
-/// The count of an agency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgencyCount {
-    /// The number of its bets that are stored.
-    pub bets: u64,
-    /// Whether no more of its bets are stored, because it is closed or the draw was held.
-    pub finished: bool,
 }
 
 /// The buffer that was lent, and the reason if its rows are not stored.
@@ -127,7 +120,7 @@ pub(super) enum Request {
     Store(StoreRequest),
     Resume { agency: AgencyId, reply: SyncSender<(u64, Standing)> },
     Finish { ticket: u64, agency: AgencyId, reply: SyncSender<Result<(), RequestError>> },
-    Count { reply: SyncSender<PerAgency<AgencyCount>> },
+    Count { reply: SyncSender<Vec<AgencySummary>> },
     Hold { reply: SyncSender<Option<DrawResult>> },
 }
 

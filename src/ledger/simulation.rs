@@ -357,7 +357,7 @@ fn a_question_between_batches_does_not_end_their_group_and_is_answered_after_it(
     for stored in [first, second] {
         assert_eq!(stored.try_recv().expect("it is answered").1, Ok(()));
     }
-    assert_eq!(counted.try_recv().expect("it is answered")[agency(1)].bets, 3);
+    assert_eq!(counted.try_recv().expect("it is answered")[0].bets, 3);
     assert_eq!(resumed.try_recv().expect("it is answered").1.bets, 3);
 }
 

@@ -7,12 +7,13 @@ use super::hash::Follower;
 use super::journal::{Extent, GROUP_BYTES_MAX, Held, Journal};
 use super::open::Opened;
 use super::pass;
-use super::request::{AgencyCount, Request, RequestError, Standing, StoreRequest};
+use super::request::{Request, RequestError, Standing, StoreRequest};
 use super::result::DrawResult;
 use super::winners::Winners;
 use crate::bet::PerAgency;
 use crate::bet::row::document_and_number;
 use crate::stop::Stop;
+use crate::summary::{AgencyState, AgencySummary};
 use crate::system::if_denied;
 use crossbeam_channel::Receiver;
 use std::io;
@@ -131,13 +132,12 @@ impl<D: Disk> Writer<D> {
             }
             Request::Count { reply } => {
                 let draw_held = self.is_draw_held();
-                let count = move |account: &Account| AgencyCount {
-                    bets: account.stored.bets,
-                    finished: account.finished || draw_held,
+                let count = move |Account { stored, finished, .. }: &Account| {
+                    let is_open = !finished && !draw_held;
+                    let state = if is_open { AgencyState::Open } else { AgencyState::Finished };
+                    AgencySummary { bets: stored.bets, state }
                 };
-                self.answer_later(reply, move |accounts| {
-                    PerAgency::new(accounts.agencies(), |agency| count(&accounts[agency]))
-                });
+                self.answer_later(reply, move |accounts| accounts.values().map(count).collect());
             }
             Request::Hold { reply } => {
                 self.commit()?;

@@ -1,8 +1,8 @@
 //! The state of the lottery, from the ledger and the draw.
 
 use crate::draw::{Draw, Fate};
-use crate::ledger::{Access, AgencyCount, DrawResult, RequestError};
-use crate::summary::{AgencyState, AgencySummary, Summary};
+use crate::ledger::{Access, DrawResult, RequestError};
+use crate::summary::{AgencyState, Summary};
 
 /// Returns the state of the lottery.
 ///
@@ -11,24 +11,17 @@ use crate::summary::{AgencyState, AgencySummary, Summary};
 /// [`RequestError::Ended`].
 pub fn summary(access: &Access<'_>, draw: &Draw<DrawResult>) -> Result<Summary, RequestError> {
     // Before the counts, so that these have all bets that the draw was held over.
-    let fate = draw.fate();
-    let counts = access.count()?;
-    let winners = match fate {
-        Some(Fate::Held(result)) => Some(result.winners_of_all()),
-        _ => None,
-    };
-    let agency = |(count, waiting): (AgencyCount, bool)| AgencySummary {
-        bets: count.bets,
-        state: match (count.finished, waiting) {
-            // Threads that have not woken up from the wait still count as waiting.
-            _ if winners.is_some() => AgencyState::Finished,
-            (false, _) => AgencyState::Open,
-            (true, false) => AgencyState::Finished,
-            (true, true) => AgencyState::Waiting,
-        },
-    };
-    let agencies = counts.into_iter().zip(draw.waiting()).map(agency).collect();
-    Ok(Summary { winners, agencies })
+    let (fate, have_come) = (draw.fate(), draw.have_come());
+    let mut agencies = access.count()?;
+    if let Some(Fate::Held(result)) = fate {
+        return Ok(Summary { winners: Some(result.winners_of_all()), agencies });
+    }
+    for (agency, has_come) in agencies.iter_mut().zip(have_come) {
+        if has_come {
+            agency.state = AgencyState::Waiting;
+        }
+    }
+    Ok(Summary { winners: None, agencies })
 }
 
 #[cfg(test)]
