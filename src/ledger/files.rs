@@ -54,27 +54,23 @@ impl Paths {
         Ok(Paths { bets, journal, result })
     }
 
-    /// Returns the ways to start again after `bets.csv` was changed, before the draw.
-    pub(super) fn way_out(&self) -> String {
-        format!("restore the file, or {}", self.way_out_without_journal())
-    }
-
-    /// Returns the way to start again after the journal was changed. Restoring it is not one, because beside an older
-    /// copy the bets that were confirmed since look like what a crash left, and are cut off.
-    fn way_out_without_journal(&self) -> String {
-        format!(
-            "move {} away to go on with what is there, and the agencies send the rest again",
-            self.journal.display()
-        )
-    }
-
-    /// Returns the ways to start again after the result, or the bets that it was held over, were changed.
-    pub(super) fn way_out_after_draw(&self) -> String {
-        format!(
-            "restore the file, or move {} and {} away to hold the draw again over the bets that are there",
-            self.result.display(),
-            self.journal.display()
-        )
+    /// Returns the ways to start again after the file at `path` was changed. Restoring the journal is not one, because
+    /// beside an older copy the bets that were confirmed since look like what a crash left, and are cut off.
+    pub(super) fn way_out(&self, path: &Path, draw_was_held: bool) -> String {
+        let (journal, result) = (self.journal.display(), self.result.display());
+        let without_journal = format!(
+            "move {journal} away to go on with what is there, and the agencies send the rest again"
+        );
+        if path == self.journal {
+            without_journal
+        } else if draw_was_held {
+            format!(
+                "restore the file, or move {result} and {journal} away to hold the draw again over the bets that are \
+                 there"
+            )
+        } else {
+            format!("restore the file, or {without_journal}")
+        }
     }
 }
 
@@ -219,13 +215,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
 
     /// Returns the error of a file that differs from what was confirmed, with the ways to start again.
     pub(super) fn not_confirmed(&self, path: &Path, what: String) -> OpenError {
-        let way_out = if path == self.paths.journal {
-            self.paths.way_out_without_journal()
-        } else if path == self.paths.result || self.result.is_some() {
-            self.paths.way_out_after_draw()
-        } else {
-            self.paths.way_out()
-        };
+        let draw_was_held = path == self.paths.result || self.result.is_some();
+        let way_out = self.paths.way_out(path, draw_was_held);
         OpenError::NotConfirmed { path: path.to_owned(), what, way_out }
     }
 }

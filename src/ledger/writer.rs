@@ -260,10 +260,7 @@ impl<D: Disk> Writer<D> {
     /// the bets that only the log holds durably.
     fn bets_changed(&mut self, what: String) -> WriterFailed {
         let path = self.bets_name.clone();
-        let way_out = match self.journal.slot.held {
-            Some(_) => self.paths.way_out_after_draw(),
-            None => self.paths.way_out(),
-        };
+        let way_out = self.paths.way_out(&self.paths.bets, self.is_draw_held());
         match self.bets.sync().and_then(|()| self.journal.log(self.extent, &[])) {
             Ok(_) => WriterFailed::Changed { path, what, way_out },
             Err(error) => WriterFailed::Sync(error),
