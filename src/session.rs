@@ -163,14 +163,16 @@ impl Session<'_, '_, '_> {
         let mut deadline = Instant::now() + self.office.message_timeout;
         while self.receive(&mut lines, deadline)? {
             let mut completed = self.gather(&mut lines);
-            while let Some(message) = self.next_message(&mut lines)? {
+            loop {
+                let message = lines.next_line().map(|message| message.map(<[u8]>::to_vec));
+                let stored = self.store();
+                self.answer_error(stored)?;
+                let too_long = |error| ErrorCode::MessageTooLong.with(error);
+                let Some(message) = message.map_err(too_long)? else { break };
                 completed = true;
-                let message = message.to_vec();
-                self.store_gathered()?;
                 self.execute(&message, &mut lines)?;
                 self.gather(&mut lines);
             }
-            self.store_gathered()?;
             self.send()?;
             if completed {
                 deadline = Instant::now() + self.office.message_timeout;
@@ -238,27 +240,11 @@ impl Session<'_, '_, '_> {
         self.place.is_quiet() && !self.stream.has_unread()
     }
 
-    fn next_message<'l>(&mut self, lines: &'l mut LineBuffer<'_>) -> Result<Option<&'l [u8]>, End> {
-        match lines.next_line() {
-            Ok(message) => Ok(message),
-            Err(too_long) => {
-                self.store_gathered()?;
-                Err(ErrorCode::MessageTooLong.with(too_long).into())
-            }
-        }
-    }
-
     /// Gathers the messages that have arrived, up to the first that is not a whole batch. Returns whether
     /// there were any.
     fn gather(&mut self, lines: &mut LineBuffer<'_>) -> bool {
         self.batches.open == Open::Nothing
             && self.reader.as_ref().is_some_and(|reader| self.batches.gather(reader, lines))
-    }
-
-    /// Stores the batches that were gathered and answers each.
-    fn store_gathered(&mut self) -> Result<(), End> {
-        let stored = self.store();
-        self.answer_error(stored).map(drop)
     }
 
     /// Stores the closed batches and answers each. If they are refused, the last one is answered by the error that is
