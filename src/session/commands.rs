@@ -40,28 +40,25 @@ impl Session<'_, '_, '_> {
         Ok(())
     }
 
-    /// Skips the rest of a message, of which the first command failed; it is empty if no command did. A batch
-    /// that is open after it is refused, up to its end. Logs the batches that are refused: the one that was open or that
-    /// the first command begins, and the one that the message leaves open. A batch that is whole within the rest was not
-    /// executed, and is neither. One that was refused before has been logged.
+    /// Refuses and logs the open batch and those in the rest of a message, of which the first command failed; the rest is
+    /// empty if no command did. The batch that the message leaves open is refused up to its end, and logged once.
     pub(super) fn refuse_rest(&mut self, refusal: &Refusal, rest: &[&str]) {
-        let bets_of =
-            |part: &[&str]| part.iter().map(|text| u32::from(Command::is_bet(text))).sum();
-        let mut parts = rest.split(|text| Command::is_close(text)).map(bets_of);
-        let (first, last): (u32, Option<u32>) = (parts.next().unwrap_or(0), parts.next_back());
-        let open = self.batches.open;
-        let first = match open {
-            Open::Bets(bets) => bets + first,
-            Open::Nothing if last.is_none() || Command::is_bet(rest[0]) => first,
-            Open::Nothing | Open::Refused => 0,
-        };
-        let refused = [first, last.unwrap_or(0)].into_iter().filter(|bets| *bets > 0);
-        let refused: Vec<u32> = refused.collect();
-        if !refused.is_empty() {
-            log_refused(&refused, refusal, &self.peer);
+        let (mut refused, mut bets) = (Vec::new(), self.batches.bets());
+        let open = &mut self.batches.open;
+        for text in rest {
+            if Command::is_close(text) {
+                refused.push(std::mem::take(&mut bets));
+                *open = Open::Nothing;
+            } else if Command::is_bet(text) && *open != Open::Refused {
+                bets += 1;
+            }
         }
-        let is_left_open = last.map_or(first > 0 || open == Open::Refused, |bets| bets > 0);
-        self.batches.open = if is_left_open { Open::Refused } else { Open::Nothing };
+        if bets > 0 {
+            refused.push(bets);
+            *open = Open::Refused;
+        }
+        refused.retain(|bets| *bets > 0);
+        log_refused(&refused, refusal, &self.peer);
         self.batches.rows.clear();
     }
 
