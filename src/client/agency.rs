@@ -111,8 +111,8 @@ impl Attempt<'_, '_> {
             if let Some((text, bytes)) = file.unquoted(line).filter(|_| place > confirmed) {
                 writer.push_line(text, bytes);
             } else {
-                let fields = line.fields().ok_or_else(|| file.changed())?;
-                let bet = fields.bet().map_err(|_| file.changed())?;
+                let fields = line.fields().ok_or_else(|| Error::changed(&file.path))?;
+                let bet = fields.bet().map_err(|_| Error::changed(&file.path))?;
                 if place == confirmed {
                     return self.check_last(line_number, &bet);
                 }

@@ -21,7 +21,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// A file of valid bets.
 #[derive(Debug)]
 pub(super) struct BetsFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     bets: u64,
     has_quotes: bool,
     /// The checksum of each piece, so that a change after the check is found before any of it is sent.
@@ -81,9 +81,10 @@ impl BetsFile {
         mut visit: impl FnMut(u64, Line<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let seen = each_line(&self.path, Some(&self.checksums), stop, any_line, |number, line| {
-            visit(number, line.map_err(|_| self.changed())?)
+            visit(number, line.map_err(|_| Error::changed(&self.path))?)
         })?;
-        if seen.len() < self.checksums.len() { Err(self.changed()) } else { Ok(()) }
+        let is_whole = seen.len() == self.checksums.len();
+        if is_whole { Ok(()) } else { Err(Error::changed(&self.path)) }
     }
 
     /// Returns a text that begins with `line`, and the bytes of the line without its end. Returns `None` if there are
@@ -92,16 +93,6 @@ impl BetsFile {
         let is_quoted = self.has_quotes && line.has_quotes();
         (!is_quoted).then_some((line.text, line.bytes))
     }
-
-    /// Returns the error of a file that is no longer what was checked.
-    pub(super) fn changed(&self) -> Error {
-        changed(&self.path)
-    }
-}
-
-fn changed(path: &Path) -> Error {
-    let what = "changed after it was checked; nothing of the change was sent. Run the client again";
-    Error::Failed(format!("{}: {what}", path.display()))
 }
 
 /// A line of an agency's file.
@@ -146,49 +137,38 @@ fn each_line(
 ) -> Result<Vec<u32>, Error> {
     let mut pieces = Pieces::open(path, expected, stop)?;
     let mut lines = LineBuffer::fixed(ROW_BYTES_MAX);
-    let mut number = 0;
-    loop {
-        let is_marked = number == 0 && lines.rest().starts_with(BYTE_ORDER_MARK);
-        while let Some((bytes, line_bytes)) = recognize(lines.rest()).filter(|_| !is_marked) {
+    let (mut number, mut is_last) = (0, false);
+    while !is_last {
+        while let Some((bytes, line_bytes)) = recognize(lines.rest()) {
             number += 1;
             if bytes > 0 {
                 visit(number, Ok(Line { text: lines.rest(), bytes, is_recognized: true }))?;
             }
             lines.take(line_bytes);
         }
-        match lines.next_line() {
-            Ok(Some(line)) => {
-                number += 1;
-                visit_unrecognized(line, number, &mut visit)?;
-            }
+        let line = match lines.next_line() {
+            Ok(Some(line)) => line,
             Ok(None) => {
-                if !pieces.fill(&mut lines)? {
-                    break;
+                if pieces.fill(&mut lines)? {
+                    continue;
                 }
+                is_last = true;
+                lines.rest()
             }
             Err(too_long) => {
                 number += 1;
                 visit(number, Err(too_long))?;
                 while !lines.skip_line() && pieces.fill(&mut lines)? {}
+                continue;
             }
+        };
+        number += 1;
+        let text = without_end(line);
+        if !text.is_empty() {
+            visit(number, Ok(Line { text, bytes: text.len(), is_recognized: false }))?;
         }
     }
-    visit_unrecognized(lines.rest(), number + 1, &mut visit)?;
     Ok(std::mem::take(&mut pieces.checksums))
-}
-
-/// Calls `visit` with a line, without its end and without the byte order mark of the first line. Skips an empty line.
-fn visit_unrecognized(
-    line: &[u8],
-    number: u64,
-    visit: &mut impl FnMut(u64, Result<Line<'_>, LineTooLong>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let line = without_end(line);
-    let marked = (number == 1).then(|| line.strip_prefix(BYTE_ORDER_MARK)).flatten();
-    match marked.unwrap_or(line) {
-        [] => Ok(()),
-        text => visit(number, Ok(Line { text, bytes: text.len(), is_recognized: false })),
-    }
 }
 
 /// Returns the bytes of the plain bet that `text` begins with, and those of its line. `None` if the line does not end
@@ -242,14 +222,15 @@ impl<'f> Pieces<'f> {
         let path = self.path;
         match lines.fill(self) {
             Ok(count) => Ok(count > 0),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(changed(path)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Error::changed(path)),
             Err(error) => Err(Error::file(path, error)),
         }
     }
 }
 
 impl Read for Pieces<'_> {
-    /// Reads a whole piece unless the file ends in it, so that both passes see the same pieces.
+    /// Reads a whole piece unless the file ends in it, so that both passes see the same pieces. Leaves out the byte order
+    /// mark.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let piece = &mut buffer[..PIECE_BYTES];
         let mut bytes = 0;
@@ -266,6 +247,10 @@ impl Read for Pieces<'_> {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             self.checksums.push(checksum);
+            if place == 0 && piece.starts_with(BYTE_ORDER_MARK) {
+                piece.copy_within(BYTE_ORDER_MARK.len()..bytes, 0);
+                bytes -= BYTE_ORDER_MARK.len();
+            }
         }
         Ok(bytes)
     }

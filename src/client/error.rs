@@ -52,6 +52,14 @@ impl Error {
         Error::Failed(format!("{path}: {error}{}{denied}", if_missing(&error)))
     }
 
+    /// Returns the error of a file that is no longer what was checked.
+    pub(super) fn changed(path: &Path) -> Error {
+        let path = path.display();
+        Error::Failed(format!(
+            "{path}: changed after it was checked; nothing of the change was sent. Run the client again"
+        ))
+    }
+
     /// Returns the error of a server that has fewer bets of the agency than it told this client before, or others.
     pub(super) fn bets_gone(agency: AgencyId, confirmed: u64, stored: u64) -> Error {
         let others = if confirmed == stored { " others" } else { "" };
