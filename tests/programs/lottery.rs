@@ -1163,8 +1163,8 @@ fn the_server_s_board_and_a_client_s_status_say_who_has_more_and_who_waits() {
     for (agencies, waits, open) in [
         (
             2,
-            "agency   1,            9 bets, waiting for the draw",
-            "agency   2,            0 bets, open",
+            "agency   1            9 bets, waiting for the draw",
+            "agency   2            0 bets, open",
         ),
         (
             21,

@@ -11,7 +11,6 @@ use loteria::session;
 use loteria::stop::{self, Stop};
 use loteria::summary::{AgencyState, AgencySummary, Summary};
 use loteria::text::log_lines;
-use std::fmt::Display;
 use std::io;
 use std::time::Duration;
 
@@ -46,10 +45,11 @@ impl Board {
         let mut logged = Vec::new();
         while let Ok(summary) = session::summary(access, draw) {
             if self.stderr.can_erase() {
-                let (rows, _) = size_of_terminal();
-                self.stderr.show(lines(&summary, rows));
+                self.stderr.show(board(&summary, size_of_terminal().0));
             } else {
-                let texts = log_texts(&summary);
+                let all = summary.agencies.len();
+                let listed = if all <= LOG_LINES_MAX { all } else { 0 };
+                let texts = lines(&summary, listed, |bets| bets.to_string());
                 if texts != logged {
                     let line = |text: &String| {
                         format!("action: progress | result: in_progress | state: {text}")
@@ -66,45 +66,32 @@ impl Board {
     }
 }
 
-/// Returns a line for each agency and one for the draw, or for as many agencies as fit with the others in
-/// one line.
-fn lines(summary: &Summary, rows: usize) -> Vec<String> {
-    let agencies = &summary.agencies;
-    let listed = words::listed(agencies.len(), rows, 1);
+/// Returns the lines for a terminal of `rows` rows.
+fn board(summary: &Summary, rows: usize) -> Vec<String> {
+    let listed = words::listed(summary.agencies.len(), rows, 1);
+    lines(summary, listed, |bets| HumanCount(bets).to_string())
+}
+
+/// Returns a line for each of the first agencies, at most `listed`, one for all if there are more, and one for the draw.
+/// `number` writes the numbers of bets.
+fn lines(summary: &Summary, listed: usize, number: fn(u64) -> String) -> Vec<String> {
+    let Summary { agencies, .. } = summary;
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
-        let (bets, state) = (HumanCount(*bets).to_string(), words::state(*state));
-        format!("agency {agency:>3} {bets:>12} bets, {state}")
+        format!("agency {agency:>3} {:>12} bets, {}", number(*bets), words::state(*state))
     };
     let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
-    if listed < agencies.len() {
-        let more = agencies.len() - listed;
-        let all = total(summary, HumanCount(summary.bets()));
-        lines.push(format!("{more} more; all {all}"));
+    let all = agencies.len();
+    if listed < all {
+        let more = if listed == 0 { String::new() } else { format!("{} more; all ", all - listed) };
+        let count = |state| agencies.iter().filter(|agency| agency.state == state).count();
+        let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
+        let bets = number(summary.bets());
+        lines.push(format!(
+            "{more}{all} agencies, {bets} bets: {open} open, {waiting} waiting for the draw"
+        ));
     }
     lines.push(describe_draw(summary));
     lines
-}
-
-/// Returns the lines for the log, with plain numbers. More than [`LOG_LINES_MAX`] agencies share one line.
-fn log_texts(summary: &Summary) -> Vec<String> {
-    let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
-        format!("agency {agency:>3}, {bets:>12} bets, {}", words::state(*state))
-    };
-    let mut texts = if summary.agencies.len() > LOG_LINES_MAX {
-        vec![total(summary, summary.bets())]
-    } else {
-        (1..).zip(&summary.agencies).map(describe).collect()
-    };
-    texts.push(describe_draw(summary));
-    texts
-}
-
-/// Returns a line for all agencies: their bets, as written already, and the number of agencies in each state.
-fn total(summary: &Summary, bets: impl Display) -> String {
-    let count = |state| summary.agencies.iter().filter(|agency| agency.state == state).count();
-    let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
-    let all = summary.agencies.len();
-    format!("{all} agencies, {bets} bets: {open} open, {waiting} waiting for the draw")
 }
 
 /// Returns the state of the draw.
@@ -119,7 +106,7 @@ fn describe_draw(summary: &Summary) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::lines;
+    use super::board;
     use loteria::summary::{AgencyState, AgencySummary, Summary};
 
     fn lottery(agencies: usize, winners: Option<u64>) -> Summary {
@@ -131,14 +118,14 @@ mod tests {
     fn the_board_fits_the_terminal_and_ends_with_the_draw() {
         for agencies in [1, 5, 21, 500] {
             for rows in [24, 6, 3, 1] {
-                let lines = lines(&lottery(agencies, None), rows);
+                let lines = board(&lottery(agencies, None), rows);
                 assert!(lines.len() <= rows.max(2), "{rows} rows: {lines:?}");
             }
         }
-        let five = lines(&lottery(5, None), 24);
+        let five = board(&lottery(5, None), 24);
         assert_eq!(five[0], "agency   1    1,234,567 bets, open");
         assert_eq!(five[5], "5 agencies missing: 1, 2, 3, 4, 5");
-        let held = lines(&lottery(500, Some(1)), 10);
+        let held = board(&lottery(500, Some(1)), 10);
         assert_eq!(held.len(), 8);
         let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
         assert_eq!(held[6], format!("494 more; {total}"));
