@@ -32,7 +32,7 @@ const EXIT_FAILURE: u8 = 1;
 /// The log's filter if the settings are invalid.
 const DEFAULT_FILTER: &str = "info";
 /// The target of the record of a signal, by which a filter can let it through and not the others of its level.
-const SIGNAL: &str = concat!(module_path!(), "::signal");
+pub(crate) const SIGNAL: &str = concat!(module_path!(), "::signal");
 /// The beginnings of repeated records, which a short log leaves out.
 const REPEATED: &[&str] = &[
     "action: accept_connections | result: success",

@@ -55,8 +55,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), Failure> {
     let (is_quiet, is_status) = (arguments.is_set("quiet"), arguments.is_set("status"));
     // The state is printed to stdout; log lines beside it would only distract.
-    let status_filter = is_status.then_some("error,client::process::signal=info");
-    let filter = if is_quiet { Some("error") } else { status_filter };
+    let status_filter = is_status.then(|| format!("error,{}=info", process::SIGNAL));
+    let filter = if is_quiet { Some("error") } else { status_filter.as_deref() };
     let filter = filter.filter(|_| arguments.flag("log-level").is_none());
     let config = process::configure(Program::Client, arguments, filter, stderr)?;
     let parts = config.log_parts()?;
