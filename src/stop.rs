@@ -41,11 +41,6 @@ impl Stop {
         self.0.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    /// Blocks until it comes.
-    pub fn wait(&self) {
-        let Err(_disconnected) = self.0.recv();
-    }
-
     /// Blocks until it comes, for at most `time`. Returns whether it has come.
     pub fn wait_for(&self, time: Duration) -> bool {
         self.0.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
@@ -117,7 +112,6 @@ mod tests {
         assert!(!stop.has_come() && !seen.wait_for(Duration::from_millis(1)));
         clone.stop();
         assert!(stop.has_come() && seen.wait_for(Duration::MAX));
-        seen.wait();
         assert!(!Stop::never().has_come());
     }
 
@@ -125,8 +119,7 @@ mod tests {
     fn a_thread_beside_some_work_is_stopped_after_it() {
         let mut stopped = false;
         let wait = |over: &Stop| {
-            over.wait();
-            stopped = true;
+            stopped = over.wait_for(Duration::MAX);
         };
         assert_eq!(beside("test", wait, || 7).ok(), Some(7));
         assert!(stopped);
