@@ -49,7 +49,7 @@ impl Error {
             return Error::NoDescriptor(error);
         }
         let (path, denied) = (path.display(), if_denied(&error, "read it"));
-        Error::Failed(format!("{path}: {error}{}{denied}", if_missing(&error)))
+        Error::Failed(format!("{path}: {error}{}{denied}", if_no_file(&error)))
     }
 
     /// Returns the error of a file that is no longer what was checked.
@@ -90,8 +90,12 @@ impl Error {
     }
 }
 
-fn if_missing(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::NotFound { "; --file CSV names another" } else { "" }
+/// Returns the remedy if no regular file has this path.
+fn if_no_file(error: &io::Error) -> &'static str {
+    use io::ErrorKind::{NotADirectory, NotFound, Other};
+    // `Other` is that of a directory, a pipe or a device.
+    let is_no_file = matches!(error.kind(), NotFound | NotADirectory | Other);
+    if is_no_file { "; --file CSV names another" } else { "" }
 }
 
 /// Returns the remedy for a refusal, which follows its detail in the message.

@@ -3,6 +3,7 @@
 use crate::bet::row::InvalidRow;
 use crate::system::if_denied;
 use std::io;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 
 /// Returns `outcome` with an error that names the file at `path`.
@@ -11,7 +12,7 @@ pub(super) fn at<T>(path: &Path, outcome: io::Result<T>) -> Result<T, OpenError>
 }
 
 fn if_missing(error: &io::Error) -> &'static str {
-    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let is_missing = matches!(error.kind(), NotFound | NotADirectory);
     if is_missing { "; --bets and DRAW_FILE name others, in directories that exist" } else { "" }
 }
 
@@ -88,9 +89,11 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_used_is_named_with_the_way_out() {
+        let others = "; --bets and DRAW_FILE name others, in directories that exist";
         for (kind, way_out) in [
             (ErrorKind::PermissionDenied, " must be able to use it and its directory"),
-            (ErrorKind::NotFound, "; --bets and DRAW_FILE name others, in directories that exist"),
+            (ErrorKind::NotFound, others),
+            (ErrorKind::NotADirectory, others),
         ] {
             let failed = at::<()>(Path::new("bets.csv"), Err(io::Error::from(kind)));
             let told = failed.expect_err("it fails").to_string();

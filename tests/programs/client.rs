@@ -200,7 +200,11 @@ mod files {
         run_unheard(|address| one(address).arguments(&["--file", "no.csv"]), 1).says("no.csv: ");
         let pipe = std::process::Command::new("mkfifo").arg(scratch.path("pipe")).status();
         assert!(pipe.expect("`mkfifo` can be run").success());
-        run_unheard(|address| one(address).arguments(&["--file", "pipe"]), 1).says("pipe: ");
+        let pipe = run_unheard(|address| one(address).arguments(&["--file", "pipe"]), 1);
+        pipe.says("pipe: not a regular file; --file CSV names another");
+        let below_a_file = |address: &str| one(address).variable("CLI_AGENCIES_DIR", "file");
+        scratch.write("file", "");
+        run_unheard(below_a_file, 1).says("file/agency-1.csv: ").says("--file CSV names another");
     }
 
     #[test]
