@@ -10,6 +10,7 @@ use crossbeam_channel::select;
 use log::{error, info};
 use std::io;
 use std::iter;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
@@ -113,7 +114,9 @@ pub fn run(
         in_threads(files.into_iter().map(named), |(id, file)| {
             let attempts = Attempts { id, settings, stop, sockets, turns: &turns };
             let agency = Agency { id, file, settings, stop, observer, waiting: &waiting };
-            let outcome = agency.run(&attempts);
+            // A panic is a failure like any other, so that the other agencies do not wait for a draw without this one.
+            let outcome = catch_unwind(AssertUnwindSafe(|| agency.run(&attempts)))
+                .unwrap_or(Err(Error::Panicked));
             if let Err(error) = &outcome
                 && !matches!(error, Error::Stopped)
             {

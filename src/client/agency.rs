@@ -263,8 +263,8 @@ fn other_file(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use crate::bet::AgencyId;
-    use crate::client::{Observer, Settings, run};
-    use crate::stop::Stop;
+    use crate::client::{Error, Observer, Settings, run};
+    use crate::stop::{Stop, Stopper, beside};
     use std::io::{self, BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::thread;
@@ -273,13 +273,16 @@ mod tests {
     /// The longest time that anything here may take.
     const TIME: Duration = Duration::from_secs(30);
 
-    struct Nobody;
+    /// Panics when this agency waits, and ignores everything else.
+    struct PanicsFor(Option<AgencyId>);
 
-    impl Observer for Nobody {
+    impl Observer for PanicsFor {
         fn invalid_line(&self, _: &str) {}
         fn confirmed(&self, _: AgencyId, _: u64, _: u64) {}
         fn reconnecting(&self, _: AgencyId, _: u64) {}
-        fn waiting(&self, _: AgencyId, _: u64) {}
+        fn waiting(&self, agency: AgencyId, _: u64) {
+            assert_ne!(Some(agency), self.0, "a defect");
+        }
         fn winners(&self, _: AgencyId, _: &[&str]) -> io::Result<()> {
             Ok(())
         }
@@ -304,8 +307,29 @@ mod tests {
                 assert!(messages.eq(["REANUDAR|1", "GANADORES|1"]));
             }
         });
-        let outcome = run(vec![(id, file.path().to_owned())], &settings, &Nobody, &Stop::never());
+        let agencies = vec![(id, file.path().to_owned())];
+        let outcome = run(agencies, &settings, &PanicsFor(None), &Stop::never());
         outcome.expect("it has its winners");
         server.join().expect("it does not panic");
+    }
+
+    #[test]
+    fn a_panic_for_one_agency_ends_the_wait_of_the_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let file = tempfile::NamedTempFile::new().expect("a scratch file");
+        let settings = Settings { resume: false, ..Settings::for_tests(&listener, TIME) };
+        // It takes all connections and never answers.
+        thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+        let ids = [1, 2, 3].map(|id| AgencyId::new(id).expect("it is an agency"));
+        let agencies = ids.map(|id| (id, file.path().to_owned())).to_vec();
+        let (stopper, stop) = Stopper::new();
+        let mut has_ended = false;
+        let watch = |over: &Stop| {
+            has_ended = over.wait_for(TIME);
+            stopper.stop();
+        };
+        let run = || run(agencies, &settings, &PanicsFor(Some(ids[1])), &stop);
+        let outcome = beside("watch", watch, run).expect("a thread");
+        assert!(has_ended && matches!(outcome, Err(Error::Panicked)), "{outcome:?}");
     }
 }
