@@ -43,6 +43,10 @@ impl Arguments {
         } else {
             return Arguments(matches);
         };
+        if let Err(error) = &written {
+            // There is no place to report that stderr cannot be written either.
+            let _failed = writeln!(io::stderr(), "error: stdout could not be written: {error}");
+        }
         std::process::exit(i32::from(written.is_err()))
     }
 

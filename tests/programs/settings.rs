@@ -413,6 +413,12 @@ fn manuals_and_completions_name_every_flag_and_the_program_as_it_was_started() {
             assert!(!script.stdout.contains("completions"), "only for packages: {script}");
         }
         start(&scratch).arguments(&["--completions", "csh"]).run().exits(2);
+        for arguments in [&["--man"][..], &["--completions", "bash"]] {
+            let full = fs::OpenOptions::new().write(true).open("/dev/full");
+            let full = full.expect("/dev/full is there");
+            let ended = start(&scratch).arguments(arguments).stdout_to(full).run();
+            ended.exits(1).says("error: stdout could not be written: No space left");
+        }
     }
 }
 
