@@ -8,10 +8,11 @@ use crate::connection::{Acceptor, Connector, InvalidTls, TlsFiles};
 use crate::system::if_denied;
 use crate::text::LogValue;
 use crate::{client, ledger, server};
+use log::LevelFilter;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::{Debug, Display};
-use std::io;
+use std::io::ErrorKind::NotFound;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -61,14 +62,18 @@ impl Config {
     ) -> Result<Config, InvalidConfig> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let file_name = path.display().to_string();
+        let link = path.read_link();
         let in_file = match std::fs::read_to_string(path) {
             Ok(text) => file::parse(&text)
                 .map_err(|(line, reason)| invalid(format!("{file_name}:{line}"), reason))?,
-            Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if file.is_none() && link.is_err() && error.kind() == NotFound => {
                 HashMap::new()
             }
             Err(error) => {
-                let reason = format!("{error}{}", if_denied(&error, "read it"));
+                let link = link.map_or(String::new(), |target| {
+                    format!("; it is a symbolic link to {}", target.display())
+                });
+                let reason = format!("{error}{link}{}", if_denied(&error, "read it"));
                 return Err(invalid(file_name, reason));
             }
         };
@@ -122,8 +127,9 @@ impl Config {
         let given = self.given.get(table::LOG_LEVEL.key);
         let filter = match given {
             Some((place, filter)) if place == LOG_VARIABLE => {
-                let filter = filter.clone().into_string();
-                filter.map_err(|_| invalid(place, "must be UTF-8"))?
+                let text = filter.to_str().filter(|text| is_filter(text));
+                let rule = "must be a level or a filter such as loteria::session=debug";
+                text.ok_or_else(|| invalid(place, format!("{rule}, not {filter:?}")))?.into()
             }
             _ => self.text(&table::LOG_LEVEL)?,
         };
@@ -259,6 +265,19 @@ impl Config {
     fn time(&self, setting: &Setting) -> Result<Duration, InvalidConfig> {
         self.parsed(setting).map(Duration::from_millis)
     }
+}
+
+/// Returns whether each part of a filter of [`LOG_VARIABLE`] names a level, or a module of the programs. A misspelled level
+/// would otherwise be taken for a module that logs nothing.
+fn is_filter(text: &str) -> bool {
+    let (parts, search) = text.split_once('/').unwrap_or((text, ""));
+    let is_part = |part: &str| {
+        let level = part.split_once('=').map_or(part, |(_module, level)| level).trim();
+        level.is_empty()
+            || level.parse::<LevelFilter>().is_ok()
+            || ["loteria", "server", "client"].iter().any(|module| level.starts_with(module))
+    };
+    parts.split(',').all(is_part) && !search.contains('/')
 }
 
 fn invalid(place: impl Display, reason: impl Display) -> InvalidConfig {

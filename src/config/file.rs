@@ -57,7 +57,9 @@ fn setting(
             Ok(decimal.map_or(number.to_string(), |decimal| decimal.to_string()))
         }
         (Kind::Switch, DeValue::Boolean(switch)) => Ok(switch.to_string()),
-        (Kind::Path | Kind::Address | Kind::Level, DeValue::String(text)) => Ok(text.to_string()),
+        (Kind::Path | Kind::Address(_) | Kind::Level, DeValue::String(text)) => {
+            Ok(text.to_string())
+        }
         (_, DeValue::String(text)) => {
             let is_quoted = kind.normal(text.as_ref().into()).is_ok();
             let quotes = if is_quoted { " without quotes" } else { "" };

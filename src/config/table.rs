@@ -61,8 +61,8 @@ pub enum Kind {
     Switch,
     /// A file or a directory.
     Path,
-    /// `HOST:PORT`. The host is looked up later.
-    Address,
+    /// `HOST:PORT`, with this port or a higher one. The host is looked up later.
+    Address(u16),
     /// A level of the log.
     Level,
 }
@@ -100,7 +100,7 @@ settings! {
     WINNING_NUMBER: SERVER, "lottery.winning_number", "WINNING_NUMBER", "--winning-number N",
         Number(0, NUMBER_MAX as u64), Value("7574"), "Winning number";
     ADDRESS: SERVER, "server.address", "SERVER_ADDRESS", "--address HOST:PORT",
-        Address, Value("127.0.0.1:12345"), "Address to listen on";
+        Address(0), Value("127.0.0.1:12345"), "Address to listen on";
     MAX_CONNECTIONS: SERVER, "server.max_connections", "SERVER_MAX_CONNECTIONS", "",
         Number(1, 65_535), Value("1024"), "Connection limit";
     MESSAGE_TIMEOUT: SERVER, "server.message_timeout_ms", "SERVER_MESSAGE_TIMEOUT_MS", "",
@@ -116,7 +116,7 @@ settings! {
     ID: CLIENT, "client.id", "CLI_ID", "--agency N",
         Number(1, AGENCIES_MAX as u64), Nothing("all"), "Agency";
     SERVER_ADDRESS: CLIENT, "client.server_address", "CLI_SERVER_ADDRESS", "--server HOST:PORT",
-        Address, Value("127.0.0.1:12345"), "Address of the server";
+        Address(1), Value("127.0.0.1:12345"), "Address of the server";
     AGENCIES_DIR: CLIENT, "client.agencies_dir", "CLI_AGENCIES_DIR", "",
         Path, Value("agencies"), "Directory of agency-1.csv, agency-2.csv and so on";
     BATCH_MAX_AMOUNT: CLIENT, "client.batch_max_amount", "CLI_BATCH_MAX_AMOUNT", "--batch-max-amount N",
@@ -177,10 +177,11 @@ impl Kind {
                 number.map(|number: u64| number.to_string())
             }
             Switch => text.parse().ok().map(|switch: bool| switch.to_string()),
-            Address => {
+            Address(least) => {
                 let parts = text.rsplit_once(':');
-                let is_valid =
-                    |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+                let is_valid = |(host, port): (&str, &str)| {
+                    !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port >= least)
+                };
                 parts.is_some_and(is_valid).then(|| text.clone())
             }
             Level => {
@@ -198,7 +199,7 @@ impl Kind {
             Number(least, most) => format!("must be a number from {least} to {most}"),
             Switch => "must be true or false".into(),
             Path => "must name a file or a directory".into(),
-            Address => "must be HOST:PORT with a port from 0 to 65535".into(),
+            Address(least) => format!("must be HOST:PORT with a port from {least} to 65535"),
             Level => "must be off, error, warn, info, debug or trace".into(),
         }
     }

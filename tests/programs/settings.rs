@@ -21,6 +21,7 @@ const TEXTS: &[&str] = &["abc", "1.5", "1e3", "-", "0x10", " 7", "99999999999999
 const SWITCHES: &[&str] = &["yes", "1", "TRUE", "abc", " true"];
 const ADDRESSES: &[&str] =
     &["localhost", "127.0.0.1", "127.0.0.1:", ":12345", "127.0.0.1:65536", "127.0.0.1:-1", "x:y"];
+const PORTS: &[&str] = &["localhost:0", "127.0.0.1:00", "[::1]:0", "127.0.0.1:65536", "x:y"];
 const TIMES: &[&str] = &["0", "-1", "86400001"];
 
 #[rustfmt::skip]
@@ -32,7 +33,7 @@ const CASES: [Case; 16] = [
     Case { key: "server.message_timeout_ms", valid: ["1", "86400000", "7"], invalid: TIMES },
     Case { key: "server.newcomer_timeout_ms", valid: ["1", "86400000", "7"], invalid: TIMES },
     Case { key: "server.exit_after_draw", valid: ["true", "true", "true"], invalid: SWITCHES },
-    Case { key: "client.server_address", valid: ["\"127.0.0.1:1\"", "\"localhost:1\"", "\"[::1]:1\""], invalid: ADDRESSES },
+    Case { key: "client.server_address", valid: ["\"127.0.0.1:1\"", "\"localhost:1\"", "\"[::1]:1\""], invalid: PORTS },
     Case { key: "client.id", valid: ["1", "10000", "7"], invalid: &["0", "-1", "10001", "65536"] },
     Case { key: "client.batch_max_amount", valid: ["1", "1000000", "7"], invalid: &["0", "-1", "1000001", "4294967297"] },
     Case { key: "client.batch_period_ms", valid: ["1", "86400000", "7"], invalid: &["-1", "86400001"] },
@@ -175,7 +176,7 @@ fn a_value_out_of_range_is_refused_from_everywhere_by_the_name_that_it_was_given
                 refused(&by_flag.run(), &format!("{name}: must be "), value);
             }
             // In the file numbers are numbers; texts are of the wrong type, which is another test.
-            let is_address = setting.kind == Kind::Address;
+            let is_address = matches!(setting.kind, Kind::Address(_));
             let in_file = if is_address { format!("\"{value}\"") } else { value.to_owned() };
             if is_address || value.parse::<i64>().is_ok() && setting.kind != Kind::Switch {
                 case.in_file(&scratch, &in_file);
@@ -335,9 +336,21 @@ fn a_file_that_is_there_and_cannot_be_read_is_refused() {
 }
 
 #[test]
+fn a_link_to_no_file_is_not_taken_for_no_file() {
+    let scratch = Scratch::new();
+    std::os::unix::fs::symlink("elsewhere.toml", scratch.path("config.toml")).expect("a link");
+    for program in [scratch.server(), scratch.bare_client()] {
+        let ended = program.run();
+        ended.exits(2).says("error: config.toml: ").says("a symbolic link to elsewhere.toml");
+    }
+    scratch.write("elsewhere.toml", "surprise = 1\n");
+    scratch.server().run().exits(2).says("error: config.toml:1: ");
+}
+
+#[test]
 fn the_file_with_all_defaults_is_accepted_by_both() {
     let scratch = Scratch::new();
-    let text = include_str!("../../config.toml").replace("127.0.0.1:12345", "127.0.0.1:0");
+    let text = include_str!("../../config.toml").replacen("127.0.0.1:12345", "127.0.0.1:0", 1);
     scratch.write("config.toml", text);
     let server = scratch.bare_server().start();
     let defaults = "agencies: 5 | winning_number: 7574 | address: 127.0.0.1:0 | \
@@ -348,7 +361,7 @@ fn the_file_with_all_defaults_is_accepted_by_both() {
     server.address();
     server.stops_on("TERM");
     scratch.write("agencies/agency-1.csv", "bad line");
-    let defaults = "client_id: all | server_address: 127.0.0.1:0 | agencies_dir: agencies | \
+    let defaults = "client_id: all | server_address: 127.0.0.1:12345 | agencies_dir: agencies | \
                     batch_max_amount: 120 | batch_period_ms: 0 | window: 256 | resume: true | \
                     reply_timeout_ms: 30000 | retry_for_ms: 60000 | level: info";
     scratch.bare_client().run().exits(1).says(defaults);
@@ -516,6 +529,21 @@ mod levels {
             scratch.write("config.toml", format!("[log]\nlevel = \"{level}\"\n"));
             refused(&scratch.server().run(), "config.toml:2: log.level: must be ", level);
         }
+    }
+
+    #[test]
+    fn a_filter_with_a_misspelled_level_is_refused_and_one_of_a_module_is_not() {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.path("bets.csv")).expect("a directory");
+        let server = |filter| scratch.server().variable("RUST_LOG", filter);
+        for filter in ["zzz", "debgu,server=info", "server=inof", "a=b=info", "3", "info/a/b"] {
+            refused(&server(filter).run(), "RUST_LOG: must be a level or a filter", filter);
+        }
+        for filter in ["ERROR", " info , other=off", "loteria::session,error", "error/bets"] {
+            server(filter).run().exits(1).says("error: bets.csv: ");
+        }
+        let level = server("zzz").arguments(&["--log-level", "info"]);
+        level.run().exits(1).says("level: info");
     }
 
     /// What a server logs until it has stored a bet.
