@@ -211,7 +211,7 @@ pub(crate) fn run(
     main: impl FnOnce(&Stderr, Signals) -> Result<(), Failure>,
 ) -> ExitCode {
     let started = signals_of(program).and_then(|signals| Ok((signals, Stderr::start()?)));
-    let (signals, (stderr, thread, ended)) = match started {
+    let (signals, (stderr, thread)) = match started {
         Ok(started) => started,
         Err(error) => {
             // A closed stderr leaves no place to report to.
@@ -220,7 +220,7 @@ pub(crate) fn run(
         }
     };
     let code = exit(main(&stderr, signals), &stderr);
-    stderr.close(thread, &ended);
+    stderr.close(thread);
     code
 }
 

@@ -2,10 +2,10 @@
 //! lines in a bounded queue, so that a reader of stderr that stops does not block them for long.
 //!
 //! A thread blocks on a full queue as long as the reader reads now and then, so that a slow reader loses nothing. If
-//! the reader takes nothing for [`STALLED_AFTER`], lines are dropped until it has caught up, and a line before the next one
-//! reports their number.
+//! the reader takes nothing for [`STALLED_AFTER`], lines are dropped until it has caught up, and a line reports their
+//! number.
 
-use loteria::stop::{self, Stop, Stopper};
+use loteria::stop::{self, Stop};
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -35,39 +35,36 @@ const SIZE: (usize, usize) = (24, 80);
 pub(crate) struct Stderr(Arc<Shared>);
 
 impl Stderr {
-    /// Starts the thread. Returns a handle, the thread, and the stop that comes when it ends.
-    pub(crate) fn start() -> io::Result<(Stderr, JoinHandle<()>, Stop)> {
+    pub(crate) fn start() -> io::Result<(Stderr, JoinHandle<()>)> {
         let is_terminal = io::stderr().is_terminal();
         let can_erase = is_terminal && env::var_os("TERM").is_none_or(|kind| kind != "dumb");
         let shared = Shared { is_terminal, can_erase, ..Shared::default() };
         let stderr = Stderr(Arc::new(shared));
         let shared = Arc::clone(&stderr.0);
-        let (alive, ended) = Stopper::new();
-        let thread = Builder::new().name("stderr".into()).spawn(move || {
-            let _alive = alive;
-            shared.write_all();
-        })?;
-        Ok((stderr, thread, ended))
+        let thread = Builder::new().name("stderr".into()).spawn(move || shared.write_all())?;
+        Ok((stderr, thread))
     }
 
     /// Removes the lines that stay, writes what is left and ends the thread. Gives up if the reader takes
     /// nothing for [`FLUSH_TIME_MAX`], or takes longer than that after a signal. A thread that is not within a write
     /// waits for a processor and not for the reader, so that a busy machine loses no line.
-    pub(crate) fn close(&self, thread: JoinHandle<()>, ended: &Stop) {
-        let mut state = self.0.lock();
+    pub(crate) fn close(&self, thread: JoinHandle<()>) {
+        let shared = &self.0;
+        let mut state = shared.lock();
         state.is_closing = true;
         state.lines.clear();
-        self.0.work.notify_one();
-        let mut before = (state.is_writing, state.writes);
-        drop(state);
-        while !ended.wait_for(FLUSH_TIME_MAX) {
-            let state = self.0.lock();
-            let now = (state.is_writing, state.writes);
-            if state.is_writing && (state.is_stopping || now == before) {
+        shared.work.notify_one();
+        while !state.is_closed {
+            let before = (state.is_writing, state.writes);
+            let waited =
+                shared.written.wait_timeout_while(state, FLUSH_TIME_MAX, |state| !state.is_closed);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let has_stalled = (state.is_writing, state.writes) == before;
+            if !state.is_closed && state.is_writing && (state.is_stopping || has_stalled) {
                 return;
             }
-            before = now;
         }
+        drop(state);
         // A panic of the thread has already been printed.
         let _panicked = thread.join();
     }
@@ -160,7 +157,7 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes the thread: there is something to write, or it must end.
     work: Condvar,
-    /// Wakes threads that wait: there is room.
+    /// Wakes threads that wait: there is room, or all is written.
     written: Condvar,
     /// The widths of the lines that the terminal shows below the log.
     drawn: Mutex<Vec<usize>>,
@@ -183,6 +180,7 @@ struct State {
     has_new_lines: bool,
     is_stopping: bool,
     is_closing: bool,
+    is_closed: bool,
 }
 
 impl State {
@@ -263,28 +261,36 @@ impl Shared {
     /// Writes what is in the queue and draws the lines that stay, until it is closed.
     fn write_all(&self) {
         let mut taken = Vec::new();
+        // After a failed write, dropped lines are not reported before the next line, because that write would fail too.
+        let mut has_failed = false;
         loop {
             let mut state = self.lock();
-            while state.queue.is_empty() && !state.has_new_lines && !state.is_closing {
+            while state.queue.is_empty()
+                && !state.has_new_lines
+                && !state.is_closing
+                && (state.dropped == 0 || has_failed)
+            {
                 state.is_idle = true;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             state.is_idle = false;
-            let is_last = state.is_closing;
-            if is_last {
+            if state.queue.is_empty() && !has_failed {
                 state.add_dropped();
             }
             std::mem::swap(&mut state.queue, &mut taken);
             state.has_new_lines = false;
-            let lines = state.lines.clone();
+            let is_last = state.is_closing;
+            let lines = if self.can_erase { state.lines.clone() } else { Vec::new() };
             state.is_writing = true;
             drop(state);
-            self.write(&taken, &lines);
+            has_failed = !self.write(&taken, &lines);
             // A burst is no reason to keep its memory.
             taken = Vec::with_capacity(taken.capacity().min(WAKE_BYTES));
             let mut state = self.lock();
             state.is_writing = false;
-            if is_last && state.queue.is_empty() {
+            if is_last && state.queue.is_empty() && (state.dropped == 0 || has_failed) {
+                state.is_closed = true;
+                self.written.notify_all();
                 return;
             }
             if !state.is_closing {
@@ -294,9 +300,9 @@ impl Shared {
         }
     }
 
-    /// Writes text, and the lines that stay below it.
-    fn write(&self, text: &[u8], lines: &[String]) {
-        if !self.can_erase {
+    /// Writes text, and the lines that stay below it. Returns whether all of it was written.
+    fn write(&self, text: &[u8], lines: &[String]) -> bool {
+        if !self.is_terminal {
             return self.write_parts(text, text.len());
         }
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -311,11 +317,12 @@ impl Shared {
             output.push(b'\n');
             drawn.push(line.chars().count());
         }
-        self.write_parts(&output, text.len());
+        self.write_parts(&output, text.len())
     }
 
-    /// Writes `output`, which holds `queued` bytes of the queue.
-    fn write_parts(&self, mut output: &[u8], mut queued: usize) {
+    /// Writes `output`, which holds `queued` bytes of the queue. Returns whether all of it was written.
+    fn write_parts(&self, mut output: &[u8], mut queued: usize) -> bool {
+        let mut has_failed = false;
         while !output.is_empty() {
             let part = &output[..output.len().min(WRITE_BYTES_MAX)];
             let (count, lost) = match io::stderr().write(part) {
@@ -329,6 +336,7 @@ impl Shared {
                 // Stderr is closed or on a full disk. The part is lost, but the next may not be.
                 _ => (part.len(), count_lines(part)),
             };
+            has_failed |= lost > 0;
             output = &output[count..];
             let of_the_queue = count.min(queued);
             queued -= of_the_queue;
@@ -340,6 +348,7 @@ impl Shared {
                 self.written.notify_all();
             }
         }
+        !has_failed
     }
 }
 
@@ -362,7 +371,6 @@ fn erase(output: &mut Vec<u8>, drawn: &mut Vec<usize>, width: usize) {
 #[cfg(test)]
 mod tests {
     use super::{FLUSH_TIME_MAX, Shared, Stderr, cut};
-    use loteria::stop::Stopper;
     use std::sync::Arc;
     use std::thread;
 
@@ -377,9 +385,7 @@ mod tests {
         for is_stopping in [false, true] {
             let stderr = Stderr(Arc::new(Shared::default()));
             let shared = Arc::clone(&stderr.0);
-            let (alive, ended) = Stopper::new();
             let thread = thread::spawn(move || {
-                let _alive = alive;
                 thread::sleep(FLUSH_TIME_MAX + FLUSH_TIME_MAX / 2);
                 shared.write_all();
             });
@@ -387,8 +393,8 @@ mod tests {
             if is_stopping {
                 stderr.stop_waiting();
             }
-            stderr.close(thread, &ended);
-            assert!(ended.has_come(), "it gave up");
+            stderr.close(thread);
+            assert!(stderr.0.lock().is_closed, "it gave up");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! At stake: that a reader of stderr that stops delays nothing, and that one that is alive, however slow, loses
 //! no line.
 
-use crate::support::program::{Program, Scratch, Start, lasting_address};
+use crate::support::program::{Program, Scratch, Start, WITHIN, lasting_address};
 use std::fs::File;
-use std::io::{PipeReader, Read, pipe};
+use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -64,13 +65,20 @@ fn a_server_whose_log_nobody_reads_holds_the_draw_and_stops() {
 fn a_reader_that_goes_on_reads_how_many_lines_were_dropped() {
     let (scratch, address) = (Scratch::new(), lasting_address());
     many_bets(&scratch);
-    let (server, mut reader) = unread(server_that_logs_all(&scratch, &address));
+    let (server, reader) = unread(server_that_logs_all(&scratch, &address));
     client(&scratch, &address).run().exits(0);
+    let (report, reported) = channel();
     let log = thread::spawn(move || {
         let mut log = String::new();
-        reader.read_to_string(&mut log).expect("text");
+        for line in BufReader::new(reader).lines().map(|line| line.expect("text")) {
+            if line.contains("dropped_lines") {
+                report.send(()).expect("the test waits for it");
+            }
+            log.push_str(&(line + "\n"));
+        }
         log
     });
+    reported.recv_timeout(WITHIN).expect("they are reported although no line follows");
     // The draw was held, and whoever asks again adds lines.
     client(&scratch, &address).run().exits(0);
     server.stops_quietly();
