@@ -59,7 +59,7 @@ impl Paths {
     pub(super) fn way_out(&self, path: &Path, draw_was_held: bool) -> String {
         let (journal, result) = (self.journal.display(), self.result.display());
         let without_journal = format!(
-            "move {journal} away to go on with what is there, and the agencies send the rest again"
+            "move {journal} away: the next start continues with the bets that are there, and the agencies send the rest"
         );
         if path == self.journal {
             without_journal

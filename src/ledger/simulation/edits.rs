@@ -68,7 +68,7 @@ fn refuses(disk: &SimulatedDisk, what: &str) {
     let error = open(disk.clone(), &settings(), &Stop::never()).err().expect(what).to_string();
     assert!(error.contains(what), "{what:?}: {error}");
     let way_out = match error.split_once(": ") {
-        Some(("bets.journal", _)) => "move bets.journal away to go on with what is there",
+        Some(("bets.journal", _)) => "move bets.journal away: the next start continues",
         _ => "restore the file, or move ",
     };
     assert!(error.contains(&format!("nothing was changed: {way_out}")), "{error}");
@@ -352,7 +352,7 @@ fn what_was_confirmed_is_in_the_file_that_is_refused_after_an_edit_and_a_power_c
         assert_eq!(store(&mut writer, 2, &rows_of(agency(2))[..1]), None);
         drop(writer);
         disk.cut_power();
-        // The advice is to move the journal away and to go on with what is there.
+        // The remedy is to move the journal away and to continue with the bets that are there.
         let error = open(disk.clone(), &settings(), &Stop::never()).err().expect("it was edited");
         assert!(matches!(error, OpenError::NotConfirmed { .. }), "seed {seed}: {error}");
         let bytes = disk.bytes("bets.csv").expect("it is there");
