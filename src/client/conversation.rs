@@ -153,7 +153,7 @@ impl Conversation<'_> {
             Some(reply) => Ok(Some(reply)),
             None => {
                 let said = excerpt(&String::from_utf8_lossy(line));
-                let why = "the server does not speak this protocol, it said";
+                let why = "the server does not speak this protocol, it sent";
                 Err(Error::Failed(format!("{why} \"{said}\"")))
             }
         }
@@ -162,7 +162,7 @@ impl Conversation<'_> {
 
 /// Returns the error of a reply to another command.
 pub(super) fn unexpected(reply: &Reply<'_>) -> Error {
-    Error::Failed(format!("the server answered \"{reply}\", which answers another question"))
+    Error::Failed(format!("the server sent \"{reply}\", which is no reply to the command"))
 }
 
 #[cfg(test)]

@@ -364,7 +364,7 @@ fn fault(error: Error) -> io::Error {
         // Two authorities of one name differ only in their signatures.
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => distrust("the peer's certificate is not of this side's authority".into()),
+        ) => distrust("the peer's certificate is not signed by a trusted CA".into()),
         Error::InvalidCertificate(_) => {
             distrust(format!("the peer's certificate: {}", reason(&error)))
         }
@@ -375,9 +375,7 @@ fn fault(error: Error) -> io::Error {
             why @ (AlertDescription::ProtocolVersion
             | AlertDescription::HandshakeFailure
             | AlertDescription::InsufficientSecurity),
-        ) => distrust(format!(
-            "the peer does not speak this side's TLS, which is 1.3: alert {why:?}"
-        )),
+        ) => distrust(format!("the peer does not speak TLS 1.3: alert {why:?}")),
         other => io::Error::new(ErrorKind::InvalidData, other),
     }
 }

@@ -36,8 +36,8 @@ impl Paths {
         let result = follow(&settings.result)?;
         for (one, other) in [(&journal, &bets), (&journal, &result), (&bets, &result)] {
             if names_one_file(one, other) {
-                let what = "is the path of two files: bets.csv, the journal beside it with the extension journal, and \
-                            DRAW_FILE have to be three";
+                let what = "is the path of two files: --bets, the journal beside it with the extension journal, and \
+                            DRAW_FILE must be three different ones";
                 return Err(OpenError::Refused { path: one.clone(), what: what.into() });
             }
         }

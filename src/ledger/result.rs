@@ -94,7 +94,7 @@ impl DrawResult {
         }
         for (place, agency) in (1..).zip(&self.agencies) {
             if agency.id != place {
-                return Err(format!("agency: number {} stands in place {place}", agency.id));
+                return Err(format!("agency: number {} is in place {place}", agency.id));
             }
             if let Some(other) = agency.winners.iter().find(|winner| !is_document(winner)) {
                 return Err(format!("agency {place}: winners: \"{other}\" is not a document"));

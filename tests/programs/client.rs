@@ -857,10 +857,10 @@ mod resuming {
             "\n",
             "\u{0}\n",
         ] {
-            refused(answer).says("the server does not speak this protocol, it said");
+            refused(answer).says("the server does not speak this protocol, it sent");
         }
         for answer in ["CONFIRMARAPUESTA|1\n", "ECO|1\n"] {
-            refused(answer).says("which answers another question");
+            refused(answer).says("which is no reply to the command");
         }
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn choose<'v>(
     Ok(Work::Agencies(match (agency, file) {
         (None, None) => agencies_in(directory)?,
         (None, Some(_)) => {
-            let reason = "--file: needs the agency that the file is of: --agency or CLI_ID";
+            let reason = "--file: needs the agency of the file: --agency or CLI_ID";
             return Err(Failure::Usage(reason.into()));
         }
         (Some(id), Some(file)) => vec![(id, file.to_owned())],
@@ -108,8 +108,8 @@ fn agencies_in(directory: &Path) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
         let looked = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         let (directory, looked) = (directory.display(), looked.display());
         Failure::Failed(format!(
-            "{directory}: {error}; looked for agency-N.csv in {looked}, and CLI_AGENCIES_DIR or \
-             --agency N --file CSV would name others"
+            "{directory}: {error}; looked for agency-N.csv in {looked}; name another directory with CLI_AGENCIES_DIR, or a \
+             file with --agency N --file CSV"
         ))
     };
     let mut agencies = Vec::new();
