@@ -208,10 +208,6 @@ pub(super) fn follow_links(disk: &impl Disk, path: &Path) -> io::Result<PathBuf>
     Err(io::Error::other("too many symbolic links"))
 }
 
-pub(super) fn read_all(file: &impl DiskFile) -> io::Result<Vec<u8>> {
-    read(file, 0, usize::try_from(file.length()?).map_err(io::Error::other)?)
-}
-
 /// Reads `length` bytes from `offset` on.
 pub(super) fn read(file: &impl DiskFile, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];

@@ -10,6 +10,7 @@ use super::{Settings, journal_of};
 use crate::bet::Agencies;
 use crate::stop::Stop;
 use crate::text::noun_for;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The most bytes by which a result is longer than `bets.csv`. A winner takes fewer bytes than its bet. All agencies, and
@@ -122,7 +123,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
                 format!("has {bytes} bytes, and a result over these bets has at most {bytes_max}");
             return Err(self.not_confirmed(path, what));
         }
-        at(path, disk::read_all(file))
+        let length = usize::try_from(bytes).map_err(io::Error::other);
+        at(path, length.and_then(|length| disk::read(file, 0, length)))
     }
 
     /// Returns what the journal confirms. Without a journal, all complete lines of `bets.csv` are confirmed.
