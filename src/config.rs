@@ -38,15 +38,6 @@ pub struct Config {
     given: HashMap<&'static str, (String, OsString)>,
 }
 
-/// The log's filter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogFilter {
-    /// A level, or a filter of `RUST_LOG`.
-    pub filter: String,
-    /// Whether a flag, a variable or the file gives it.
-    pub is_asked_for: bool,
-}
-
 impl Config {
     /// Reads `file`, or [`DEFAULT_FILE`] if that exists. `flag` takes the names of flags without dashes. An empty
     /// variable counts as unset.
@@ -107,7 +98,7 @@ impl Config {
         let shown = |setting: &&Setting| !setting.key.starts_with("tls.");
         for setting in SETTINGS.iter().filter(own).filter(shown) {
             let value = if setting.kind == Kind::Level {
-                self.log_filter()?.filter
+                self.log_filter()?
             } else {
                 let value = self.value(setting)?.unwrap_or(setting.default.text().into());
                 value.to_string_lossy().into_owned()
@@ -118,22 +109,25 @@ impl Config {
         Ok(parts)
     }
 
-    /// Returns the log's filter.
+    /// Returns the log's filter: a level, or a filter of `RUST_LOG`.
     ///
     /// # Errors
     ///
     /// The level is invalid.
-    pub fn log_filter(&self) -> Result<LogFilter, InvalidConfig> {
-        let given = self.given.get(table::LOG_LEVEL.key);
-        let filter = match given {
+    pub fn log_filter(&self) -> Result<String, InvalidConfig> {
+        match self.given.get(table::LOG_LEVEL.key) {
             Some((place, filter)) if place == LOG_VARIABLE => {
                 let text = filter.to_str().filter(|text| is_filter(text));
                 let rule = "must be a level or a filter such as loteria::session=debug";
-                text.ok_or_else(|| invalid(place, format!("{rule}, not {filter:?}")))?.into()
+                Ok(text.ok_or_else(|| invalid(place, format!("{rule}, not {filter:?}")))?.into())
             }
-            _ => self.text(&table::LOG_LEVEL)?,
-        };
-        Ok(LogFilter { filter, is_asked_for: given.is_some() })
+            _ => self.text(&table::LOG_LEVEL),
+        }
+    }
+
+    /// Returns whether a flag, a variable or the file gives the log's filter.
+    pub fn has_log_filter(&self) -> bool {
+        self.given.contains_key(table::LOG_LEVEL.key)
     }
 
     /// Returns the address on which the server listens, `HOST:PORT`.

@@ -116,10 +116,10 @@ pub(crate) fn configure(
         Config::read(program, file, |name| arguments.flag(name), |name| env::var_os(name))
     });
     let read = config.and_then(|config| Ok((config.log_filter()?, config)));
-    let is_asked_for = read.as_ref().is_ok_and(|(log, _)| log.is_asked_for);
+    let is_asked_for = read.as_ref().is_ok_and(|(_, config)| config.has_log_filter());
     let is_short = stderr.can_erase() && !is_asked_for && other_filter.is_none();
     IS_SHORT.store(is_short, Ordering::Relaxed);
-    let filter = read.as_ref().map_or(DEFAULT_FILTER, |(log, _)| &log.filter);
+    let filter = read.as_ref().map_or(DEFAULT_FILTER, |(filter, _)| filter);
     log_to(stderr.clone(), other_filter.unwrap_or(filter));
     let (_, config) = read?;
     warn_of_misspelled(program);
