@@ -4,10 +4,10 @@
 use crate::bet::AgencyId;
 use crate::connection::{Connector, OpenSockets};
 use crate::stop::{self, Stop};
-use crate::system::processors;
+use crate::system::{log_thread_closed, processors};
 use crate::text::LogValue;
 use crossbeam_channel::select;
-use log::{error, info};
+use log::error;
 use std::io;
 use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -215,10 +215,4 @@ fn all<O>(outcomes: impl Iterator<Item = Result<O, Error>>) -> Result<Vec<O>, Er
         }
     }
     failure.map_or(Ok(done), Err)
-}
-
-fn log_thread_closed() {
-    if let Some(name) = thread::current().name() {
-        info!("action: close_thread | result: success | thread: {name}");
-    }
 }

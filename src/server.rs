@@ -15,7 +15,7 @@ use crate::stop::{Stop, Stopper};
 use crate::system;
 use crossbeam_channel::{Receiver, after, bounded, never, select};
 use idle::IdleThreads;
-use log::{info, warn};
+use log::warn;
 use reception::Reception;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -85,7 +85,7 @@ pub fn run(
         let accepting = Builder::new().name("accept".into());
         let started = accepting.spawn_scoped(scope, move || {
             reception.accept(scope, &running);
-            log_thread_closed("accept");
+            system::log_thread_closed();
         });
         started.map_err(|error| {
             io::Error::new(error.kind(), format!("no thread to accept connections: {error}"))
@@ -129,8 +129,4 @@ fn wait_for_the_end(
             }
         }
     }
-}
-
-fn log_thread_closed(name: &str) {
-    info!("action: close_thread | result: success | thread: {name}");
 }

@@ -1,12 +1,14 @@
 //! The operating system: error numbers that the standard library has no kind for, calls that a signal interrupts, pipes in
-//! the place of files, the user that a file is denied to, and the processors and the address space of this process.
+//! the place of files, the user that a file is denied to, and the threads, the processors and the address space of this
+//! process.
 
+use log::info;
 use std::io;
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::LazyLock;
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
 
 /// The error number of a system that has no file descriptor left, the same on all Unix systems.
 pub(crate) const ENFILE: i32 = 23;
@@ -39,6 +41,13 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             outcome => return outcome,
         }
+    }
+}
+
+/// Logs that the calling thread ends.
+pub(crate) fn log_thread_closed() {
+    if let Some(name) = thread::current().name() {
+        info!("action: close_thread | result: success | thread: {name}");
     }
 }
 

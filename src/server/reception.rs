@@ -2,7 +2,6 @@
 //! there is TLS, and then the conversation.
 
 use super::idle::IdleThreads;
-use super::log_thread_closed;
 use crate::connection::{Acceptor, Stream, is_timeout};
 use crate::ledger::Access;
 use crate::places::{Place, Places};
@@ -103,9 +102,8 @@ impl<'r> Reception<'r> {
         };
         let Some(connection) = self.idle.give((place, peer, access)) else { return };
         let running = running.clone();
-        let name = format!("session-{number}");
         let started = Builder::new()
-            .name(name.clone())
+            .name(format!("session-{number}"))
             .stack_size(SESSION_STACK_BYTES)
             .spawn_scoped(scope, move || {
                 let _running = running;
@@ -114,7 +112,7 @@ impl<'r> Reception<'r> {
                     self.serve(place, peer, access);
                     next = if self.office.stop.has_come() { None } else { self.idle.wait() };
                 }
-                log_thread_closed(&name);
+                system::log_thread_closed();
             });
         if let Err(error) = started {
             error!("action: start_thread | result: fail | error: {error}");
