@@ -111,7 +111,12 @@ pub fn run(
     let (waiting, turns) = (OpenSockets::default(), Turns::new());
     watched(stop, |sockets| {
         let named = |(id, file)| (format!("agency-{id}"), (id, file));
-        in_threads(files.into_iter().map(named), |(id, file)| {
+        let one_failed = || {
+            if !is_one_of_many || !draw_was_held(settings, stop) {
+                waiting.close();
+            }
+        };
+        in_threads(files.into_iter().map(named), one_failed, |(id, file)| {
             let attempts = Attempts { id, settings, stop, sockets, turns: &turns };
             let agency = Agency { id, file, settings, stop, observer, waiting: &waiting };
             // A panic is a failure like any other, so that the other agencies do not wait for a draw without this one.
@@ -124,9 +129,7 @@ pub fn run(
                     "action: agency | result: fail | client_id: {id} | error: {}",
                     LogValue(error)
                 );
-                if !is_one_of_many || !draw_was_held(settings, stop) {
-                    waiting.close();
-                }
+                one_failed();
             }
             outcome
         })
@@ -149,12 +152,14 @@ fn check(
     let threads = processors().min(agencies.len());
     let agencies = Mutex::new(agencies.into_iter());
     let next = || agencies.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let checked = in_threads((1..=threads).map(|number| (format!("check-{number}"), ())), |()| {
+    let named = (1..=threads).map(|number| (format!("check-{number}"), ()));
+    let check = |()| {
         all(iter::from_fn(next).map(|(id, path)| {
             BetsFile::check(&path, stop, |report| observer.invalid_line(&report))
                 .map(|file| (id, file))
         }))
-    })?;
+    };
+    let checked = in_threads(named, || {}, check)?;
     Ok(checked.into_iter().flatten().collect())
 }
 
@@ -174,13 +179,15 @@ fn watched<O>(
     stop::beside("stop", watch, || work(&sockets)).map_err(Error::Thread)?
 }
 
-/// Calls `work` for each item in a separate thread, which has the name beside the item. Returns all outcomes.
+/// Calls `work` for each item in a separate thread, which has the name beside the item, and `none_started` if the system
+/// has no thread for one of them, because the others may wait for it. Returns all outcomes.
 ///
 /// # Errors
 ///
 /// The first failure, if there is any. To be stopped comes after all others.
 fn in_threads<I: Send, O: Send>(
     items: impl Iterator<Item = (String, I)>,
+    none_started: impl FnOnce(),
     work: impl Fn(I) -> Result<O, Error> + Sync,
 ) -> Result<Vec<O>, Error> {
     let work = &work;
@@ -193,6 +200,9 @@ fn in_threads<I: Send, O: Send>(
             })
         };
         let started: Vec<_> = items.map(start).collect();
+        if started.iter().any(Result::is_err) {
+            none_started();
+        }
         all(started.into_iter().map(|thread| {
             let thread = thread.map_err(Error::Thread)?;
             thread.join().unwrap_or(Err(Error::Panicked))

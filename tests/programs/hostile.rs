@@ -424,6 +424,21 @@ fn a_start_that_gets_no_thread_says_which() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_client_that_gets_no_thread_for_an_agency_does_not_wait_for_the_draw_with_the_others() {
+    let scratch = Scratch::new();
+    let server = scratch.server().arguments(&["--agencies", "2"]).start();
+    for agency in [1, 2] {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), "Ana,Paz,30000001,1999-03-17,75\n");
+    }
+    let Some(client) = scratch.of(54_324, scratch.client(&server.address())) else { return };
+    // Four threads of its own, and one of an agency.
+    let ended = client.started_by(&["prlimit", "--nproc=5"]).run();
+    ended.exits(1).prints("").says("error: no thread: ");
+    server.stops_on("TERM");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_large_file_is_read_without_a_thread_to_spare() {
     let scratch = Scratch::new();
     let Some(server) = scratch.server_of(54_323) else { return };

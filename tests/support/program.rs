@@ -72,17 +72,21 @@ impl Scratch {
     /// A server of another user, whom a limit on threads can stop: root has none, and for a user of other programs their
     /// threads count too. `None` where it cannot run.
     pub(crate) fn server_of(&self, user: u32) -> Option<Start> {
+        self.of(user, self.server())
+    }
+
+    /// The same program of another user. `None` where it cannot run.
+    pub(crate) fn of(&self, user: u32, program: Start) -> Option<Start> {
         let user = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()];
         let words = ["setpriv", &user[0], &user[1], &user[2]];
-        let server = self.server();
         let mut probe = Command::new(words[0]);
-        probe.args(&words[1..]).args(["test", "-x"]).arg(server.executable());
+        probe.args(&words[1..]).args(["test", "-x"]).arg(program.executable());
         if !probe.output().is_ok_and(|output| output.status.success()) {
-            show("not tried: no other user can run the server here");
+            show("not tried: no other user can run the programs here");
             return None;
         }
         fs::set_permissions(self.path(""), PermissionsExt::from_mode(0o777)).expect("its own");
-        Some(server.started_by(&words))
+        Some(program.started_by(&words))
     }
 
     /// A client of the server at `address`.
