@@ -33,7 +33,7 @@ impl Paths {
     fn of(disk: &impl Disk, settings: &Settings) -> Result<Paths, OpenError> {
         let follow = |path: &Path| at(path, disk::follow_links(disk, path));
         let bets = follow(&settings.bets)?;
-        let journal = journal_of(&bets);
+        let journal = follow(&journal_of(&bets))?;
         let result = follow(&settings.result)?;
         for (one, other) in [(&journal, &bets), (&journal, &result), (&bets, &result)] {
             if names_one_file(one, other) {

@@ -336,20 +336,26 @@ fn a_new_draw_overwrites_no_file_and_follows_links() {
     let scratch = Scratch::new();
     let (server, agencies) = held(&scratch);
     server.stops_on("TERM");
-    fs::create_dir(scratch.path("data")).expect("a directory");
-    for name in ["bets.csv", "bets.journal", "sorteo.toml"] {
-        fs::rename(scratch.path(name), scratch.path(&format!("data/{name}"))).expect("a file");
-        if name != "bets.journal" {
-            let target = format!("data/{name}");
-            std::os::unix::fs::symlink(target, scratch.path(name)).expect("a symbolic link");
-        }
+    for directory in ["data", "kept"] {
+        fs::create_dir(scratch.path(directory)).expect("a directory");
+    }
+    for (name, file, link, target) in [
+        ("bets.csv", "data/bets.csv", "bets.csv", "data/bets.csv"),
+        // The journal is beside the file that the link to the bets leads to, and a link too.
+        ("bets.journal", "kept/log.journal", "data/bets.journal", "../kept/log.journal"),
+        ("sorteo.toml", "data/sorteo.toml", "sorteo.toml", "data/sorteo.toml"),
+    ] {
+        fs::rename(scratch.path(name), scratch.path(file)).expect("a file");
+        std::os::unix::fs::symlink(target, scratch.path(link)).expect("a symbolic link");
     }
     scratch.write("data/bets.1.csv", "somebody's own");
     let ended = scratch.server().arguments(&["--new-draw"]).run();
     ended.exits(0).says("bets: data/bets.2.csv").says("draw: data/sorteo.2.toml");
+    ended.says("journal: data/../kept/log.2.journal");
     assert_all_stored_in(&scratch, "data/bets.2.csv", &agencies);
     assert_eq!(scratch.read("data/bets.1.csv"), "somebody's own");
-    assert_eq!(scratch.names(), ["agencies", "bets.csv", "data", "sorteo.toml"]);
+    assert_eq!(scratch.names(), ["agencies", "bets.csv", "data", "kept", "sorteo.toml"]);
+    assert!(!scratch.path("kept/log.journal").exists());
 }
 
 #[test]
