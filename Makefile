@@ -1,14 +1,14 @@
-# `make` alone lists what can be made; the words after ## are the list.
+# `make` alone lists the targets with the words after ##.
 .DEFAULT_GOAL := help
 .PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national docker-failover bench bench-growth bench-parts storms simulation cuts power-cuts model load flood fuzz deny
 
-# Where Compose v2 is not there, the older one does as well. Both find the compose file through .env.
+# The older Compose replaces a missing v2. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## both programs, optimised, in target/release/
+build: ## both programs, optimized, in target/release/
 	cargo build --release --locked --bins --features "$(FEATURES)"
 
 completions: build ## completions for bash, zsh and fish, in target/completions/
@@ -28,14 +28,14 @@ man: build ## manual pages, in target/man/
 test: ## all tests but those that need Docker
 	cargo test --locked
 
-check: ## what has to pass before a commit: format, clippy, docs, tests
+check: ## format, clippy, docs, tests: must pass before a commit
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	cargo test --locked
 	cargo install --locked --debug --path . --root target/installed --target-dir target
 
-check-tls: ## the same of what is only there with the feature `tls`; needs openssl
+check-tls: ## the same for the feature `tls`; needs openssl
 	cargo clippy --locked --all-targets --features tls -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features tls
 	cargo build --locked --features tls --example make_agencies
@@ -57,7 +57,7 @@ bench-growth: ## how cost grows, and the picture of it: some minutes, and 10 GB 
 bench-parts: ## checks, messages and the ledger, each by itself: some minutes
 	cargo run --locked --release --manifest-path benches/parts/Cargo.toml --target-dir target/parts -- --bench
 
-storms: ## kills, stops, a disturbed network and hostile peers, half of it in TLS: a minute, or LOTERIA_STORM_SECONDS
+storms: ## kills, stops, a disturbed network and hostile peers, half of them in TLS: a minute, or LOTERIA_STORM_SECONDS
 	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --features tls --test programs -- storms:: --nocapture
 
 simulation: ## the ledger over a disk that fails and loses power: 100,000 lotteries, or LOTERIA_SIMULATIONS
@@ -66,10 +66,10 @@ simulation: ## the ledger over a disk that fails and loses power: 100,000 lotter
 cuts: ## every conversation of the tests in two pieces, cut at every byte
 	LOTERIA_EVERY_CUT=1 cargo test --locked --test protocol
 
-power-cuts: build ## the power cut under a running server, on a file system that loses what was not synced; needs root, /dev/fuse
+power-cuts: build ## power cuts under a running server, on a file system that loses unsynced data; needs root, /dev/fuse
 	python3 tests/power-cuts.py target/release/server 300
 
-model: ## the orders in which the agencies' threads can meet, by a model checker: half a minute
+model: ## the orders in which the agencies' threads can meet, by a model checker: some minutes
 	cargo run --locked --release --manifest-path model/Cargo.toml --target-dir target/model
 
 load: ## two thousand agencies in one draw, and a soak of two minutes
@@ -87,7 +87,7 @@ fuzz: ## each fuzzer for a minute, or LOTERIA_FUZZ_SECONDS; needs `cargo install
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -detect_leaks=0 -max_total_time=$${LOTERIA_FUZZ_SECONDS:-60} -max_len=$$length || exit; \
 	done
 
-deny: ## licences, packages and where they come from; needs `cargo install cargo-deny`
+deny: ## licences, packages and their sources; needs `cargo install cargo-deny`
 	cargo deny --offline check licenses bans sources
 
 # Built with TLS from the beginning, so that `cargo deb` builds nothing again.
@@ -106,7 +106,7 @@ docker-compose-down: ## stops and removes them; the bets stay in their volume
 	$(COMPOSE) stop -t 10
 	$(COMPOSE) down
 
-docker-compose-logs: ## their logs, as they come
+docker-compose-logs: ## their logs, followed
 	$(COMPOSE) logs -f
 
 docker-test: ## the tests that need Docker
@@ -115,5 +115,5 @@ docker-test: ## the tests that need Docker
 docker-national: ## three centrals and a national draw on a Spark cluster: some minutes, and a gigabyte of image
 	tests/docker/national.sh
 
-docker-failover: ## a machine that dies, and another that goes on with its files on GlusterFS: eight minutes; needs /dev/fuse
+docker-failover: ## a machine that dies, and another that serves its files on GlusterFS: eight minutes; needs /dev/fuse
 	tests/docker/failover.sh

@@ -1,10 +1,10 @@
 //! Limits the connections of the server, and chooses the one that is closed when there is no room for another.
 //! Knows sockets, but does not interpret their bytes.
 //!
-//! A connection has a *holder*: the agency that it belongs to, or until it has named one of several in its certificate,
-//! all connections with the same ones. Until the holder is known it is a *newcomer*. A connection that is closed for
-//! another is *leaving*: it is shut for reading, so that its own thread wakes, tells its peer why, and ends. The thread
-//! that accepts waits for it only if too many are leaving.
+//! A connection has a *holder*, with which its limit is counted: its agency, or, if its certificate names several and it
+//! has named none of them yet, the list of these. Until the holder is known, the connection is a *newcomer*. A connection
+//! that is closed for another is *leaving*: it is shut for reading, so that its own thread wakes, sends the error to its
+//! peer, and ends. The thread that accepts waits for it only if too many are leaving.
 
 use crate::bet::AgencyId;
 use std::collections::{BTreeMap, VecDeque};
