@@ -6,11 +6,11 @@
 //! cargo run --example make_agencies -- --agencies 5 --bets 7000 --winners-per-agency 2,3,3,1,0 agencies
 //! ```
 //!
-//! and `tests/project/agencies.rs` fails when this program would make them otherwise.
+//! and `tests/project/agencies.rs` fails if this program would make different ones.
 //!
-//! What the files have on purpose, because real ones do: agencies of very different sizes, accents,
-//! compound names, now and then a quoted field that holds a comma or quotes, CRLF at the even-numbered
-//! agencies and LF at the odd ones, and no line end after agency 3's last line.
+//! Like real files, they have agencies of very different sizes, accents, compound names, now and then a quoted
+//! field that holds a comma or quotes, CRLF at the even-numbered agencies and LF at the odd ones, and no line end
+//! after agency 3's last line.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,9 +21,9 @@ use clap::{CommandFactory, Parser, error::ErrorKind, value_parser};
 
 /// Makes DIR/agency-1.csv to DIR/agency-N.csv, full of invented bets.
 ///
-/// A line reads `nombre,apellido,documento,nacimiento,numero`, without a header.
-/// The same arguments make the same files, byte for byte, on every machine. Files
-/// of these names that are there already are replaced; others are left alone.
+/// A line is `nombre,apellido,documento,nacimiento,numero`. There is no header.
+/// The same arguments make the same files, byte for byte, on every machine.
+/// Existing files of these names are replaced.
 #[derive(Parser)]
 #[command(
     name = "make_agencies",
@@ -34,19 +34,19 @@ use clap::{CommandFactory, Parser, error::ErrorKind, value_parser};
   make_agencies --bets 7000 --winners-per-agency 2,3,3,1,0 agencies"
 )]
 struct Options {
-    /// How many agencies, each with a file of its own
+    /// Number of agencies, each with its own file
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u64).range(1..=10_000))]
     agencies: u64,
 
-    /// How many bets in all; the agencies get very different shares of them
+    /// Number of bets of all agencies, which get very different shares of them
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u64).range(0..=1_000_000_000_000))]
     bets: u64,
 
-    /// Other people and other numbers for another seed
+    /// Another seed makes other people and other numbers
     #[arg(long, value_name = "N", default_value_t = 7574)]
     seed: u64,
 
-    /// Exactly so many bets on the winning number, a count for each agency; else chance decides
+    /// Number of bets on the winning number, for each agency; random if it is not given
     #[arg(long, value_name = "W,W,...", value_delimiter = ',')]
     winners_per_agency: Option<Vec<u64>>,
 
@@ -54,22 +54,22 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 7574, value_parser = value_parser!(u64).range(0..NUMBERS))]
     winning_number: u64,
 
-    /// One bet in so many has a quoted name, with a comma or quotes in it as a rule; 0 for none
+    /// One bet in N has a quoted name, most of them with a comma or quotes in it; 0 for none
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(0..=1_000_000_000))]
     quoted_one_in: u64,
 
-    /// Where the files go; made if it is not there
+    /// Directory of the files; made if it does not exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
 
-/// There are this many numbers to bet on, from 0.
+/// The number of numbers to bet on, from 0.
 const NUMBERS: u64 = 10_000;
 
-/// What goes to the disk with one write.
+/// The size of one write, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// More than the longest line can take.
+/// A bound for the length of a line, in bytes.
 const LINE_BYTES_MAX: usize = 512;
 
 /// Sizes of agencies relative to each other; a sixth agency is as large as the first, and so on.
