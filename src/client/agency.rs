@@ -111,8 +111,9 @@ impl Attempt<'_, '_> {
             if let Some((text, bytes)) = file.unquoted(line).filter(|_| place > confirmed) {
                 writer.push_line(text, bytes);
             } else {
-                let fields = line.fields().ok_or_else(|| Error::changed(&file.path))?;
-                let bet = fields.bet().map_err(|_| Error::changed(&file.path))?;
+                let changed = |_| Error::changed(&file.path);
+                let fields = line.fields().map_err(changed)?;
+                let bet = fields.bet().map_err(changed)?;
                 if place == confirmed {
                     return self.check_last(line_number, &bet);
                 }

@@ -2,7 +2,7 @@
 //! that an agency that waits needs no file descriptor for it.
 
 use super::error::Error;
-use crate::bet::row::{Fields, ROW_BYTES_MAX};
+use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};
 use crate::bet::{BET_BYTES_MIN, plain_bet};
 use crate::lines::{LineBuffer, LineTooLong, without_end};
 use crate::stop::Stop;
@@ -41,8 +41,7 @@ impl BetsFile {
                 Ok(line) if line.is_recognized => None,
                 Ok(line) => {
                     has_quotes |= line.has_quotes();
-                    let fields = Fields::parse(line.content());
-                    let bet = fields.and_then(|fields| fields.bet().map(|_valid| ()));
+                    let bet = line.fields().and_then(|fields| fields.bet().map(|_valid| ()));
                     bet.err().map(|reason| reason.to_string())
                 }
                 Err(too_long) => Some(format!("line: {too_long}")),
@@ -80,9 +79,10 @@ impl BetsFile {
         stop: &Stop,
         mut visit: impl FnMut(u64, Line<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let seen = each_line(&self.path, Some(&self.checksums), stop, any_line, |number, line| {
-            visit(number, line.map_err(|_| Error::changed(&self.path))?)
-        })?;
+        let seen =
+            each_line(&self.path, Some(&self.checksums), stop, checked_line, |number, line| {
+                visit(number, line.map_err(|_| Error::changed(&self.path))?)
+            })?;
         let is_whole = seen.len() == self.checksums.len();
         if is_whole { Ok(()) } else { Err(Error::changed(&self.path)) }
     }
@@ -115,9 +115,9 @@ impl<'l> Line<'l> {
         memchr::memchr(b'"', self.content()).is_some()
     }
 
-    /// Returns its fields, unless they cannot be read.
-    pub(super) fn fields(self) -> Option<Fields> {
-        Fields::parse(self.content()).ok()
+    /// Splits it into fields.
+    pub(super) fn fields(self) -> Result<Fields, InvalidRow> {
+        Fields::parse(self.content())
     }
 }
 
@@ -186,7 +186,7 @@ fn plain_line(text: &[u8]) -> Option<(usize, usize)> {
 /// Returns the bytes of the checked line that `text` begins with, without and with its end. A line is empty or at least
 /// as long as the shortest bet.
 #[inline]
-fn any_line(text: &[u8]) -> Option<(usize, usize)> {
+fn checked_line(text: &[u8]) -> Option<(usize, usize)> {
     let before_end = if matches!(text, [b'\n' | b'\r', ..]) { 0 } else { BET_BYTES_MIN };
     let end = before_end + memchr::memchr(b'\n', text.get(before_end..)?)?;
     Some((end - usize::from(text[..end].ends_with(b"\r")), end + 1))
