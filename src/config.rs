@@ -33,8 +33,8 @@ const LOG_VARIABLE: &str = "RUST_LOG";
 /// The settings of a program.
 pub struct Config {
     program: Program,
-    /// The settings that are given, by their keys, each after the flag, the variable or the file that gives it. They are
-    /// not checked yet.
+    /// The settings that are given, by their keys, each with the name of the flag, the variable or the file that gives it.
+    /// They are not checked yet.
     given: HashMap<&'static str, (String, OsString)>,
 }
 

@@ -87,7 +87,7 @@ impl<'b> LineBuffer<'b> {
         Ok(count)
     }
 
-    /// Restores the initial size of a buffer that has shrunk, and doubles another one, for a peer that sends faster than
+    /// Restores the initial size of a buffer that has shrunk, and doubles any other, because its peer sends faster than
     /// it is read.
     fn grow(&mut self) {
         let Some(budget) = self.budget else { return };

@@ -37,7 +37,7 @@ pub(super) struct Progress {
     pub(super) confirmed: u64,
     /// Whether bets are in flight, or were when the connection was lost.
     pub(super) in_doubt: bool,
-    /// The time of the last progress, put off by what does not count as time without it.
+    /// The time of the last progress, moved forward by the waits that do not count as time without it.
     last: Instant,
     /// The number of failures since then.
     failures: u32,
@@ -118,12 +118,12 @@ impl Progress {
         self.failures = 0;
     }
 
-    /// Leaves the time since `start` out of account, because the client only waited for its turn or for the next batch.
+    /// Does not count the time since `start`, because the client only waited for its turn or for the next batch.
     pub(super) fn leave_out_since(&mut self, start: Instant) {
         self.last += start.elapsed();
     }
 
-    /// Leaves the time since `start` out of account, because the client only waited for the draw. If it waited for longer
+    /// Does not count the time since `start`, because the client only waited for the draw. If it waited for longer
     /// than any pause takes, the next one is the shortest.
     pub(super) fn waited_since(&mut self, start: Instant) {
         if start.elapsed() >= PAUSE_MAX {

@@ -88,7 +88,7 @@ impl BetsFile {
     }
 
     /// Returns a text that begins with `line`, and the bytes of the line without its end. Returns `None` if there are
-    /// quotes in it, so that its fields are more than what stands between commas.
+    /// quotes in it, so that commas alone do not delimit its fields.
     pub(super) fn unquoted<'l>(&self, line: Line<'l>) -> Option<(&'l [u8], usize)> {
         let is_quoted = self.has_quotes && line.has_quotes();
         (!is_quoted).then_some((line.text, line.bytes))

@@ -89,7 +89,7 @@ fn first_of<C>(
 /// Connects to one address within `time`.
 fn once(address: &SocketAddr, time: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(address, time)?;
-    // A port without a listener can be the very one that the kernel connects from.
+    // If nothing listens on the port, the kernel may choose it as its own and connect the socket to itself.
     if stream.local_addr().ok() == stream.peer_addr().ok() {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }

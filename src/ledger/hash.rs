@@ -17,7 +17,7 @@ const AHEAD_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Follower<F> {
     file: Arc<F>,
-    /// The number of bytes to which the thread was last let go on.
+    /// The number of bytes up to which the thread was last told to hash.
     told: u64,
     /// Sends the numbers of bytes to hash from the beginning of the file, interrupts the hashing, and joins. `None` after
     /// the thread has ended.
@@ -43,7 +43,7 @@ impl<F: DiskFile> Follower<F> {
         Ok(follower)
     }
 
-    /// Lets the thread continue to `bytes` bytes, if that is worth waking it. Never blocks.
+    /// Tells the thread to continue up to `bytes` bytes, if there are enough new ones to wake it. Never blocks.
     pub(super) fn follow(&mut self, bytes: u64) {
         let Some((tasks, ..)) = &self.thread else { return };
         // While the thread has a task it needs no other one to go on.

@@ -1,8 +1,8 @@
 //! Threads whose connection has ended, and that wait a moment for another one. Under a flood of connections this saves
 //! most of the cost of a connection, which is that of a thread. Does not know what the threads do.
 //!
-//! Not a channel without capacity, whose receiver waits for the sender to be scheduled again: with one, a flood closed
-//! twice as many connections of agencies before they had named themselves.
+//! Does not use a channel without capacity, because its receiver waits until the sender is scheduled again. With such a
+//! channel a flood closed twice as many connections before they had named their agency.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

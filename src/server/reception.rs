@@ -33,7 +33,7 @@ pub(super) struct Reception<'r> {
     pub(super) office: &'r Office<'r>,
     pub(super) tls: Option<&'r Acceptor>,
     pub(super) places: &'r Places,
-    /// The threads are given connections that have their places.
+    /// The threads that wait for a connection. It has its place already.
     pub(super) idle: IdleThreads<(Place<'r>, Peer, Access<'r>)>,
     /// The limit of the address space of the process, in bytes, if there is one: an allocation beyond it would end the
     /// process.
