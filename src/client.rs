@@ -12,7 +12,7 @@ use std::io;
 use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread::{self, Builder};
 use std::time::Duration;
 
@@ -109,10 +109,12 @@ pub fn run(
     let files = check(agencies, observer, stop)?;
     let is_one_of_many = files.len() > 1;
     let (waiting, turns) = (OpenSockets::default(), Turns::new());
+    // Asked once, because thousands of agencies may fail, and an answer is as long as there are agencies.
+    let was_held = LazyLock::new(|| draw_was_held(settings, stop));
     watched(stop, |sockets| {
         let named = |(id, file)| (format!("agency-{id}"), (id, file));
         let one_failed = || {
-            if !is_one_of_many || !draw_was_held(settings, stop) {
+            if !is_one_of_many || !*was_held {
                 waiting.close();
             }
         };

@@ -1275,6 +1275,29 @@ mod bad_servers {
     }
 
     #[test]
+    fn however_many_agencies_fail_the_server_is_asked_once_whether_the_draw_was_held() {
+        const AGENCIES: usize = 20;
+        let scratch = Scratch::new();
+        for agency in 1..=AGENCIES {
+            scratch.write(&format!("agencies/agency-{agency}.csv"), csv(&bets(1, 1), Ends::Lf));
+        }
+        let server = FakeServer::start(|peer| {
+            while let Some(message) = peer.hears() {
+                if message == "ESTADO" {
+                    peer.says("ESTADO|REALIZADO,0|1,1,TERMINADA\n");
+                } else {
+                    peer.says("REANUDAR|1|1234567|1\n");
+                }
+            }
+        });
+        scratch.client(&server.address).run().exits(1).says("not the file that was sent before");
+        let messages = server.messages();
+        let asked = |message: &str| messages.iter().filter(|heard| *heard == message).count();
+        assert_eq!(messages.len(), AGENCIES + asked("ESTADO"), "{messages:?}");
+        assert_eq!(asked("ESTADO"), 1);
+    }
+
+    #[test]
     fn one_agencys_failure_ends_the_wait_of_the_others_after_they_have_sent_all() {
         let scratch = Scratch::new();
         let files = [bets(1, 40), bets(2, 5), bets(3, 40)];
