@@ -3,7 +3,7 @@
 
 use super::pass::Lines;
 use crate::bet::row::{agency_of, document_and_number};
-use crate::bet::{Agencies, AgencyId, PerAgency};
+use crate::bet::{Agencies, PerAgency};
 use memchr::memmem::Finder;
 
 /// The documents of each agency's winners, in the order of their lines.
@@ -12,7 +12,6 @@ pub(super) type Documents = PerAgency<Vec<String>>;
 /// Finds the winning lines among valid ones.
 #[derive(Debug)]
 pub(super) struct Winners {
-    winning_number: u16,
     finder: Finder<'static>,
     pub(super) documents: Documents,
 }
@@ -22,25 +21,22 @@ impl Winners {
         // Every form of the number ends like this, after a comma and perhaps zeros.
         let finder = Finder::new(&format!("{winning_number}\n")).into_owned();
         let documents = PerAgency::new(agencies, |_| Vec::new());
-        Winners { winning_number, finder, documents }
-    }
-
-    /// Returns the agency and the document of a winning line. Returns `None` for another line.
-    fn winner(&self, line: &[u8]) -> Option<(AgencyId, String)> {
-        let (document, number) = document_and_number(line)?;
-        let agency = agency_of(line, self.documents.agencies())?;
-        (number.parse() == Ok(self.winning_number)).then_some((agency, document))
+        Winners { finder, documents }
     }
 }
 
 impl Lines for Winners {
     fn add(&mut self, lines: &[u8]) {
-        let mut from = 0;
-        while let Some(found) = self.finder.find(&lines[from..]) {
-            let at = from + found;
+        for at in self.finder.find_iter(lines) {
+            // A number of one digit ends a tenth of all lines, so that the others are not parsed.
+            let before_zeros = lines[..at].iter().rfind(|byte| **byte != b'0');
+            if before_zeros != Some(&b',') {
+                continue;
+            }
             let start = memchr::memrchr(b'\n', &lines[..at]).map_or(0, |before| before + 1);
-            from = at + self.finder.needle().len();
-            if let Some((agency, document)) = self.winner(&lines[start..from]) {
+            let line = &lines[start..at + self.finder.needle().len()];
+            let agency = agency_of(line, self.documents.agencies());
+            if let (Some(agency), Some((document, _))) = (agency, document_and_number(line)) {
                 self.documents[agency].push(document);
             }
         }
