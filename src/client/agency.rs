@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 /// The longest time that one connection waits for the draw before another asks again, so that a server that vanished
 /// without closing it is noticed.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 180_000 });
+/// The most batches of one write, which are in memory until then: half a megabyte.
+const BURST_MAX: usize = 64;
 /// The bytes of a winner's document in a reply, with its separator.
 const DOCUMENT_BYTES: usize = 9;
 
@@ -101,7 +103,11 @@ impl Attempt<'_, '_> {
         let mut writer = BatchWriter::new(*id, settings.batch_max_amount);
         // One write sends enough batches to make few writes, but only a part of the window, so that the server has
         // others to store meanwhile.
-        let burst = if settings.batch_period.is_zero() { (settings.window / 4).max(1) } else { 1 };
+        let burst = if settings.batch_period.is_zero() {
+            (settings.window / 4).clamp(1, BURST_MAX)
+        } else {
+            1
+        };
         let (mut place, confirmed) = (0, self.progress.confirmed);
         file.each_bet(stop, |line_number, line| {
             place += 1;
