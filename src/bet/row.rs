@@ -20,7 +20,7 @@ impl Fields {
     /// [`InvalidRow::NotUtf8`] if it is not UTF-8, [`InvalidRow::Quotes`] if its quotes are not those of RFC 4180.
     pub fn parse(line: &[u8]) -> Result<Fields, InvalidRow> {
         let text = std::str::from_utf8(line).map_err(|_| InvalidRow::NotUtf8)?;
-        let mut fields = csv::StringRecord::new();
+        let mut fields = csv::StringRecord::with_capacity(text.len(), 1 + BET_FIELDS);
         let mut rest = Some(text);
         while let Some(text) = rest {
             let (field, behind) = first_field(text).ok_or(InvalidRow::Quotes)?;
@@ -71,13 +71,12 @@ fn first_field(text: &str) -> Option<(Cow<'_, str>, Option<&str>)> {
     let mut field = String::new();
     loop {
         let (part, behind) = quoted.split_once('"')?;
+        let rest = behind.strip_prefix(',');
+        if rest.is_some() || behind.is_empty() {
+            let whole = if field.is_empty() { part.into() } else { (field + part).into() };
+            return Some((whole, rest));
+        }
         field.push_str(part);
-        if behind.is_empty() {
-            return Some((field.into(), None));
-        }
-        if let Some(behind) = behind.strip_prefix(',') {
-            return Some((field.into(), Some(behind)));
-        }
         // A doubled quote stands for one.
         quoted = behind.strip_prefix('"')?;
         field.push('"');
