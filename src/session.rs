@@ -33,6 +33,10 @@ use thiserror::Error;
 
 /// The size at which gathered answers are sent, in bytes. A byte of a message can cause fifty of an answer.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
+/// The most memory that is kept for the rows of a connection whose read buffer has not grown, in bytes.
+const ROWS_KEPT_BYTES_MAX: usize = 32 << 10;
+/// The time without any bytes after which the read buffer of a connection shrinks.
+const SILENT_AFTER: Duration = Duration::from_millis(100);
 /// The longest time that sending a refusal to a peer may take.
 pub(crate) const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -184,7 +188,22 @@ impl Session<'_, '_, '_> {
     /// Reads the bytes that have arrived, or blocks until some do. Returns `false` if the peer has ended the connection.
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
         let deadline = self.limited(deadline);
-        let count = lines.fill(self.stream.until(deadline));
+        let count = loop {
+            if !lines.has_grown() && self.batches.open == Open::Nothing {
+                // The rows of a large buffer take as much memory as the buffer.
+                self.batches.rows.shrink_to(ROWS_KEPT_BYTES_MAX);
+            }
+            let silent = Instant::now() + SILENT_AFTER;
+            let may_shrink = lines.has_grown() && silent < deadline;
+            match lines.fill(self.stream.until(if may_shrink { silent } else { deadline })) {
+                // A silent connection must not keep the memory by which those of others grow.
+                Err(error) if may_shrink && is_timeout(&error) => {
+                    lines.shrink();
+                    self.stream.shrink();
+                }
+                count => break count,
+            }
+        };
         self.may_go_on()?;
         match count {
             Ok(0) => {
@@ -317,5 +336,96 @@ impl Session<'_, '_, '_> {
         self.stream.shrink();
         self.batches = Batches::default();
         self.answers = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Authorization, Batches, Office, Peer, Session};
+    use crate::bet::Agencies;
+    use crate::connection::Stream;
+    use crate::draw::Draw;
+    use crate::ledger::{Ledger, Settings};
+    use crate::lines::{GrowthBudget, LineBuffer};
+    use crate::places::Places;
+    use crate::stop::Stop;
+    use crossbeam_channel::bounded;
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_connection_that_is_silent_after_much_gives_the_memory_of_its_buffer_back() {
+        const TIME: Duration = Duration::from_secs(30);
+        let many_lines = b"ECO|to and fro\n".repeat(4_000);
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let agencies = Agencies::new(1).expect("it is a number of agencies");
+        let settings = Settings {
+            bets: directory.path().join("bets.csv"),
+            result: directory.path().join("sorteo.toml"),
+            agencies,
+            winning_number: 1,
+        };
+        let (ledger, _) = Ledger::open(&settings, &Stop::never()).expect("the files are new");
+        // So that one buffer can double once.
+        let budget = GrowthBudget::new(16 << 10);
+        let office = Office {
+            ledger: &ledger,
+            draw: &Draw::pending(agencies),
+            told: bounded(1).0,
+            message_timeout: TIME,
+            newcomer_timeout: 2 * TIME,
+            buffers: &budget,
+            stop: Stop::never(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut peer = TcpStream::connect(address).expect("it listens");
+        let places = Places::new(1);
+        let mut place = places.enter(listener.accept().expect("one connects").0).expect("a place");
+        let socket = place.socket();
+        let deadline = Instant::now() + TIME;
+        let mut session = Session {
+            stream: &mut Stream::plain(&socket),
+            place: &mut place,
+            newcomer_deadline: deadline + TIME,
+            peer: Peer::at(address),
+            authorization: Authorization::Any,
+            access: ledger.access(),
+            office: &office,
+            reader: None,
+            batches: Batches { rows: Vec::with_capacity(1 << 20), ..Batches::default() },
+            answers: Vec::new(),
+            winners_sent: None,
+        };
+        let mut lines = LineBuffer::growing(100, &budget);
+        peer.write_all(&many_lines).expect("the system has room for it");
+        while !lines.has_grown() {
+            assert!(session.receive(&mut lines, deadline).expect("bytes have arrived"));
+            while lines.next_line().expect("it is short").is_some() {}
+        }
+        let has_room = thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let can_grow = || {
+                    let mut other = LineBuffer::growing(100, &budget);
+                    other.fill(&mut many_lines.as_slice()).expect("a slice can be read");
+                    other.has_grown()
+                };
+                while !can_grow() && Instant::now() < deadline {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                let has_room = can_grow();
+                peer.shutdown(Shutdown::Write).expect("it is open");
+                has_room
+            });
+            while session.receive(&mut lines, deadline + TIME).expect("the peer ends cleanly") {
+                while lines.next_line().expect("it is short").is_some() {}
+            }
+            waits.join().expect("it does not panic")
+        });
+        assert!(has_room, "it keeps the memory");
+        assert!(session.batches.rows.capacity() < 1 << 20, "it keeps that of its rows");
+        ledger.close().expect("the disk works");
     }
 }
