@@ -61,7 +61,7 @@ storms: ## kills, stops, a disturbed network and hostile peers, half of them in 
 	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --features tls --test programs -- storms:: --nocapture
 
 simulation: ## the ledger over a disk that fails and loses power: 100,000 lotteries, or LOTERIA_SIMULATIONS
-	LOTERIA_SIMULATIONS=$${LOTERIA_SIMULATIONS:-100000} cargo test --locked --lib simulation
+	LOTERIA_SIMULATIONS=$${LOTERIA_SIMULATIONS:-100000} cargo test --locked --release --lib simulation
 
 cuts: ## every conversation of the tests in two pieces, cut at every byte
 	LOTERIA_EVERY_CUT=1 cargo test --locked --test protocol
