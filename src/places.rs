@@ -99,18 +99,24 @@ impl Places {
         });
         let mut table = self.table_with_few_leaving()?;
         let newcomers_max = NEWCOMERS_MIN.max(self.connections_max / 4);
-        let why = Eviction::Connections(self.connections_max);
-        let has_room = if table.newcomers() >= newcomers_max {
+        let evicted = if table.newcomers() >= newcomers_max {
             table.evict(&Holder::Newcomers, Eviction::Newcomers(newcomers_max))
+        } else if table.count >= self.connections_max {
+            let why = Eviction::Connections(self.connections_max);
+            let evicted = table.evict_surplus(why).or_else(|| table.evict(&Holder::Newcomers, why));
+            if evicted.is_none() {
+                table.make_leave(Arc::clone(&connection), why);
+                return Some(Place { places: self, connection, holder: Holder::Newcomers });
+            }
+            evicted
         } else {
-            table.count < self.connections_max
-                || table.evict_surplus(why)
-                || table.evict(&Holder::Newcomers, why)
+            None
         };
-        if has_room {
-            table.add(Arc::clone(&connection), Holder::Newcomers);
-        } else {
-            table.make_leave(Arc::clone(&connection), why);
+        table.add(Arc::clone(&connection), Holder::Newcomers);
+        // The thread that wakes needs the table.
+        drop(table);
+        if let Some(evicted) = evicted {
+            evicted.shut(Shutdown::Read);
         }
         Some(Place { places: self, connection, holder: Holder::Newcomers })
     }
@@ -120,7 +126,9 @@ impl Places {
     pub(crate) fn make_room(&self) {
         let mut table = self.lock();
         let why = Eviction::Connections(table.count);
-        table.evict(&Holder::Newcomers, why);
+        if let Some(evicted) = table.evict(&Holder::Newcomers, why) {
+            evicted.shut(Shutdown::Read);
+        }
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
     }
 
@@ -175,30 +183,28 @@ impl Table {
         self.connections[&Holder::Newcomers].len()
     }
 
-    /// Makes a connection that is on no list leave. Its own thread tells the peer.
+    /// Makes a connection that is on no list leave. Its own thread tells the peer, as soon as it is shut for reading.
     fn make_leave(&mut self, connection: Arc<Connection>, why: Eviction) {
         let first = connection.eviction.set(why).is_ok();
         debug_assert!(first, "one that is leaving is on no other list");
         self.leaving.push_back(connection);
     }
 
-    /// Makes the connection of `holder` leave that has been idle longest. Returns whether there is one.
-    fn evict(&mut self, holder: &Holder, why: Eviction) -> bool {
-        let idle = self.connections.get(holder).and_then(|connections| idle_longest(connections));
-        let Some(connection) = idle.cloned() else { return false };
+    /// Makes the connection of `holder` leave that has been idle longest. Returns it for the caller to shut.
+    fn evict(&mut self, holder: &Holder, why: Eviction) -> Option<Arc<Connection>> {
+        let connection = Arc::clone(idle_longest(self.connections.get(holder)?)?);
         self.remove(&connection, holder);
         self.make_leave(Arc::clone(&connection), why);
-        connection.shut(Shutdown::Read);
-        true
+        Some(connection)
     }
 
     /// Makes the connection leave that has been idle longest of those that no agency needs: it has others, or the connection
-    /// has named none. Returns whether there is one.
-    fn evict_surplus(&mut self, why: Eviction) -> bool {
+    /// has named none. Returns it for the caller to shut.
+    fn evict_surplus(&mut self, why: Eviction) -> Option<Arc<Connection>> {
         let has_named_all = !matches!(self.connections.keys().nth(1), Some(Holder::Certificate(_)));
         if has_named_all && self.count - self.newcomers() == self.connections.len() - 1 {
             // Each agency has one. A flood asks for every connection, and there may be thousands of agencies.
-            return false;
+            return None;
         }
         let surplus = self.connections.iter().filter(|(holder, connections)| match holder {
             Holder::Newcomers => false,
@@ -207,9 +213,10 @@ impl Table {
         });
         let idle =
             surplus.filter_map(|(holder, connections)| Some((idle_longest(connections)?, holder)));
-        let longest = idle.min_by_key(|(connection, _)| connection.heard.load(Ordering::Relaxed));
-        let holder = longest.map(|(_, holder)| holder.clone());
-        holder.is_some_and(|holder| self.evict(&holder, why))
+        let (_, holder) =
+            idle.min_by_key(|(connection, _)| connection.heard.load(Ordering::Relaxed))?;
+        let holder = holder.clone();
+        self.evict(&holder, why)
     }
 
     fn add(&mut self, connection: Arc<Connection>, holder: Holder) {
@@ -299,10 +306,12 @@ impl Place<'_> {
         table.remove(&self.connection, &self.holder);
         let max = CONNECTIONS_PER_AGENCY_MAX * agencies.len().max(1);
         let why = Eviction::Agency(max);
-        let is_full = table.connections.get(&holder).is_some_and(|others| others.len() >= max);
-        if is_full && !table.evict(&holder, why) {
-            table.make_leave(Arc::clone(&self.connection), why);
-            return Err(why);
+        if table.connections.get(&holder).is_some_and(|connections| connections.len() >= max) {
+            let Some(evicted) = table.evict(&holder, why) else {
+                table.make_leave(Arc::clone(&self.connection), why);
+                return Err(why);
+            };
+            evicted.shut(Shutdown::Read);
         }
         table.add(Arc::clone(&self.connection), holder.clone());
         self.holder = holder;
