@@ -181,7 +181,7 @@ fn watched<O>(
     stop::beside("stop", watch, || work(&sockets)).map_err(Error::Thread)?
 }
 
-/// Calls `work` for each item in a separate thread, which has the name beside the item, and `none_started` if the system
+/// Calls `work` for each item in a separate thread, which has the name beside the item. Calls `not_started` if the system
 /// has no thread for one of them, because the others may wait for it. Returns all outcomes.
 ///
 /// # Errors
@@ -189,7 +189,7 @@ fn watched<O>(
 /// The first failure, if there is any. To be stopped comes after all others.
 fn in_threads<I: Send, O: Send>(
     items: impl Iterator<Item = (String, I)>,
-    none_started: impl FnOnce(),
+    not_started: impl FnOnce(),
     work: impl Fn(I) -> Result<O, Error> + Sync,
 ) -> Result<Vec<O>, Error> {
     let work = &work;
@@ -203,7 +203,7 @@ fn in_threads<I: Send, O: Send>(
         };
         let started: Vec<_> = items.map(start).collect();
         if started.iter().any(Result::is_err) {
-            none_started();
+            not_started();
         }
         all(started.into_iter().map(|thread| {
             let thread = thread.map_err(Error::Thread)?;

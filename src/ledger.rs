@@ -74,6 +74,13 @@ impl Settings {
     pub fn journal(&self) -> PathBuf {
         journal_of(&self.bets)
     }
+
+    /// Returns the settings of a lottery in `directory`, on the number 1.
+    #[cfg(test)]
+    pub(crate) fn for_tests(directory: &std::path::Path, agencies: Agencies) -> Settings {
+        let (bets, result) = (directory.join("bets.csv"), directory.join("sorteo.toml"));
+        Settings { bets, result, agencies, winning_number: 1 }
+    }
 }
 
 /// The state of a ledger when it was opened.

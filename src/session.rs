@@ -361,12 +361,7 @@ mod tests {
         let many_lines = b"ECO|to and fro\n".repeat(4_000);
         let directory = tempfile::tempdir().expect("a scratch directory");
         let agencies = Agencies::new(1).expect("it is a number of agencies");
-        let settings = Settings {
-            bets: directory.path().join("bets.csv"),
-            result: directory.path().join("sorteo.toml"),
-            agencies,
-            winning_number: 1,
-        };
+        let settings = Settings::for_tests(directory.path(), agencies);
         let (ledger, _) = Ledger::open(&settings, &Stop::never()).expect("the files are new");
         // So that one buffer can double once.
         let budget = GrowthBudget::new(16 << 10);

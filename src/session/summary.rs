@@ -37,12 +37,7 @@ mod tests {
     fn an_agency_that_has_no_more_bets_and_does_not_wait_is_finished_before_the_draw() {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let agencies = Agencies::new(2).expect("it is a number of agencies");
-        let settings = Settings {
-            bets: directory.path().join("bets.csv"),
-            result: directory.path().join("sorteo.toml"),
-            agencies,
-            winning_number: 1,
-        };
+        let settings = Settings::for_tests(directory.path(), agencies);
         let (ledger, _) = Ledger::open(&settings, &Stop::never()).expect("the files are new");
         let access = ledger.access();
         // Its connection breaks before it waits.
