@@ -39,7 +39,7 @@ mod writer;
 pub use aside::set_aside;
 pub use error::OpenError;
 pub use files::Paths;
-pub use request::{Access, RequestError, Standing};
+pub use request::{Access, RequestError};
 pub use result::{AgencyResult, DrawResult};
 pub use verify::{Verified, verify};
 pub use writer::WriterFailed;

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 0 | [`stop`] | a stop: sent by dropping a value, polled or waited for; a thread that ends with it; work that it interrupts |
 //! | 0 | [`lines`] | lines of limited length from any reader, in bounded memory |
-//! | 0 | [`summary`] | the state of a lottery, without any winners |
+//! | 0 | [`summary`] | the state of a lottery and of its agencies, without any winners |
 //! | 0 | [`system`] | the operating system: error numbers, interrupted calls, pipes in the place of files, the user that a file is denied to, the log line of a thread that ends, the processors, the address space |
 //! | 0 | [`text`] | sanitizing of untrusted text for error replies and log lines |
 //! | 1 | [`bet`] | the rules of a valid bet and of a valid agency |

@@ -133,7 +133,7 @@ impl Places {
     }
 
     /// Notes that a connection has ended and its socket is closed.
-    pub(crate) fn note_end(&self) {
+    pub(crate) fn note_left(&self) {
         self.left.notify_all();
     }
 
@@ -281,7 +281,7 @@ impl Place<'_> {
 
     /// Notes that the connection ends as soon as its peer has read why. From now on it is the first that is closed for
     /// another, as if it had been idle longest.
-    pub(crate) fn ends(&self) {
+    pub(crate) fn gives_way(&self) {
         self.connection.heard.store(0, Ordering::Relaxed);
     }
 

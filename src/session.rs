@@ -91,7 +91,7 @@ pub(crate) fn converse(
         Ok(()) => session.stream.end(),
         Err(End::Refused(refusal)) => {
             refusal.reply().write(&mut session.answers);
-            session.place.ends();
+            session.place.gives_way();
             // A server that stops does not drain, so a reset wakes a peer that goes on writing.
             match session.send() {
                 Ok(()) if refusal.code == ErrorCode::Stopping => session.stream.end(),
@@ -107,8 +107,8 @@ pub(crate) fn converse(
     }
 }
 
-/// Sends a refusal to a peer instead of a conversation.
-pub(crate) fn refuse(stream: &mut Stream<'_>, refusal: &Refusal) {
+/// Sends a refusal to a peer, which has no conversation.
+pub(crate) fn turn_away(stream: &mut Stream<'_>, refusal: &Refusal) {
     let mut line = Vec::new();
     refusal.reply().write(&mut line);
     if stream.within(REFUSAL_TIME_MAX).write_all(&line).is_ok() {

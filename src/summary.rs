@@ -1,4 +1,4 @@
-//! The public state of a lottery, without any agency's winners.
+//! The state of a lottery and of its agencies, without any winners.
 
 /// The state of a lottery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,15 @@ pub enum AgencyState {
     Finished,
     /// It has no more bets, and one of its connections waits for the draw.
     Waiting,
+}
+
+/// The stored bets of an agency, after which it resumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Their number.
+    pub bets: u64,
+    /// The document of the bet stored last, and its number, as it was written. `None` if none is.
+    pub last: Option<(String, String)>,
 }
 
 impl Summary {

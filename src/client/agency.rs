@@ -8,6 +8,7 @@ use crate::bet::{AgencyId, Bet};
 use crate::connection::OpenSockets;
 use crate::protocol::{BatchWriter, Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
 use crate::stop::Stop;
+use crate::summary::Standing;
 use crate::text::log_lines;
 use log::info;
 use std::collections::VecDeque;
@@ -73,7 +74,7 @@ impl Attempt<'_, '_> {
     /// Asks how many bets are stored, and which one is the last.
     fn resume(&mut self) -> Result<(), Error> {
         let Agency { id, file, observer, .. } = self.agency;
-        let (stored, last) = self.conversation.resume(*id)?;
+        let Standing { bets: stored, last } = self.conversation.resume(*id)?;
         let confirmed = self.progress.confirmed;
         if stored < confirmed {
             return Err(Error::bets_gone(*id, confirmed, stored));

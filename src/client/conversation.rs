@@ -6,6 +6,7 @@ use crate::bet::AgencyId;
 use crate::connection::{OpenSockets, Stream, is_distrust, is_timeout};
 use crate::lines::without_end;
 use crate::protocol::{Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
+use crate::summary::Standing;
 use crate::text::excerpt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -62,16 +63,11 @@ impl Conversation<'_> {
         self.send(format!("{command}\n").as_bytes())
     }
 
-    /// Takes `agency` over, and returns how many of its bets are stored, and the document and the number of the last.
-    pub(super) fn resume(
-        &mut self,
-        agency: AgencyId,
-    ) -> Result<(u64, Option<(String, String)>), Error> {
+    /// Takes `agency` over, and returns which of its bets are stored.
+    pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Error> {
         self.tell(&Command::Resume { agency })?;
         match self.expect(MESSAGE_BYTES_MAX)? {
-            Reply::Resume { bets, last } => {
-                Ok((bets, last.map(|(document, number)| (document.into(), number.into()))))
-            }
+            Reply::Resume(standing) => Ok(standing),
             other => Err(unexpected(&other)),
         }
     }

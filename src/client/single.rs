@@ -8,6 +8,7 @@ use super::{Settings, watched};
 use crate::bet::{AgencyId, Bet};
 use crate::protocol::BatchWriter;
 use crate::stop::Stop;
+use crate::summary::Standing;
 use log::info;
 
 /// Places one bet, and returns when it is confirmed.
@@ -27,7 +28,7 @@ pub fn place(
     watched(stop, |sockets| {
         let turns = Turns::new();
         let attempts = Attempts { id: agency, settings, stop, sockets, turns: &turns };
-        // The number of stored bets of the agency, and the last one, before this bet was sent for the first time.
+        // The stored bets of the agency before this bet was sent for the first time.
         let mut before = None;
         let mut is_sent = false;
         let outcome = attempts.run(
@@ -67,16 +68,14 @@ fn is_stored(
     agency: AgencyId,
     bet: Bet<'_>,
     conversation: &mut Conversation<'_>,
-    before: &mut Option<(u64, Option<(String, String)>)>,
+    before: &mut Option<Standing>,
     progress: &mut Progress,
 ) -> Result<bool, Error> {
-    let (stored, last) = conversation.resume(agency)?;
-    let is_last = last == Some((bet.document().into(), bet.number().into()));
-    let now = (stored, last);
+    let now = conversation.resume(agency)?;
+    let is_last = now.last == Some((bet.document().into(), bet.number().into()));
     let before = before.get_or_insert_with(|| now.clone());
-    let confirmed = before.0;
-    match stored.saturating_sub(confirmed) {
-        0 if now != *before => Err(Error::bets_gone(agency, confirmed, stored)),
+    match now.bets.saturating_sub(before.bets) {
+        0 if now != *before => Err(Error::bets_gone(agency, before.bets, now.bets)),
         1 if is_last => Ok(true),
         0 | 1 => {
             *before = now;

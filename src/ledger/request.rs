@@ -2,7 +2,7 @@
 
 use super::result::DrawResult;
 use crate::bet::AgencyId;
-use crate::summary::AgencySummary;
+use crate::summary::{AgencySummary, Standing};
 use crossbeam_channel::Sender;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -83,15 +83,6 @@ impl Access<'_> {
         self.requests.send(request(reply)).map_err(|_| RequestError::Ended)?;
         answer.recv().map_err(|_| RequestError::Ended)
     }
-}
-
-/// The point from which an agency resumes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The number of its bets that are stored.
-    pub bets: u64,
-    /// Document and number of the last one, if there is one.
-    pub last: Option<(String, String)>,
 }
 
 /// The buffer that was lent, and the reason if its rows are not stored.

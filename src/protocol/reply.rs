@@ -4,7 +4,7 @@ use super::{
     COMMAND_SEPARATOR, FIELD_SEPARATOR, MESSAGE_END, parse_count, status, word, write_fields,
 };
 use crate::bet::{is_document, is_number};
-use crate::summary::Summary;
+use crate::summary::{Standing, Summary};
 use std::fmt;
 
 /// A reply: one line.
@@ -21,12 +21,7 @@ pub enum Reply<'a> {
         documents: Vec<&'a str>,
     },
     /// The agency's stored bets.
-    Resume {
-        /// Their number.
-        bets: u64,
-        /// The document of the bet stored last, and its number, as it was written. `None` if none is.
-        last: Option<(&'a str, &'a str)>,
-    },
+    Resume(Standing),
     /// The text of an echo.
     Echo(&'a str),
     /// The state of the lottery.
@@ -57,12 +52,14 @@ impl<'a> Reply<'a> {
             }
             word::RESUME => {
                 let Some((bets, last)) = rest.split_once(FIELD_SEPARATOR) else {
-                    return (rest == "0").then_some(Reply::Resume { bets: 0, last: None });
+                    let nothing = Standing { bets: 0, last: None };
+                    return (rest == "0").then_some(Reply::Resume(nothing));
                 };
                 let bets = parse_count(bets).filter(|bets| *bets > 0)?;
                 let (document, number) = last.split_once(FIELD_SEPARATOR)?;
                 let valid = is_document(document) && is_number(number);
-                valid.then_some(Reply::Resume { bets, last: Some((document, number)) })
+                let last = Some((document.into(), number.into()));
+                valid.then_some(Reply::Resume(Standing { bets, last }))
             }
             word::ECHO => (!rest.contains(FIELD_SEPARATOR)).then_some(Reply::Echo(rest)),
             word::STATUS => status::parse(rest.split(FIELD_SEPARATOR)).map(Reply::Status),
@@ -89,8 +86,10 @@ impl fmt::Display for Reply<'_> {
                 let documents = documents.join(FIELD_SEPARATOR.encode_utf8(&mut [0; 4]));
                 write_fields(formatter, &[&word::WINNERS, &documents])
             }
-            Reply::Resume { bets, last: None } => write_fields(formatter, &[&word::RESUME, bets]),
-            Reply::Resume { bets, last: Some((document, number)) } => {
+            Reply::Resume(Standing { bets, last: None }) => {
+                write_fields(formatter, &[&word::RESUME, bets])
+            }
+            Reply::Resume(Standing { bets, last: Some((document, number)) }) => {
                 write_fields(formatter, &[&word::RESUME, bets, document, number])
             }
             Reply::Echo(text) => write_fields(formatter, &[&word::ECHO, text]),

@@ -135,7 +135,7 @@ impl<'r> Reception<'r> {
         // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
         drop(place);
         drop(socket);
-        self.places.note_end();
+        self.places.note_left();
         info!("action: close_socket | result: success | {peer}");
     }
 
@@ -160,10 +160,10 @@ impl<'r> Reception<'r> {
             Ok(None) => {
                 let error = "the peer does not speak TLS";
                 info!("action: handshake | result: fail | {peer} | error: {error}");
-                place.ends();
+                place.gives_way();
                 let refusal =
                     ErrorCode::TlsRequired.with("this server speaks TLS and nothing else");
-                session::refuse(&mut Stream::plain(socket), &refusal);
+                session::turn_away(&mut Stream::plain(socket), &refusal);
                 None
             }
             Err(error) => {

@@ -4,7 +4,7 @@ use super::batches::{BATCH_BYTES_MAX, Open, log_refused, log_stored};
 use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
-use crate::ledger::{DrawResult, Standing};
+use crate::ledger::DrawResult;
 use crate::lines::{LineBuffer, without_end};
 use crate::protocol::{BatchReader, Command, ErrorCode, Refusal, Reply};
 use crate::text::LogValue;
@@ -82,17 +82,17 @@ impl Session<'_, '_, '_> {
                 let summary = summary(&self.access, self.office.draw)?;
                 Reply::Status(summary).write(&mut self.answers);
             }
-            Err(refusal) if Command::is_bet(text) => return Err(self.refuse_bet(refusal).into()),
+            Err(refusal) if Command::is_bet(text) => return Err(self.for_next_bet(refusal).into()),
             Err(refusal) => return Err(refusal.into()),
         }
         Ok(())
     }
 
     fn add(&mut self, agency: AgencyId, bet: &Bet<'_>) -> Result<(), Refusal> {
-        self.speak_for(agency).map_err(|refusal| self.refuse_bet(refusal))?;
+        self.speak_for(agency).map_err(|refusal| self.for_next_bet(refusal))?;
         if !self.batches.add(agency, bet) {
             let detail = format_args!("a batch must have at most {BATCH_BYTES_MAX} bytes as CSV");
-            return Err(self.refuse_bet(ErrorCode::BatchTooLong.with(detail)));
+            return Err(self.for_next_bet(ErrorCode::BatchTooLong.with(detail)));
         }
         Ok(())
     }
@@ -158,10 +158,9 @@ impl Session<'_, '_, '_> {
         self.between_batches()?;
         self.speak_for(agency)?;
         self.verify_again()?;
-        let Standing { bets, last } = self.access.resume(agency)?;
-        info!("action: resume | result: success | bets: {bets} | {}", self.peer);
-        let last = last.as_ref().map(|(document, number)| (document.as_str(), number.as_str()));
-        Reply::Resume { bets, last }.write(&mut self.answers);
+        let standing = self.access.resume(agency)?;
+        info!("action: resume | result: success | bets: {} | {}", standing.bets, self.peer);
+        Reply::Resume(standing).write(&mut self.answers);
         Ok(())
     }
 
@@ -208,8 +207,8 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Rejects the open batch because its next bet is invalid.
-    fn refuse_bet(&self, Refusal { code, detail }: Refusal) -> Refusal {
+    /// Returns the refusal of the open batch because of its next bet.
+    fn for_next_bet(&self, Refusal { code, detail }: Refusal) -> Refusal {
         code.with(format_args!("bet {}: {detail}", self.batches.bets() + 1))
     }
 }

@@ -5,7 +5,7 @@
 use crate::support::peer::{Lottery, Office};
 use loteria::bet::{Agencies, AgencyId, Bet};
 use loteria::protocol::{Command, ErrorCode, Reply};
-use loteria::summary::{AgencyState, AgencySummary, Summary};
+use loteria::summary::{AgencyState, AgencySummary, Standing, Summary};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -114,11 +114,11 @@ proptest! {
         let agency = |(bets, state): (u64, usize)| AgencySummary { bets, state: known[state] };
         let agencies = states.into_iter().map(agency).collect();
         let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
-        let last = documents.first().map(|document| (*document, number.as_str()));
-        let resumed = if last.is_some() { bets.max(1) } else { 0 };
+        let last = documents.first().map(|document| ((*document).to_owned(), number.clone()));
+        let standing = Standing { bets: if last.is_some() { bets.max(1) } else { 0 }, last };
         for reply in [
             Reply::Stored { bets },
-            Reply::Resume { bets: resumed, last },
+            Reply::Resume(standing),
             Reply::Winners { documents },
             Reply::Echo(&text),
             Reply::Status(Summary { winners, agencies }),
