@@ -66,7 +66,7 @@ if [ -z "$agencies" ] || [ ${#agencies} -gt 4 ] || [ "$agencies" -gt "$AGENCIES_
 fi
 days=${DAYS:-730}
 case $days in
-    '' | *[!0-9]*) refuse "DAYS is '$days', which is no number of days" ;;
+    '' | 0* | *[!0-9]*) refuse "DAYS is '$days', which is no number of days" ;;
 esac
 directory=$1
 shift 2

@@ -234,6 +234,14 @@ mod generar_certificados {
             assert!(!directory.exists(), "{arguments:?}");
         }
         assert_eq!(generate(Path::new(""), &["5"]).status.code(), Some(2));
+        for days in ["0", "030", "-1", "two"] {
+            let mut command = Command::new(root().join("scripts/generar-certificados.sh"));
+            let output = command.arg(&directory).arg("5").env("DAYS", days).output();
+            let output = output.expect("the script starts");
+            assert_eq!(output.status.code(), Some(2), "{days}");
+            assert!(stderr_of(&output).contains(&format!("DAYS is '{days}'")), "{days}");
+            assert!(!directory.exists(), "{days}");
+        }
     }
 }
 
