@@ -104,8 +104,16 @@ for file in *.pem *.key; do
     [ ! -d "$file" ] || fail "$directory/$file is a directory, as Docker makes one if it has to mount a file that does not
 exist; remove it"
 done
-if [ $# -gt 0 ] && [ -e server.pem ]; then
-    fail "$directory/server.pem exists already; remove it to make one for other hosts"
+if [ -e server.pem ]; then
+    for host; do
+        check=-checkip
+        case $host in
+            *:*) ;;
+            *[!0-9.]*) check=-checkhost ;;
+        esac
+        openssl x509 -in server.pem -noout "$check" "$host" | grep -q 'does match' ||
+            fail "$directory/server.pem exists and is not for $host; remove it to make one for other hosts"
+    done
 fi
 if [ ! -e authority.pem ]; then
     for file in server.pem agenc*.pem; do

@@ -999,6 +999,27 @@ fn certificates_are_made_in_the_directory_that_is_named_and_in_no_other() {
     assert!(!scratch.path("elsewhere/agencies.pem").exists());
 }
 
+#[test]
+fn the_first_arguments_make_a_certificate_again_and_other_hosts_do_not() {
+    let scratch = Scratch::new();
+    let run = |arguments: &[&str]| {
+        let output = script(&scratch).args(arguments).output().expect("the script starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let first = ["tls", "2", "central.example.org", "10.1.2.3", "fe80::1"];
+    assert_eq!(run(&first).0, Some(0));
+    let before = scratch.read("tls/server.pem");
+    std::fs::remove_file(scratch.path("tls/agency-2.pem")).expect("it was made");
+    let (code, said) = run(&first);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(scratch.path("tls/agency-2.pem").exists());
+    for other in ["example.org", "10.1.2.4", "fe80::2"] {
+        let (code, said) = run(&["tls", "2", "central.example.org", other]);
+        assert!(code == Some(1) && said.contains(&format!("is not for {other};")), "{said}");
+    }
+    assert_eq!(scratch.read("tls/server.pem"), before);
+}
+
 /// The script that makes certificates, in the scratch directory.
 fn script(scratch: &Scratch) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/generar-certificados.sh");
