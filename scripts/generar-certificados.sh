@@ -127,6 +127,11 @@ trap 'rm -f new.key new.pem new.csr new.cnf new.log new.txt new.txt.*' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# has_end FILE: whether new.pem, which becomes FILE, has its end. openssl ends with 0 even if the disk is full.
+has_end() {
+    grep -q '^-----END .*-----$' new.pem || fail "$directory/$1 could not be written, perhaps because the disk is full"
+}
+
 key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out new.key; }
 
 # sign NAME USAGE SUBJECT_ALTERNATIVE_NAMES: unless the certificate exists.
@@ -151,6 +156,7 @@ CNF
         cat new.log >&2
         fail "$directory/$1.pem could not be made; the error of openssl is above"
     }
+    has_end "$1.pem"
     if [ -e "$1.pem" ]; then
         serial=$(openssl x509 -in "$1.pem" -noout -serial)
         mkdir -p replaced
@@ -184,11 +190,14 @@ CNF
             cat new.log >&2
             fail "$directory/$1.pem could not be revoked; the error of openssl is above"
         }
+        [ "$(wc -l <new.txt)" -gt "$(wc -l <revoked.txt)" ] ||
+            fail "$directory/revoked.txt could not be written, perhaps because the disk is full"
     fi
     openssl ca -config new.cnf -cert authority.pem -keyfile authority.key -gencrl -out new.pem 2>new.log || {
         cat new.log >&2
         fail "$directory/revoked.pem could not be made; the error of openssl is above"
     }
+    has_end revoked.pem
     mv new.txt revoked.txt
     mv new.pem revoked.pem
     rm -f "$1.pem" "$1.key"
@@ -199,12 +208,13 @@ if [ $task = revoke ]; then
     for file in authority.pem authority.key "agency-$agencies.pem"; do
         [ -e "$file" ] || fail "$directory/$file is needed to revoke, and is missing"
     done
-    revoke "agency-$agencies"
+    # Its own last, so that a run after an interrupted one revokes the rest.
     for file in agencies.pem replaced/*.pem; do
         if [ -e "$file" ] && openssl x509 -in "$file" -noout -text | grep -q "DNS:agency-$agencies\(,\|\$\)"; then
             revoke "${file%.pem}"
         fi
     done
+    revoke "agency-$agencies"
     exit
 fi
 
@@ -231,6 +241,7 @@ if [ ! -e authority.pem ]; then
     openssl req -x509 -new -key new.key -days "$AUTHORITY_DAYS" -subj "/O=loteria/CN=authority" \
         -addext 'basicConstraints = critical, CA:true, pathlen:0' \
         -addext 'keyUsage = critical, keyCertSign, cRLSign' -out new.pem
+    has_end authority.pem
     chmod 600 new.key
     mv new.key authority.key
     mv new.pem authority.pem

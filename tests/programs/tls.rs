@@ -1020,6 +1020,50 @@ fn the_first_arguments_make_a_certificate_again_and_other_hosts_do_not() {
     assert_eq!(scratch.read("tls/server.pem"), before);
 }
 
+#[test]
+fn a_full_disk_leaves_no_certificate_and_no_list_half_written() {
+    let scratch = Scratch::new();
+    let run = |prefix: &str, arguments: &[&str]| {
+        let mut command = Command::new("sh");
+        let script = script(&scratch).get_program().to_owned();
+        command.args(["-c", &format!("{prefix} exec \"$0\" \"$@\"")]).arg(script);
+        let output = command.args(arguments).current_dir(scratch.path("")).output();
+        let output = output.expect("a shell starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let succeeds = |arguments: &[&str]| {
+        let (code, said) = run("", arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    };
+    // A write beyond 512 bytes of a file fails.
+    let fails = |arguments: &[&str], file: &str| {
+        let (code, said) = run("trap '' XFSZ; ulimit -f 1;", arguments);
+        let why = format!("tls/{file} could not be written, perhaps because the disk is full");
+        assert!(code == Some(1) && said.contains(&why), "{arguments:?}: {said}");
+    };
+    let is_there = |file: &str| scratch.path(&format!("tls/{file}")).exists();
+
+    fails(&["tls", "3"], "authority.pem");
+    succeeds(&["tls", "3"]);
+    std::fs::remove_file(scratch.path("tls/server.pem")).expect("it was made");
+    fails(&["tls", "3"], "server.pem");
+    assert!(!is_there("server.pem"));
+    // The list is longer than 512 bytes with the fourth certificate, and what it is made from with the sixth.
+    succeeds(&["--revoke", "1", "tls"]);
+    succeeds(&["tls", "3"]);
+    fails(&["--revoke", "2", "tls"], "revoked.pem");
+    succeeds(&["--revoke", "2", "tls"]);
+    assert!(!is_there("agencies.pem") && !is_there("agency-2.pem"));
+    succeeds(&["--revoke", "3", "tls"]);
+    succeeds(&["tls", "3"]);
+    let list = scratch.read("tls/revoked.txt");
+    assert_eq!(list.lines().count(), 5);
+    fails(&["--revoke", "1", "tls"], "revoked.txt");
+    assert_eq!(scratch.read("tls/revoked.txt"), list);
+    succeeds(&["--revoke", "1", "tls"]);
+    assert_eq!(scratch.read("tls/revoked.txt").lines().count(), 7);
+}
+
 /// The script that makes certificates, in the scratch directory.
 fn script(scratch: &Scratch) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/generar-certificados.sh");
