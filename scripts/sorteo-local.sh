@@ -16,7 +16,7 @@ fi
 # The most time that the server may take to listen, or to stop.
 TENTHS_MAX=100
 
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
 cd "$root"
 scratch=
 server=

@@ -4,7 +4,7 @@
 #   examples/national/make-agencies.sh [BETS [DIR]]    (of all centrals together; 1000000, agencies/ beside this script)
 set -eu
 
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(dirname "$(readlink -f "$0")")
 bets=${1:-1000000}
 directory=${2:-$here/agencies}
 

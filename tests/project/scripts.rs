@@ -479,11 +479,17 @@ mod sorteo_local {
 
     /// The script of the project at `root` with the programs under test, its results below `results`.
     fn lottery(root: &Path, results: &Path) -> Command {
+        started_as(&root.join("scripts/sorteo-local.sh"), results)
+    }
+
+    /// The same by this path to the script.
+    fn started_as(script: &Path, results: &Path) -> Command {
         let programs = Path::new(env!("CARGO_BIN_EXE_server"))
             .parent()
             .expect("a program lies in a directory");
-        let mut command = Command::new(root.join("scripts/sorteo-local.sh"));
-        command.env("SORTEO_PROGRAMS", programs).env("TMPDIR", results).current_dir(results);
+        let mut command = Command::new("bash");
+        command.arg(script).env("SORTEO_PROGRAMS", programs);
+        command.env("TMPDIR", results).current_dir(results);
         command
     }
 
@@ -551,6 +557,24 @@ mod sorteo_local {
         assert_eq!(output.status.code(), Some(1));
         assert!(stderr_of(&output).contains("agency-2.csv"), "{}", stderr_of(&output));
         assert_eq!(fs::read_dir(results.path()).expect("the directory is there").count(), 0);
+    }
+
+    #[test]
+    fn its_project_is_found_by_a_link_and_whatever_cdpath_has() {
+        let project = project(&[("agency-1.csv", "")]);
+        let results = scratch();
+        let link = results.path().join("lottery");
+        std::os::unix::fs::symlink(project.path().join("scripts/sorteo-local.sh"), link)
+            .expect("a link");
+        for (directory, script) in
+            [(results.path(), "lottery"), (project.path(), "scripts/sorteo-local.sh")]
+        {
+            let mut command = started_as(Path::new(script), results.path());
+            let output = command.current_dir(directory).env("CDPATH", root()).output();
+            let output = output.expect("bash starts");
+            assert!(output.status.success(), "{}", stderr_of(&output));
+            assert!(stdout_of(&output).starts_with("agency 1: 0 bets, 0 winners\nbets: "));
+        }
     }
 
     #[test]
