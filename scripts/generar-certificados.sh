@@ -11,7 +11,7 @@
 #   agency-1.pem, agency-1.key     agency 1, and so on up to N
 #   agencies.pem, agencies.key     all N in one, for a client that runs them all
 #   revoked.pem, revoked.txt       the list of revoked certificates, and what it is made from
-#   replaced/                      certificates that --renew replaced, for --revoke: they are valid until they expire
+#   replaced/                      certificates that were replaced, for --revoke: they are valid until they expire
 #
 # Keeps certificates that exist, except agencies.pem if there are more agencies. A new one is valid for DAYS days (730),
 # and that of the authority for ten years.
@@ -134,6 +134,13 @@ has_end() {
 
 key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out new.key; }
 
+# keep NAME: a copy of the certificate, because --revoke has to find it until it expires.
+keep() {
+    serial=$(openssl x509 -in "$1.pem" -noout -serial)
+    mkdir -p replaced
+    cp "$1.pem" "replaced/$1-${serial#serial=}.pem"
+}
+
 # sign NAME USAGE SUBJECT_ALTERNATIVE_NAMES: unless the certificate exists.
 sign() {
     [ -e "$1.pem" ] || replace "$@"
@@ -157,11 +164,7 @@ CNF
         fail "$directory/$1.pem could not be made; the error of openssl is above"
     }
     has_end "$1.pem"
-    if [ -e "$1.pem" ]; then
-        serial=$(openssl x509 -in "$1.pem" -noout -serial)
-        mkdir -p replaced
-        cp "$1.pem" "replaced/$1-${serial#serial=}.pem"
-    fi
+    [ ! -e "$1.pem" ] || keep "$1"
     chmod 644 new.key
     mv new.key "$1.key"
     mv new.pem "$1.pem"
@@ -254,7 +257,10 @@ names=
 agency=1
 while [ "$agency" -le "$agencies" ]; do
     # Removed before there are more agencies than it names, so that a run after an interrupted one makes it again.
-    [ -e "agency-$agency.pem" ] || rm -f agencies.pem
+    if [ ! -e "agency-$agency.pem" ] && [ -e agencies.pem ]; then
+        keep agencies
+        rm agencies.pem
+    fi
     sign "agency-$agency" clientAuth "DNS:agency-$agency"
     names=$names${names:+,}DNS:agency-$agency
     agency=$((agency + 1))

@@ -1462,6 +1462,24 @@ fn certificates_are_renewed_before_they_expire_for_the_names_that_they_had() {
 }
 
 #[test]
+fn a_revocation_covers_the_certificate_of_all_agencies_that_more_agencies_replaced() {
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch, "tls", 2);
+    for end in ["pem", "key"] {
+        let [from, to] =
+            ["agencies", "old"].map(|name| certificates.path(&format!("{name}.{end}")));
+        std::fs::copy(from, to).expect("it was made");
+    }
+    Certificates::new(&scratch, "tls", 3);
+    certificates.revoke(1);
+    let start = scratch.server().shows(&certificates, "server");
+    let server = start.variable("TLS_REVOKED", certificates.path("revoked.pem")).start();
+    let address = server.address();
+    let connector = certificates.connector("old", &address);
+    talk(&address, &connector, |peer| peer.is_refused("CertificateRevoked"));
+}
+
+#[test]
 fn a_revocation_covers_the_certificates_that_renewals_replaced() {
     let scratch = Scratch::new();
     let certificates = Certificates::good_for("20", &scratch, "tls", 2);
