@@ -90,25 +90,31 @@ fn cron_line(text: &str) -> String {
     line.split_whitespace().skip(5).collect::<Vec<_>>().join(" ")
 }
 
-/// A shell that runs a line for cron: the programs have their installed names, and the collector's directory is
-/// in `scratch`.
-fn cron(line: &str, scratch: &Path, address: &str) -> Command {
+/// A shell that runs lines of `docs/operations.md`: the programs have their installed names, and the directories of the
+/// machine are in `scratch`.
+fn shell(lines: &str, scratch: &Path) -> Command {
     let bin = scratch.join("bin");
     if !bin.exists() {
         fs::create_dir(&bin).expect("a new directory");
-        symlink(env!("CARGO_BIN_EXE_client"), bin.join("loteria-client")).expect("a link");
         let metrics = root().join("packaging/loteria-metrics");
-        symlink(metrics, bin.join("loteria-metrics")).expect("a link");
+        for (name, program) in [
+            ("loteria-client", Path::new(env!("CARGO_BIN_EXE_client"))),
+            ("loteria-server", Path::new(env!("CARGO_BIN_EXE_server"))),
+            ("loteria-metrics", &metrics),
+        ] {
+            symlink(program, bin.join(name)).expect("a link");
+        }
     }
-    let collector = "/var/lib/prometheus/node-exporter";
-    let line = line.replace(collector, scratch.to_str().expect("a path in UTF-8"));
-    let settings = root().join("config.toml");
-    let line =
-        line.replace("/etc/loteria/config.toml", settings.to_str().expect("a path in UTF-8"));
+    let in_scratch = |name: &str| scratch.join(name).display().to_string();
+    let lines = lines
+        .replace("/var/lib/prometheus/node-exporter", &in_scratch(""))
+        .replace("/var/lib/loteria", &in_scratch("lottery"))
+        .replace("/backup", &in_scratch("backup"))
+        .replace("/etc/loteria", &root().display().to_string());
     let mut command = Command::new("sh");
     let path = std::env::var("PATH").expect("a PATH");
-    command.args(["-c", &line]).current_dir(scratch);
-    command.env("PATH", format!("{}:{path}", bin.display())).env("CLI_SERVER_ADDRESS", address);
+    command.args(["-c", &lines]).current_dir(scratch);
+    command.env("PATH", format!("{}:{path}", bin.display())).env("TMPDIR", scratch);
     command
 }
 
@@ -124,7 +130,11 @@ fn the_lines_for_cron_tell_a_server_that_answers_from_one_that_does_not() {
     let alert = cron_line(">/dev/null");
     let metrics = cron_line("loteria-metrics").strip_prefix("root ").map(str::to_owned);
     let metrics = metrics.expect("a line of /etc/cron.d names its user");
-    let ask = |line: &str| run(cron(line, scratch.path(), &address));
+    let ask = |line: &str| {
+        let mut command = shell(line, scratch.path());
+        command.env("CLI_SERVER_ADDRESS", &address);
+        run(command)
+    };
     let collected = || fs::read_to_string(scratch.path().join("loteria.prom")).expect("the file");
 
     let quiet = ask(&alert);
@@ -145,6 +155,51 @@ fn the_lines_for_cron_tell_a_server_that_answers_from_one_that_does_not() {
         ask(&metrics).exits(0).prints("");
         assert_eq!(samples(&collected()), ["loteria_up 0"]);
     }
+}
+
+#[test]
+fn every_backup_of_the_page_passes_the_drill_of_the_page() {
+    let operations = page("docs/operations.md");
+    let (_, section) = operations.split_once("## Backup and restore").expect("the section");
+    let commands: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("    ")).take(4).collect();
+    let serve = "--address 127.0.0.1:0 --log-level info";
+    let commands = commands.join("\n");
+    assert!(commands.contains(serve), "{commands}");
+    let scratch = scratch();
+    for directory in ["lottery", "backup"] {
+        fs::create_dir(scratch.path().join(directory)).expect("a new directory");
+    }
+    let types = |text: &str| {
+        let mut command = shell(text, scratch.path());
+        command.env("AGENCIES", "1");
+        run(command)
+    };
+    let address = lasting_address();
+    let serves = || {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_server"));
+        server.args(["--address", &address, "--agencies", "1"]);
+        server.current_dir(scratch.path().join("lottery"));
+        let server = Start::of(server).start();
+        server.logs("action: accept_connections | result: in_progress");
+        server
+    };
+    let drill = || {
+        let verified = types(&commands.replace(serve, "--verify"));
+        verified.exits(0);
+        verified.stdout
+    };
+
+    fs::write(scratch.path().join("agency-1.csv"), "Ana,Luna,1234567,2000-02-29,7574\n")
+        .expect("a new file");
+    let server = serves();
+    types(&format!("loteria-client --server {address} --agency 1 --file agency-1.csv")).exits(0);
+    assert!(drill().contains("1 winner"), "the draw was held");
+    server.stops_quietly();
+    types("cd /var/lib/loteria && loteria-server --new-draw").exits(0);
+    let server = serves();
+    assert!(!drill().contains("1 winner"), "the draw is still to be held");
+    server.stops_quietly();
 }
 
 #[test]
