@@ -114,8 +114,9 @@ impl Stderr {
 
     /// Prints to stdout. On a terminal, removes the lines that stay and has them drawn again below.
     fn print_all(&self, text: &str) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        if !self.0.can_erase || !stdout.is_terminal() {
+        let can_erase = self.0.can_erase && io::stdout().is_terminal();
+        let mut stdout = Retrying(io::stdout().lock());
+        if !can_erase {
             stdout.write_all(text.as_bytes())?;
             return stdout.flush();
         }
@@ -123,7 +124,7 @@ impl Stderr {
         let mut output = Vec::new();
         erase(&mut output, &mut drawn, size_of_terminal().1);
         // A terminal that is gone shows no lines.
-        let _gone = io::stderr().write_all(&output);
+        let _gone = Retrying(io::stderr()).write_all(&output);
         let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         drop(drawn);
         self.0.lock().has_new_lines = true;
@@ -147,6 +148,33 @@ impl Write for Stderr {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Stdout or stderr, which another process may have made non-blocking: a write that would block is retried after a
+/// pause.
+struct Retrying<W>(W);
+
+impl<W: Write> Retrying<W> {
+    fn retry<T>(&mut self, mut call: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match call(&mut self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    thread::sleep(GATHER_TIME);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl<W: Write> Write for Retrying<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(|inner| inner.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.retry(W::flush)
     }
 }
 
@@ -325,14 +353,9 @@ impl Shared {
         let mut has_failed = false;
         while !output.is_empty() {
             let part = &output[..output.len().min(WRITE_BYTES_MAX)];
-            let (count, lost) = match io::stderr().write(part) {
+            let (count, lost) = match Retrying(io::stderr()).write(part) {
                 Ok(count) if count > 0 => (count, 0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Another process has made stderr non-blocking, so this can only retry after a pause.
-                    thread::sleep(GATHER_TIME);
-                    continue;
-                }
                 // Stderr is closed or on a full disk. The part is lost, but the next may not be.
                 _ => (part.len(), count_lines(part)),
             };

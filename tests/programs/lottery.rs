@@ -9,7 +9,10 @@ use crate::sample::{
 use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, Start, lasting_address, starts_programs};
 use std::fs::{self, File, OpenOptions};
+use std::io::Read;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 const HELD: &str = "action: sorteo | result: success";
 
@@ -1137,6 +1140,24 @@ fn winners_that_cannot_be_printed_are_a_failure_and_are_printed_by_the_next_run(
     client().stdout_to(file).run().succeeds();
     assert_eq!(scratch.read("winners.csv"), winners(1, &agencies[0]).concat());
     assert_eq!(stored(&scratch)[&1], agencies[0]);
+}
+
+#[test]
+fn a_stdout_that_another_process_made_non_blocking_gets_all_winners() {
+    // More than the system buffers.
+    const WINNERS: usize = 100_000;
+    let scratch = Scratch::new();
+    scratch.write("agencies/agency-1.csv", "Ana,Paz,30000001,2000-02-29,7574\n".repeat(WINNERS));
+    let server = scratch.server().variable("AGENCIES", "1").start();
+    let (mut reader, writer) = UnixStream::pair().expect("a pair of sockets");
+    writer.set_nonblocking(true).expect("a socket can be asked");
+    let client = scratch.client(&server.address()).stdout_to(File::from(OwnedFd::from(writer)));
+    let client = client.start();
+    client.logs("action: consulta_ganadores");
+    let mut printed = String::new();
+    reader.read_to_string(&mut printed).expect("what the client prints, up to its end");
+    client.ends().exits(0);
+    assert_eq!(printed, "1,30000001\n".repeat(WINNERS));
 }
 
 #[test]
