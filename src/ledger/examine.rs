@@ -8,6 +8,7 @@ use super::error::{OpenError, at};
 use super::files::Files;
 use super::hash;
 use super::journal::{Confirmed, REMAINS_BYTES_MAX};
+use super::pass::Lines;
 use super::result::DrawResult;
 use super::winners::Winners;
 use crate::bet::PerAgency;
@@ -33,8 +34,14 @@ impl<'f> Examined<'f> {
     ) -> Result<Examined<'f>, OpenError> {
         let (base, end) = (confirmed.base, confirmed.extent().bytes);
         let length = files.bets_bytes()?;
-        let (found, Count { stored, strangers }) =
-            files.read(confirmed, || Count::new(files.agencies))?;
+        let draw = files.result.as_deref().map(DrawResult::parse);
+        let winners_of = |result: &DrawResult| Winners::new(files.agencies, result.winning_number);
+        let make = || Survey {
+            count: Count::new(files.agencies),
+            winners: draw.as_ref().and_then(|draw| draw.as_ref().ok()).map(winners_of),
+        };
+        let (found, Survey { count: Count { stored, strangers }, winners }) =
+            files.read(confirmed, make)?;
         let repair = Repair {
             adopted: files.journal.is_none() && end > 0,
             cut_bytes: length.saturating_sub(end),
@@ -57,34 +64,23 @@ impl<'f> Examined<'f> {
         } else if strangers > 0 {
             differs(format!("has {strangers} lines of no agency of the lottery"));
         }
-        examined.compare_result(files, confirmed)?;
-        Ok(examined)
-    }
 
-    fn compare_result(
-        &mut self,
-        files: &'f Files<'_, impl DiskFile>,
-        confirmed: &Confirmed,
-    ) -> Result<(), OpenError> {
-        let mut differs = |what| self.differences.push((files.paths.result.as_path(), what));
-        let Some(text) = &files.result else {
-            if let Some(held) = confirmed.slot.held {
-                let number = held.winning_number;
-                differs(format!("is missing, and the draw was held on {number}"));
-            }
-            return Ok(());
-        };
-        match DrawResult::parse(text) {
-            Err(what) => differs(what),
-            Ok(result) => {
-                let make = || Winners::new(files.agencies, result.winning_number);
-                let (_, Winners { documents, .. }) = files.read(confirmed, make)?;
-                let differences = result.differences(text, confirmed, &self.stored, &documents);
+        let mut differs = |what| examined.differences.push((files.paths.result.as_path(), what));
+        match (draw, &files.result, winners) {
+            (Some(Ok(result)), Some(text), Some(Winners { documents, .. })) => {
+                let differences = result.differences(text, confirmed, &examined.stored, &documents);
                 differences.into_iter().for_each(differs);
-                self.result = Some(result);
+                examined.result = Some(result);
+            }
+            (Some(Err(what)), ..) => differs(what),
+            _ => {
+                if let Some(held) = confirmed.slot.held {
+                    let number = held.winning_number;
+                    differs(format!("is missing, and the draw was held on {number}"));
+                }
             }
         }
-        Ok(())
+        Ok(examined)
     }
 
     /// Compares the hash in the draw's result with that of all that is confirmed, if nothing else differs.
@@ -103,5 +99,24 @@ impl<'f> Examined<'f> {
             self.differences.push((&files.paths.result, what.into()));
         }
         Ok(())
+    }
+}
+
+/// Counts the bets, and finds the winners if the draw was held, in one pass over the lines.
+struct Survey {
+    count: Count,
+    winners: Option<Winners>,
+}
+
+impl Lines for Survey {
+    fn add(&mut self, lines: &[u8]) {
+        self.count.add(lines);
+        self.winners.iter_mut().for_each(|winners| winners.add(lines));
+    }
+
+    fn join(&mut self, later: Survey) {
+        self.count.join(later.count);
+        let found = self.winners.iter_mut().zip(later.winners);
+        found.for_each(|(winners, later)| winners.join(later));
     }
 }

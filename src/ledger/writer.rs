@@ -78,8 +78,11 @@ impl<D: Disk> Writer<D> {
         stop: Stop,
     ) -> io::Result<Writer<D>> {
         let account = |_, stored| Account { stored, fence: 0, finished: false };
+        let is_draw_held = opened.journal.slot.held.is_some();
+        // After the draw nothing asks for the hash.
+        let hashed_bytes = if is_draw_held { 0 } else { opened.extent.bytes };
         Ok(Writer {
-            follower: Follower::start(Arc::clone(&opened.bets), opened.extent.bytes)?,
+            follower: Follower::start(Arc::clone(&opened.bets), hashed_bytes)?,
             disk: opened.disk,
             paths: opened.paths,
             bets_name: opened.bets_name,

@@ -106,6 +106,8 @@ struct Inode {
     changes: Vec<Change>,
     /// The number of open files with a lock.
     locks: usize,
+    /// The number of bytes that were read.
+    read_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -226,6 +228,13 @@ impl SimulatedDisk {
             Name::File(inode) => Some(world.inodes[*inode].cached.clone()),
             Name::Link(_) => None,
         }
+    }
+
+    /// Returns the number of bytes that were read of the file with this name.
+    pub(super) fn read_bytes(&self, name: &str) -> usize {
+        let world = self.world();
+        let inode = world.find(Path::new(name)).expect("it is there");
+        world.inodes[inode].read_bytes
     }
 
     /// Changes the content of a file durably, as an editor beside the server does.
@@ -465,6 +474,7 @@ impl DiskFile for SimulatedFile {
                 count /= 2;
             }
             buffer[..count].copy_from_slice(&rest[..count]);
+            inode.read_bytes += count;
             Ok(count)
         })
     }

@@ -212,6 +212,16 @@ fn a_page_that_is_damaged_under_a_server_that_was_killed_loses_nothing_but_at_th
 }
 
 #[test]
+fn a_start_reads_the_bets_once_before_the_draw_and_after_it() {
+    for disk in [stopped(), finished()] {
+        let before = disk.read_bytes("bets.csv");
+        open(disk.clone(), &settings(), &Stop::never()).map(drop).expect("they are whole");
+        let bytes = disk.bytes("bets.csv").expect("it is there").len();
+        assert_eq!(disk.read_bytes("bets.csv") - before, bytes);
+    }
+}
+
+#[test]
 fn bets_that_were_edited_while_the_server_was_stopped_are_refused_and_nothing_is_changed() {
     for disk in [stopped(), finished()] {
         let bytes = disk.bytes("bets.csv").expect("it is there");
