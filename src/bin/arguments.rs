@@ -81,6 +81,8 @@ pub(crate) fn file(name: &'static str, value: &'static str, help: String) -> Arg
 fn command(program: Program, about: &'static str, others: Vec<Arg>, examples: &str) -> Command {
     let settings = || SETTINGS.iter().filter(|setting| setting.programs.contains(&program));
     let help = format!("Configuration file [default: {DEFAULT_FILE}, if there is one]");
+    let [known, own] = [env!("CARGO_BIN_NAME"), &own_name()].map(|name| format!(" {name} "));
+    let examples = examples.replace(&known, &own);
     Command::new(own_name())
         .version(env!("CARGO_PKG_VERSION"))
         .about(about.lines().next().unwrap_or_default())

@@ -6,7 +6,8 @@ use crate::support::peer::Peer;
 use crate::support::program::{Ended, Program, Scratch, Start};
 use loteria::config::{self, Fallback, Kind, SETTINGS, Setting};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 /// Values of a setting of the table.
 struct Case {
@@ -431,6 +432,27 @@ fn manuals_and_completions_name_every_flag_and_the_program_as_it_was_started() {
             let full = full.expect("/dev/full is there");
             let ended = start(&scratch).arguments(arguments).stdout_to(full).run();
             ended.exits(1).says("error: stdout could not be written: No space left");
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_help_have_the_name_that_a_package_installs() {
+    let scratch = Scratch::new();
+    for (program, executable, example) in [
+        ("server", env!("CARGO_BIN_EXE_server"), "--verify"),
+        ("client", env!("CARGO_BIN_EXE_client"), "--status"),
+    ] {
+        let name = format!("loteria-{program}");
+        let link = scratch.path(&name);
+        symlink(executable, &link).expect("a new link");
+        let help = Start::of(Command::new(&link)).arguments(&["--help"]).run();
+        assert!(help.exits(0).stdout.contains(&format!("\n  {name} {example}  ")), "{help}");
+        assert!(help.stdout.lines().all(|line| line.chars().count() <= 80), "{help}");
+        let indented = |line: &&str| line.starts_with("  ");
+        let examples = help.stdout.split_once("\nExamples:\n").expect("examples").1;
+        for example in examples.lines().take_while(indented) {
+            assert!(example.contains(&name) || example.ends_with('\\'), "{example}");
         }
     }
 }

@@ -26,13 +26,13 @@ A flag takes precedence over its variable, a variable over config.toml, and that
 
 const EXAMPLES: &str = "\
 Examples:
-  client                                  every agency of agencies/
-  client --agency 3                       agencies/agency-3.csv
-  client --agency 3 --file friday.csv     another file of agency 3
-  client --server office:12345 --quiet    no progress, only winners and errors
-  client --status                         the state of the lottery
+  client                                every agency of agencies/
+  client --agency 3                     agencies/agency-3.csv
+  client --agency 3 --file friday.csv   another file of agency 3
+  client --server office:12345 --quiet  only winners and errors
+  client --status                       the state of the lottery
   CLI_ID=2 NOMBRE=Ana APELLIDO=Paz DOCUMENTO=30904465 NACIMIENTO=1999-03-17 \\
-      NUMERO=7574 client                  one bet
+      NUMERO=7574 client                one bet
 
 Winners are printed as agency,document. Exit codes: 0 done or stopped, 1 failed
 or a --status that was stopped, 2 wrong usage or configuration.";

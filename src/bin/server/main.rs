@@ -33,9 +33,9 @@ A flag takes precedence over its variable, a variable over config.toml, and that
 
 const EXAMPLES: &str = "\
 Examples:
-  server                                        five agencies, 127.0.0.1:12345
+  server                                        five, from this machine
   server --address 0.0.0.0:12345 --agencies 10  ten, from other machines
-  server --exit-after-draw                      end when all winners are told
+  server --exit-after-draw                      end after the draw
   server --new-draw                             prepare the next lottery
   server --verify                               check the stored files
   server --bets /data/bets.csv --draw /data/sorteo.toml
