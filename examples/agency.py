@@ -106,5 +106,5 @@ if __name__ == "__main__":
     parser.add_argument("--tls", metavar=("AUTHORITY", "CERTIFICATE", "KEY"), nargs=3, help="PEM files; speaks TLS")
     try:
         main(**vars(parser.parse_args()))
-    except (Refused, OSError, UnicodeDecodeError, csv.Error, KeyboardInterrupt) as reason:
+    except (Refused, OSError, UnicodeError, csv.Error, KeyboardInterrupt) as reason:
         sys.exit(f"agency.py: {str(reason) or 'stopped; run it again to go on'}")

@@ -192,6 +192,17 @@ fn what_could_break_a_message_is_found_before_anything_is_sent() {
 }
 
 #[test]
+fn a_host_that_cannot_be_one_is_an_error_on_one_line() {
+    let Some(lottery) = Lottery::new() else { return };
+    let file = lottery.write("first.csv", &bets(1));
+    let mut example = lottery.example(&file);
+    example.args(["--server", "no..host:1"]);
+    let ended = run(example);
+    ended.exits(1).says("agency.py: ").prints("");
+    assert_eq!(ended.stderr.len(), 1, "{ended}");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named_and_asked_again() {
     let Some(lottery) = Lottery::new() else { return };
     let file = lottery.write("first.csv", &bets(1));
