@@ -75,8 +75,8 @@ ask_directly() {
     bash -c '
         exec 4< <(
             if [ -n "${TLS_AUTHORITY-}" ]; then
-                exec openssl s_client -connect "$5" -quiet -verify_return_error "$6" "$7" -CAfile "$TLS_AUTHORITY" \
-                    -cert "$TLS_CERTIFICATE" -key "$TLS_KEY" <<<"$1" 2>/dev/null
+                exec openssl s_client -connect "$5" -quiet -verify_quiet -noservername -verify_return_error "$6" "$7" \
+                    -CAfile "$TLS_AUTHORITY" -cert "$TLS_CERTIFICATE" -key "$TLS_KEY" <<<"$1"
             fi
             exec 3<>"/dev/tcp/$2/$3" &&
             printf "%s\n" "$1" >&3 &&
