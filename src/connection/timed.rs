@@ -86,3 +86,30 @@ impl Write for TimedSocket<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::TimedSocket;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn a_connection_that_is_drained_is_half_closed_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut peer = TcpStream::connect(address).expect("it listens");
+        peer.set_read_timeout(Some(Duration::from_secs(30))).expect("a bound for reads");
+        let (mut socket, _) = listener.accept().expect("one connects");
+        socket.write_all(b"the error\n").expect("it is open");
+        thread::scope(|scope| {
+            scope.spawn(|| TimedSocket::new(&socket).drain());
+            let mut heard = String::new();
+            // The socket itself stays open until this has ended.
+            peer.read_to_string(&mut heard).expect("an end that is no reset");
+            assert_eq!(heard, "the error\n");
+            drop(peer);
+        });
+    }
+}

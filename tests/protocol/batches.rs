@@ -1,12 +1,13 @@
 //! At stake: that a batch is stored whole or not at all, that replies come in order, and that what
 //! cannot be stored says so.
 
-use crate::support::peer::{Agency, Lottery, Office};
+use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
 use crate::support::transcript::plays;
 use crate::{bet, row};
 use loteria::protocol::ErrorCode;
 use loteria::session::BATCH_BYTES_MAX;
 use std::io::Write;
+use std::time::Instant;
 
 #[test]
 fn a_batch_may_span_messages_and_is_stored_in_its_order() {
@@ -214,6 +215,22 @@ fn an_open_batch_has_a_bound_and_going_over_it_costs_the_connection() {
     );
     agency.hears_the_end();
     office.has_stored_count(bets);
+}
+
+#[test]
+fn a_batch_that_is_open_when_its_connection_is_reset_is_not_stored() {
+    let office = Office::start(Lottery::of(5).connections(1));
+    let mut agency = office.agency();
+    agency.says(&format!("{};ECO|open", bet(1, 30_904_461)));
+    agency.resets();
+    // The next has its place when it has ended.
+    let start = Instant::now();
+    let is_served =
+        |mut next: Agency| next.tries(b"ECO|a\n") && next.rest_of_a_line() == b"ECO|a\n";
+    while !is_served(office.agency()) {
+        assert!(start.elapsed() < PATIENCE, "the connection does not end");
+    }
+    office.has_stored("");
 }
 
 #[test]

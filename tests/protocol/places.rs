@@ -2,12 +2,14 @@
 //! another is the one that is needed least, and hears why.
 
 use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
+use crate::support::transcript::plays;
 use crate::{asks_for_winners, bet, is_attended, row, store};
 use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN, Places};
 use loteria::protocol::ErrorCode;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 #[track_caller]
@@ -63,6 +65,46 @@ fn a_connection_that_is_closed_for_another_executes_no_further_command() {
     let last = last.expect("an error before the last answer");
     assert!(last.starts_with("ERROR|too_many_connections|"), "{last}");
     greedy.hears_the_end();
+}
+
+#[test]
+fn a_batch_that_is_being_stored_when_its_connection_has_to_leave_is_confirmed() {
+    const BATCHES: usize = 700;
+    let office = Office::start(Lottery::of(1));
+    let of_the_agency = || {
+        let mut agency = office.agency();
+        agency.says(&format!("{};ECO|open", bet(1, 30_904_462)));
+        agency.hears("ECO|open");
+        agency
+    };
+    let mut others: Vec<Agency> =
+        (1..CONNECTIONS_PER_AGENCY_MAX).map(|_| of_the_agency()).collect();
+    let mut busy = office.agency();
+    // Nothing is on its way behind them, so that no reset destroys their replies.
+    let message = vec![bet(1, 30_904_461) + ";FINAPUESTA"; BATCHES / 7].join(";") + "\n";
+    busy.sends(message.repeat(7).as_bytes());
+    let confirmed = thread::scope(|scope| {
+        let listening = scope.spawn(move || {
+            let mut confirmed = 0;
+            loop {
+                let answer = busy.hears_a_line();
+                if answer != "CONFIRMARAPUESTA|1" {
+                    assert!(answer.starts_with("ERROR|superseded|"), "{answer}");
+                    return confirmed;
+                }
+                confirmed += 1;
+            }
+        });
+        // The others are idle for less long than the busy one while the server is within what it has read of it.
+        while !listening.is_finished() {
+            others.retain_mut(|agency| {
+                agency.tries(b"ECO|a\n") && agency.rest_of_a_line() == b"ECO|a\n"
+            });
+            others.push(of_the_agency());
+        }
+        listening.join().expect("no panic")
+    });
+    office.has_stored_count(confirmed);
 }
 
 fn too_many_newcomers(connections: usize, newcomers_max: usize) {
@@ -170,6 +212,91 @@ fn an_agency_that_has_no_connection_gets_in_where_others_hold_all_places() {
     }
     others.iter_mut().for_each(is_attended);
     office.has_stored(&row(4, 30_904_461));
+}
+
+#[test]
+fn of_all_connections_that_no_agency_needs_the_one_that_was_idle_longest_is_closed() {
+    plays(
+        r"
+        lottery: 4 agencies, winning number 7574, at most 6 connections
+        1> REANUDAR|1
+        1< REANUDAR|0
+        2> REANUDAR|2
+        2< REANUDAR|0
+        3> REANUDAR|2
+        3< REANUDAR|0
+        4> REANUDAR|1
+        4< REANUDAR|0
+        5> REANUDAR|3
+        5< REANUDAR|0
+        6> REANUDAR|3
+        6< REANUDAR|0
+        1> ECO|a
+        1< ECO|a
+        7> REANUDAR|4
+        2< ERROR|too_many_connections|limit of 6 connections reached
+        2 ends
+        7< REANUDAR|0
+        ",
+    );
+}
+
+#[test]
+fn an_agency_that_waits_needs_no_other_connection() {
+    plays(
+        r"
+        lottery: 3 agencies, winning number 7574, at most 4 connections
+        1> GANADORES|1
+        agency 1 waits
+        2> GANADORES|2
+        agency 2 waits
+        3> REANUDAR|1
+        3< REANUDAR|0
+        4> REANUDAR|2
+        4< REANUDAR|0
+        5> GANADORES|3
+        3< ERROR|too_many_connections|limit of 4 connections reached
+        3 ends
+        5< GANADORES|
+        1< GANADORES|
+        2< GANADORES|
+        ",
+    );
+}
+
+#[test]
+fn a_batch_that_is_open_when_its_connection_has_to_leave_is_not_stored() {
+    plays(
+        r"
+        lottery: 2 agencies, winning number 7574, at most 2 connections
+        1> [1 30904461];ECO|open
+        1< ECO|open
+        2> [1 30904462];ECO|open
+        2< ECO|open
+        3> [2 30904463];FINAPUESTA
+        1< ERROR|too_many_connections|limit of 2 connections reached
+        1 ends
+        3< CONFIRMARAPUESTA|1
+        stored documents: 30904463
+        ",
+    );
+    plays(
+        r"
+        1> [1 30904461];ECO|open
+        1< ECO|open
+        2> [1 30904462];FINAPUESTA
+        2< CONFIRMARAPUESTA|1
+        3> [1 30904463];FINAPUESTA
+        3< CONFIRMARAPUESTA|1
+        4> [1 30904464];FINAPUESTA
+        4< CONFIRMARAPUESTA|1
+        5> [1 30904465];FINAPUESTA
+        1< ERROR|superseded|…
+        1 ends
+        5< CONFIRMARAPUESTA|1
+        stored documents: 30904462 30904463 30904464 30904465
+        ",
+    );
 }
 
 #[test]
