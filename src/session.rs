@@ -341,7 +341,7 @@ impl Session<'_, '_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Authorization, Batches, Office, Peer, Session};
+    use super::{Authorization, Batches, End, Office, Peer, Session, summary};
     use crate::bet::Agencies;
     use crate::connection::Stream;
     use crate::draw::Draw;
@@ -349,78 +349,101 @@ mod tests {
     use crate::lines::{GrowthBudget, LineBuffer};
     use crate::places::Places;
     use crate::stop::Stop;
+    use crate::summary::AgencyState;
     use crossbeam_channel::bounded;
     use std::io::Write;
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::thread;
     use std::time::{Duration, Instant};
 
-    #[test]
-    fn a_connection_that_is_silent_after_much_gives_the_memory_of_its_buffer_back() {
-        const TIME: Duration = Duration::from_secs(30);
-        let many_lines = b"ECO|to and fro\n".repeat(4_000);
+    const TIME: Duration = Duration::from_secs(30);
+
+    /// Calls `test` with a session of a lottery of one agency, and with its peer.
+    fn with_session(budget: &GrowthBudget, test: impl FnOnce(&mut Session<'_, '_, '_>, TcpStream)) {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let agencies = Agencies::new(1).expect("it is a number of agencies");
         let settings = Settings::for_tests(directory.path(), agencies);
         let (ledger, _) = Ledger::open(&settings, &Stop::never()).expect("the files are new");
-        // So that one buffer can double once.
-        let budget = GrowthBudget::new(16 << 10);
         let office = Office {
             ledger: &ledger,
             draw: &Draw::pending(agencies),
             told: bounded(1).0,
             message_timeout: TIME,
             newcomer_timeout: 2 * TIME,
-            buffers: &budget,
+            buffers: budget,
             stop: Stop::never(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let mut peer = TcpStream::connect(address).expect("it listens");
+        let peer = TcpStream::connect(address).expect("it listens");
         let places = Places::new(1);
         let mut place = places.enter(listener.accept().expect("one connects").0).expect("a place");
         let socket = place.socket();
-        let deadline = Instant::now() + TIME;
         let mut session = Session {
             stream: &mut Stream::plain(&socket),
             place: &mut place,
-            newcomer_deadline: deadline + TIME,
+            newcomer_deadline: Instant::now() + 2 * TIME,
             peer: Peer::at(address),
             authorization: Authorization::Any,
             access: ledger.access(),
             office: &office,
             reader: None,
-            batches: Batches { rows: Vec::with_capacity(1 << 20), ..Batches::default() },
+            batches: Batches::default(),
             answers: Vec::new(),
             winners_sent: None,
         };
-        let mut lines = LineBuffer::growing(100, &budget);
-        peer.write_all(&many_lines).expect("the system has room for it");
-        while !lines.has_grown() {
-            assert!(session.receive(&mut lines, deadline).expect("bytes have arrived"));
-            while lines.next_line().expect("it is short").is_some() {}
-        }
-        let has_room = thread::scope(|scope| {
-            let waits = scope.spawn(|| {
-                let can_grow = || {
-                    let mut other = LineBuffer::growing(100, &budget);
-                    other.fill(&mut many_lines.as_slice()).expect("a slice can be read");
-                    other.has_grown()
-                };
-                while !can_grow() && Instant::now() < deadline {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                let has_room = can_grow();
-                peer.shutdown(Shutdown::Write).expect("it is open");
-                has_room
-            });
-            while session.receive(&mut lines, deadline + TIME).expect("the peer ends cleanly") {
+        test(&mut session, peer);
+        ledger.close().expect("the disk works");
+    }
+
+    #[test]
+    fn a_connection_that_is_silent_after_much_gives_the_memory_of_its_buffer_back() {
+        // So that one buffer can double once.
+        let budget = GrowthBudget::new(16 << 10);
+        with_session(&budget, |session, mut peer| {
+            let many_lines = b"ECO|to and fro\n".repeat(4_000);
+            let deadline = Instant::now() + TIME;
+            session.batches.rows = Vec::with_capacity(1 << 20);
+            let mut lines = LineBuffer::growing(100, &budget);
+            peer.write_all(&many_lines).expect("the system has room for it");
+            while !lines.has_grown() {
+                assert!(session.receive(&mut lines, deadline).expect("bytes have arrived"));
                 while lines.next_line().expect("it is short").is_some() {}
             }
-            waits.join().expect("it does not panic")
+            let has_room = thread::scope(|scope| {
+                let waits = scope.spawn(|| {
+                    let can_grow = || {
+                        let mut other = LineBuffer::growing(100, &budget);
+                        other.fill(&mut many_lines.as_slice()).expect("a slice can be read");
+                        other.has_grown()
+                    };
+                    while !can_grow() && Instant::now() < deadline {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    let has_room = can_grow();
+                    peer.shutdown(Shutdown::Write).expect("it is open");
+                    has_room
+                });
+                while session.receive(&mut lines, deadline + TIME).expect("the peer ends cleanly") {
+                    while lines.next_line().expect("it is short").is_some() {}
+                }
+                waits.join().expect("it does not panic")
+            });
+            assert!(has_room, "it keeps the memory");
+            assert!(session.batches.rows.capacity() < 1 << 20, "it keeps that of its rows");
         });
-        assert!(has_room, "it keeps the memory");
-        assert!(session.batches.rows.capacity() < 1 << 20, "it keeps that of its rows");
-        ledger.close().expect("the disk works");
+    }
+
+    #[test]
+    fn an_agency_whose_connection_is_lost_before_it_waits_has_no_more_bets_and_has_to_ask_again() {
+        let budget = GrowthBudget::new(0);
+        with_session(&budget, |session, _peer| {
+            session.place.socket().shutdown(Shutdown::Write).expect("it is open");
+            let outcome =
+                session.execute(b"ECO|a;GANADORES|1\n", &mut LineBuffer::growing(100, &budget));
+            assert!(matches!(outcome, Err(End::Io(_))), "{outcome:?}");
+            let summary = summary(&session.access, session.office.draw).expect("the ledger runs");
+            assert_eq!(summary.agencies[0].state, AgencyState::Finished);
+        });
     }
 }

@@ -271,6 +271,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "the_time_that_the_draw_is_waited_for_does_not_count",
             "asking_for_winners_or_resuming_over_an_open_batch_is_refused_and_does_neither",
             "an_agency_whose_connection_is_lost_while_it_waits_still_counts_and_can_ask_again",
+            "an_agency_whose_connection_is_lost_before_it_waits_has_no_more_bets_and_has_to_ask_again",
             "of_an_agencys_waiting_connections_the_newest_waits_and_the_one_before_hears_that_it_is_superseded",
             "once_every_agency_has_come_no_visit_is_superseded",
             "an_agency_that_waits_for_long_asks_again_on_a_new_connection_and_leaves_the_old_one",
@@ -291,7 +292,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         "ESTADO",
         &[
             "the_status_tells_an_agency_that_waits_from_one_that_may_store_more",
-            "an_agency_that_has_no_more_bets_and_does_not_wait_is_finished_before_the_draw",
+            "an_agency_whose_connection_is_lost_before_it_waits_has_no_more_bets_and_has_to_ask_again",
             "an_agency_whose_connection_is_lost_while_it_waits_still_counts_and_can_ask_again",
         ],
     ),
