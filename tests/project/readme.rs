@@ -56,7 +56,7 @@ const KNOWN: &[(&str, Way)] = &[
     ("docker cp", Way::Docker),
     ("docker run", Way::Docker),
     ("make", Way::Make),
-    ("cargo install --path .", Way::InMakefile),
+    ("cargo install --locked --path .", Way::InMakefile),
 ];
 
 /// One command, without its comment and on one line.
@@ -435,7 +435,7 @@ fn is_tried(readme: &str, typed: &Typed) {
             }
         }
         Way::InMakefile => {
-            let command: Vec<&str> = text.split(' ').take(2).collect();
+            let command: Vec<&str> = text.split(' ').take(3).collect();
             let command = command.join(" ");
             let (_, check) = makefile.split_once("\ncheck:").expect("what has to pass");
             let check = check.split("\n\n").next().expect("a split has a first part");
