@@ -539,6 +539,19 @@ wrong_setting_is_final() {
         && in_package sed -i /agencis/d /etc/loteria/config.toml && in_package systemctl start loteria-server
 }
 
+# 100,000 lines in less than a second, and then the end of the connection.
+log_many_lines() {
+    in_package python3 -c '
+import socket
+server = socket.create_connection(("127.0.0.1", 12345)).makefile("rwb")
+for _ in range(1000):
+    server.write(b"ECO|a\n" * 100)
+    server.flush()
+    server.read(600)'
+}
+last_line_is_there() { in_package journalctl -u loteria-server -n 1 -o cat | grep -F "thread: session-"; }
+journal_drops_nothing() { log_many_lines && within "$STEP_SECONDS_MAX" last_line_is_there; }
+
 upgrade_keeps_settings() {
     in_package sh -c "sed -i 's/^winning_number = .*/winning_number = 1234/' /etc/loteria/config.toml && dpkg -i /loteria.deb" \
         && in_package grep -x 'winning_number = 1234' /etc/loteria/config.toml && active
@@ -570,6 +583,7 @@ package() {
     check "package: the service is killed" in_package systemctl kill --signal KILL loteria-server
     check "package: it is back, and the draw stands" within "$STEP_SECONDS_MAX" restarted 1
     check "package: metrics are made of its status" in_package sh -c 'loteria-client --status --json | loteria-metrics | grep -x "loteria_draw_held 1"'
+    check "package: the journal keeps the last of many lines" journal_drops_nothing
     check "package: after a wrong setting it is not started again and again" wrong_setting_is_final
     check "package: an upgrade keeps the settings" upgrade_keeps_settings
     check "package: the service stops" in_package systemctl stop loteria-server
