@@ -7,6 +7,8 @@ use std::ops::{Index, IndexMut};
 
 /// The most agencies that a lottery can have.
 pub const AGENCIES_MAX: u16 = 10_000;
+/// The most digits of an agency.
+pub(super) const AGENCY_DIGITS_MAX: usize = 5;
 
 /// The agencies of a lottery, numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +54,14 @@ impl AgencyId {
     }
 
     /// Parses an agency in plain decimal digits, whatever the lottery's size.
-    pub fn parse(text: &str) -> Option<AgencyId> {
-        let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-        canonical.then(|| text.parse().ok()).flatten().and_then(AgencyId::new)
+    pub fn parse(text: impl AsRef<[u8]>) -> Option<AgencyId> {
+        let digits = text.as_ref();
+        let add_digit = |number: u16, byte: &u8| {
+            let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+            number.checked_mul(10)?.checked_add(digit)
+        };
+        let number = digits.iter().try_fold(0, add_digit)?;
+        AgencyId::new(number).filter(|_| digits[0] != b'0')
     }
 
     /// Returns the number.

@@ -1,6 +1,7 @@
 //! A bet as a line of CSV, with quotes: the general way to read and write the agencies' files and `bets.csv`. The
 //! only user of the `csv` crate.
 
+use super::agency::AGENCY_DIGITS_MAX;
 use super::{Agencies, AgencyId, BET_FIELDS, Bet, InvalidBet};
 use std::borrow::Cow;
 use thiserror::Error;
@@ -98,11 +99,13 @@ fn in_quotes(field: &str) -> String {
     format!("\"{}\"", field.replace('"', "\"\""))
 }
 
-/// Returns the agency of a line of `bets.csv`, or of its beginning up to a comma. Returns `None` if it is none of
+/// Returns the agency of a line of `bets.csv`, and the place of the comma after it. Returns `None` if it is none of
 /// `agencies`.
-pub fn agency_of(row: &[u8], agencies: Agencies) -> Option<AgencyId> {
-    let agency = row.split(|&byte| byte == b',').next()?;
-    agencies.parse(std::str::from_utf8(agency).ok()?).ok()
+pub fn agency_of(row: &[u8], agencies: Agencies) -> Option<(AgencyId, usize)> {
+    // Text that is no line may have its next comma far away.
+    let comma = row.iter().take(AGENCY_DIGITS_MAX + 1).position(|&byte| byte == b',')?;
+    let agency = AgencyId::parse(&row[..comma])?;
+    (agency.get() <= agencies.count()).then_some((agency, comma))
 }
 
 /// Returns document and number of a valid line of `bets.csv`, with or without its line end. Returns `None` for other

@@ -89,9 +89,8 @@ impl Checker {
     fn plain_line(&mut self, text: &[u8]) -> Option<usize> {
         // Rows come in batches, so most have the agency of the row before.
         if !text.starts_with(&self.prefix) || self.prefix.is_empty() {
-            let prefix = &text[..=memchr::memchr(b',', text)?];
-            agency_of(prefix, self.agencies)?;
-            self.prefix = prefix.to_vec();
+            let (_, comma) = agency_of(text, self.agencies)?;
+            self.prefix = text[..=comma].to_vec();
         }
         let bet = self.prefix.len();
         let end = bet + plain_bet(&text[bet..], b',')?.end();

@@ -14,14 +14,19 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Counts `bets` more rows.
-    pub(super) fn add(&mut self, bets: u64, rows: &[u8]) {
-        let ended = rows.len().saturating_sub(1);
-        let last = memchr::memrchr(b'\n', &rows[..ended]).map_or(0, |before| before + 1);
+    /// Counts `bets` more rows, of which `last_row` is the last.
+    pub(super) fn add(&mut self, bets: u64, last_row: &[u8]) {
         self.bets += bets;
         self.last_row.clear();
-        self.last_row.extend_from_slice(&rows[last..]);
+        self.last_row.extend_from_slice(last_row);
     }
+}
+
+/// Returns the last of `rows`, with its line end.
+pub(super) fn last_of(rows: &[u8]) -> &[u8] {
+    let ended = rows.len().saturating_sub(1);
+    let last = memchr::memrchr(b'\n', &rows[..ended]).map_or(0, |before| before + 1);
+    &rows[last..]
 }
 
 /// Counts lines by their agency. Reads no other field, because the checksum shows that a ledger wrote the lines.
@@ -40,24 +45,25 @@ impl Count {
 
 impl Lines for Count {
     fn add(&mut self, mut lines: &[u8]) {
-        // Rows come in batches, so most lines are of the agency of the line before.
-        while let Some(comma) = memchr::memchr(b',', lines) {
-            let (prefix, mut run, mut bets) = (&lines[..=comma], 0, 0);
-            while begins(&lines[run..], prefix) {
-                let rest = &lines[run..];
-                // A line that is shorter than its shortest bet was not written by a ledger.
-                let least = rest.len().min(prefix.len() + BET_BYTES_MIN);
-                let end = memchr::memchr(b'\n', &rest[least..]);
-                run += end.map_or(rest.len(), |end| least + end + 1);
+        while !lines.is_empty() {
+            let found = agency_of(lines, self.stored.agencies());
+            let prefix = found.map(|(_, comma)| &lines[..=comma]);
+            let (mut last, mut end, mut bets) = (0, 0, 0);
+            // Rows come in batches, so most lines are of the agency of the line before.
+            while bets == 0 || prefix.is_some_and(|prefix| begins(&lines[end..], prefix)) {
+                let rest = &lines[end..];
+                // A line that is shorter than the shortest one was not written by a ledger.
+                let least = rest.len().min("1,".len() + BET_BYTES_MIN);
+                let line_end = memchr::memchr(b'\n', &rest[least..]);
+                (last, end) = (end, end + line_end.map_or(rest.len(), |at| least + at + 1));
                 bets += 1;
             }
-            match agency_of(prefix, self.stored.agencies()) {
-                Some(agency) => self.stored[agency].add(bets, &lines[..run]),
+            match found {
+                Some((agency, _)) => self.stored[agency].add(bets, &lines[last..end]),
                 None => self.strangers += bets,
             }
-            lines = &lines[run..];
+            lines = &lines[end..];
         }
-        self.strangers += u64::from(!lines.is_empty());
     }
 
     fn join(&mut self, later: Count) {

@@ -36,7 +36,7 @@ impl Lines for Winners {
             let start = memchr::memrchr(b'\n', &lines[..at]).map_or(0, |before| before + 1);
             let line = &lines[start..at + self.finder.needle().len()];
             let agency = agency_of(line, self.documents.agencies());
-            if let (Some(agency), Some((document, _))) = (agency, document_and_number(line)) {
+            if let (Some((agency, _)), Some((document, _))) = (agency, document_and_number(line)) {
                 self.documents[agency].push(document);
             }
         }

@@ -1,6 +1,6 @@
 //! The thread: a loop that takes requests, stores batches in groups, and replies after the sync.
 
-use super::count::Stored;
+use super::count::{Stored, last_of};
 use super::disk::{self, Disk, DiskFile, NamesVersion};
 use super::files::Paths;
 use super::hash::Follower;
@@ -225,7 +225,7 @@ impl<D: Disk> Writer<D> {
         self.follower.follow(extent.bytes);
         let accounts = &mut self.accounts;
         self.group.answer(|store| {
-            accounts[store.agency].stored.add(store.bets, &store.rows);
+            accounts[store.agency].stored.add(store.bets, last_of(&store.rows));
             Ok(())
         });
         Ok(())
