@@ -8,6 +8,8 @@ COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker c
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Also if the environment names another directory, because the rules below look here.
+build deb: export CARGO_TARGET_DIR = target
 build: ## both programs, optimized, in target/release/
 	cargo build --release --locked --bins --features "$(FEATURES)"
 

@@ -6,7 +6,7 @@ use super::pages::{page, root, skipped, tool};
 use crate::support::program::{Start, lasting_address, run};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -200,6 +200,24 @@ fn every_backup_of_the_page_passes_the_drill_of_the_page() {
     let server = serves();
     assert!(!drill().contains("1 winner"), "the draw is still to be held");
     server.stops_quietly();
+}
+
+#[test]
+fn make_builds_where_its_rules_look_whatever_the_target_directory_is() {
+    if tool("make").is_none() {
+        skipped("Makefile", "make");
+        return;
+    }
+    let scratch = scratch();
+    let cargo = scratch.path().join("cargo");
+    fs::write(&cargo, "#!/bin/sh\necho \"$1 in $CARGO_TARGET_DIR\"\n").expect("a new file");
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("a file of the test's");
+    let path = std::env::var("PATH").expect("a PATH");
+    let mut make = Command::new("make");
+    make.args(["-s", "-o", "completions", "-o", "man", "build", "deb"]).current_dir(root());
+    make.env("PATH", format!("{}:{path}", scratch.path().display()));
+    make.env("CARGO_TARGET_DIR", scratch.path());
+    run(make).exits(0).prints("build in target\ndeb in target\n");
 }
 
 #[test]
