@@ -236,7 +236,6 @@ if [ $task = renew ]; then
     done
     lasts authority.pem ||
         echo "generar-certificados: $directory/authority.pem expires within $RENEWED_DAYS days: make another in another directory" >&2
-    echo "$directory: $made certificates renewed" >&2
     exit
 fi
 if [ ! -e authority.pem ]; then
