@@ -33,7 +33,7 @@ A flag takes precedence over its variable, a variable over config.toml, and that
 
 const EXAMPLES: &str = "\
 Examples:
-  server                                        five, from this machine
+  server                                        five local agencies
   server --address 0.0.0.0:12345 --agencies 10  ten, from other machines
   server --exit-after-draw                      end after the draw
   server --new-draw                             prepare the next lottery
