@@ -745,6 +745,24 @@ mod batches {
     }
 
     #[test]
+    fn a_client_that_was_told_so_asks_a_server_of_the_older_dialect_for_no_state_when_it_fails() {
+        let scratch = Scratch::new();
+        for agency in 1..=2 {
+            let text = csv(&bets(agency, 1), Ends::Lf);
+            scratch.write(&format!("agencies/agency-{agency}.csv"), text);
+        }
+        let server = FakeServer::start(|peer| {
+            while peer.hears().is_some() {
+                peer.says("ERROR|storage_failed|no room\n");
+            }
+        });
+        scratch.client(&server.address).variable("CLI_RESUME", "false").run().exits(1);
+        let messages = server.messages();
+        let mut messages = messages.iter();
+        assert!(messages.all(|message| message.starts_with("APUESTA|")), "{messages:?}");
+    }
+
+    #[test]
     fn a_confirmation_of_another_count_than_was_sent_is_an_error() {
         let ended = run_with_batch_answered("CONFIRMARAPUESTA|4\n");
         ended.exits(1).never_says("apuesta_enviada");

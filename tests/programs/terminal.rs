@@ -3,9 +3,11 @@
 //!
 //! `script` of util-linux gives the programs a terminal. What they write to it is replayed on a small screen.
 
-use crate::sample::five_agencies;
+use crate::fake_server::FakeServer;
+use crate::sample::{Ends, bets, csv, five_agencies};
 use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Starts a program on a terminal of 40 columns and 12 rows.
 fn on_terminal(start: Start) -> Start {
@@ -226,4 +228,22 @@ fn a_client_that_waits_asks_who_is_missing_over_one_connection() {
     let server = server.stops_on("TERM");
     let connections = "action: accept_connections | result: success";
     assert_eq!(server.count(connections), 3, "one of each agency, and one for questions: {server}");
+}
+
+#[test]
+fn a_client_that_was_told_so_asks_a_server_of_the_older_dialect_nothing_while_it_waits() {
+    let scratch = Scratch::new();
+    scratch.write("agencies/agency-1.csv", csv(&bets(1, 1), Ends::Lf));
+    let server = FakeServer::start(|peer| {
+        peer.hears();
+        peer.says("CONFIRMARAPUESTA|1\n");
+        peer.hears();
+        // Another client would ask after a second.
+        thread::sleep(Duration::from_millis(2_500));
+        peer.says("GANADORES|\n");
+        peer.listens_on();
+    });
+    let client = scratch.client(&server.address).variable("CLI_RESUME", "false");
+    on_terminal(client).run().exits(0);
+    assert_eq!(server.connections(), 1);
 }

@@ -336,6 +336,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "a_newcomer_within_its_handshake_is_not_silent_while_bytes_of_it_come",
             "of_too_many_newcomers_the_one_that_was_silent_longest_is_closed",
             "of_an_agencys_fifth_connections_the_one_that_was_idle_longest_is_closed_and_never_the_one_that_waits",
+            "a_connection_of_which_a_part_of_a_message_comes_is_not_idle",
             "a_connection_that_was_told_why_it_ends_leaves_its_place_to_the_next_of_its_agency",
             "who_was_told_that_this_is_tls_leaves_its_place_to_the_next_newcomer",
             "an_agency_that_has_no_connection_gets_in_where_others_hold_all_places",
@@ -389,6 +390,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
         "Versions, and the dialect of four words",
         &[
             "a_client_that_was_told_so_never_asks_a_server_of_the_older_dialect_how_far_it_got",
+            "a_client_that_was_told_so_asks_a_server_of_the_older_dialect_for_no_state_when_it_fails",
+            "a_client_that_was_told_so_asks_a_server_of_the_older_dialect_nothing_while_it_waits",
             "a_lost_connection_with_batches_on_their_way_is_final_where_the_server_is_not_to_be_asked",
         ],
     ),

@@ -176,6 +176,30 @@ fn of_an_agencys_fifth_connections_the_one_that_was_idle_longest_is_closed_and_n
 }
 
 #[test]
+fn a_connection_of_which_a_part_of_a_message_comes_is_not_idle() {
+    plays(
+        r"
+        1> REANUDAR|1
+        1< REANUDAR|0
+        2> REANUDAR|1
+        2< REANUDAR|0
+        3> REANUDAR|1
+        3< REANUDAR|0
+        4> REANUDAR|1
+        4< REANUDAR|0
+        1>> ECO|a mess
+        1>> age in
+        5> REANUDAR|1
+        5< REANUDAR|0
+        2< ERROR|superseded|…
+        2 ends
+        1>  parts
+        1< ECO|a message in parts
+        ",
+    );
+}
+
+#[test]
 fn a_connection_that_was_told_why_it_ends_leaves_its_place_to_the_next_of_its_agency() {
     let office = Office::start(Lottery::of(2));
     let mut others = [(); 2].map(|()| connection_of(&office, 1));
