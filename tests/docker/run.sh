@@ -434,6 +434,8 @@ ten_agencies() {
     check "ten agencies: up" compose -f docker-compose-10.yaml up -d
     check "ten agencies: each ends with exit code 0" equal "exit codes" "$(docker wait client{1..10} | sort | uniq -c | xargs)" "10 0"
     check "ten agencies: every line is stored" equal lines "$(bets_stored | wc -l)" 14000
+    compose -f docker-compose-10.yaml stop
+    check "ten agencies: the files are verified" docker run --rm -e AGENCIES=10 --volumes-from server server --bets /data/bets.csv --draw /data/sorteo.toml --verify
     check "ten agencies: down -v" compose -f docker-compose-10.yaml down -v
 }
 
