@@ -96,6 +96,9 @@ case $directory in
     *) cd -- "./$directory" ;;
 esac
 umask 022
+# A run waits for another one in this directory, because their files would mix.
+exec 9<.
+! command -v flock >/dev/null || flock 9
 if [ -n "$(find . -prune -perm -001)" ]; then
     echo "generar-certificados: other users of this machine can read the keys in $directory; \`chmod 700\` keeps them out" >&2
 fi

@@ -1019,6 +1019,26 @@ fn the_first_arguments_make_a_certificate_again_and_other_hosts_do_not() {
 }
 
 #[test]
+fn two_runs_at_once_make_certificates_of_one_authority() {
+    let scratch = Scratch::new();
+    let start = || script(&scratch).args(["tls", "3"]).spawn().expect("the script starts");
+    for mut run in [start(), start()] {
+        assert!(run.wait().expect("an exit code").success());
+    }
+    let mut verify = Command::new("openssl");
+    verify.args([
+        "verify",
+        "-CAfile",
+        "authority.pem",
+        "server.pem",
+        "agency-3.pem",
+        "agencies.pem",
+    ]);
+    let verified = verify.current_dir(scratch.path("tls")).output().expect("openssl can be run");
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[test]
 fn a_full_disk_leaves_no_certificate_and_no_list_half_written() {
     let scratch = Scratch::new();
     let run = |prefix: &str, arguments: &[&str]| {
