@@ -7,7 +7,7 @@ use crate::{asks_for_winners, bet, is_attended, row, store};
 use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN, Places};
 use loteria::protocol::ErrorCode;
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -328,16 +328,21 @@ fn where_64_connections_are_leaving_and_do_not_end_the_next_gets_no_place() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address");
     let places = Places::new(1);
-    let mut peers = Vec::new();
-    let mut next = || {
-        peers.push(TcpStream::connect(address).expect("it listens"));
-        places.enter(listener.accept().expect("a peer comes").0)
+    let next = || {
+        let peer = TcpStream::connect(address).expect("it listens");
+        let place = places.enter(listener.accept().expect("a peer comes").0);
+        (peer, place)
     };
     // Each takes the place of the one before, and no thread ends those.
-    let mut taken: VecDeque<_> = (0..65).map(|_| next().expect("a place")).collect();
-    assert!(next().is_none());
-    taken.pop_front();
-    assert!(next().is_some());
+    let mut taken: VecDeque<_> = (0..65).map(|_| next()).collect();
+    assert!(taken.iter().all(|(_, place)| place.is_some()));
+    assert!(next().1.is_none());
+    // A thread that waits for its peer would wake up now.
+    let (mut oldest, place) = taken.pop_front().expect("the first");
+    oldest.set_read_timeout(Some(PATIENCE)).expect("a bound for reads");
+    assert_eq!(oldest.read(&mut [0]).expect("its end"), 0);
+    drop(place);
+    assert!(next().1.is_some());
 }
 
 #[test]
