@@ -511,6 +511,17 @@ fn a_variable_that_resembles_a_setting_and_is_none_is_warned_of() {
 }
 
 #[test]
+fn fewer_connections_than_agencies_are_warned_of() {
+    let scratch = Scratch::new();
+    for (connections, times) in [("4", 1), ("5", 0)] {
+        let server = scratch.server().variable("SERVER_MAX_CONNECTIONS", connections).start();
+        server.address();
+        let ended = server.stops_on("TERM");
+        assert_eq!(ended.count("connections at a time may be too few for 5 agencies"), times);
+    }
+}
+
+#[test]
 fn a_file_that_looks_like_an_agency_s_and_is_none_is_warned_of() {
     let scratch = Scratch::new();
     for name in ["agency-1.csv", "agency-02.csv", "Agency-3.csv", "agency-10001.csv", "notes.csv"] {

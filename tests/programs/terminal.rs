@@ -4,7 +4,7 @@
 //! `script` of util-linux gives the programs a terminal. What they write to it is replayed on a small screen.
 
 use crate::fake_server::FakeServer;
-use crate::sample::{Ends, bets, csv, five_agencies};
+use crate::sample::{Ends, all_winners, bets, csv, five_agencies};
 use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -99,6 +99,26 @@ fn a_run_on_a_terminal_ends_with_the_winners_and_a_summary() {
     assert!(staying(&client).any(sends), "{client}");
     assert!(staying(&client).all(|line| line.chars().count() < 40), "{client}");
     server.stops_on("TERM");
+}
+
+#[test]
+fn a_quiet_client_shows_winners_and_errors_and_nothing_else() {
+    let scratch = Scratch::new();
+    let files = five_agencies(&scratch);
+    let server = scratch.server().start();
+    let quiet = || scratch.client(&server.address()).arguments(&["--quiet"]);
+    let winners = all_winners(&files);
+    // Long enough for bars to be drawn.
+    let slowly = [("CLI_BATCH_PERIOD_MS", "100"), ("CLI_BATCH_MAX_AMOUNT", "10")];
+    let mut ended = on_terminal(quiet().variables(&slowly)).run();
+    ended.exits(0);
+    ended.stdout = ended.stdout.replace('\r', "");
+    assert_eq!(ended.sorted_stdout(), winners);
+    let ended = quiet().run();
+    ended.exits(0);
+    assert_eq!(ended.sorted_stdout(), winners);
+    assert!(ended.stderr.is_empty(), "{ended}");
+    quiet().arguments(&["--agency", "6"]).run().exits(1).says("agency-6.csv: ");
 }
 
 #[test]
