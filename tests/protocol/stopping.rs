@@ -284,6 +284,18 @@ fn a_stop_beside_the_draw_either_holds_it_or_does_not() {
     }
 }
 
+#[test]
+fn a_server_whose_listening_socket_is_destroyed_serves_its_agencies_and_stops_without_an_error() {
+    let mut office = Office::start(Lottery::of(1));
+    let mut agency = office.agency();
+    agency.says("REANUDAR|1");
+    agency.hears("REANUDAR|0");
+    office.accepts_no_more();
+    agency.says("ECO|after");
+    agency.hears("ECO|after");
+    office.stop();
+}
+
 /// A server that is to end after the draw, with two agencies.
 fn ends_after_the_draw() -> Office {
     const TIME_MS: u64 = 1_500;

@@ -12,6 +12,7 @@ use loteria::stop::{Stop, Stopper};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -95,6 +96,7 @@ pub(crate) struct Office {
     directory: Arc<TempDir>,
     lottery: Lottery,
     address: SocketAddr,
+    listening_socket: TcpStream,
     running: Option<Running>,
     connections: AtomicU32,
     transcript: Transcript,
@@ -125,6 +127,7 @@ impl Office {
     fn start_in(directory: Arc<TempDir>, lottery: Lottery) -> Office {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the port's number");
+        let copy = listener.try_clone().expect("a second name");
         let (stop, stopped) = Stopper::new();
         let (ended, outcome) = bounded(1);
         let path = directory.path().to_owned();
@@ -138,6 +141,7 @@ impl Office {
             directory,
             lottery,
             address,
+            listening_socket: TcpStream::from(OwnedFd::from(copy)),
             running: Some(Running { stop, outcome, thread }),
             connections: AtomicU32::new(0),
             transcript: Transcript::default(),
@@ -148,6 +152,11 @@ impl Office {
     pub(crate) fn agency(&self) -> Agency {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         Peer { number, transcript: self.transcript.clone(), ..Peer::at(self.address) }
+    }
+
+    /// Shuts the listening socket, as the system does if it destroys it.
+    pub(crate) fn accepts_no_more(&self) {
+        self.listening_socket.shutdown(Shutdown::Both).expect("it listens");
     }
 
     /// How long a peer may take for a message, or to be told.
