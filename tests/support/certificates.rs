@@ -69,10 +69,9 @@ impl Certificates {
             "-cert", "authority.pem", "-keyfile", "authority.key",
             "-startdate", "20200101000000Z", "-enddate", &end, "-in", &request, "-out", &signed,
         ]);
-        // It is good to the end of its last second.
-        let left =
-            Duration::try_from(last.duration_since(jiff::Timestamp::now())).expect("time is left");
-        Instant::now() + left + Duration::from_secs(1)
+        // It is good to the end of its last second. On a busy machine that may be over.
+        let left = (last + Duration::from_secs(1)).duration_since(jiff::Timestamp::now());
+        Instant::now() + Duration::try_from(left).unwrap_or_default()
     }
 
     /// Gives the authority another name. What it signed before is not of it any more.

@@ -96,7 +96,6 @@ pub(crate) struct Office {
     directory: Arc<TempDir>,
     lottery: Lottery,
     address: SocketAddr,
-    listening_socket: TcpStream,
     running: Option<Running>,
     connections: AtomicU32,
     transcript: Transcript,
@@ -107,6 +106,7 @@ struct Running {
     stop: Stopper,
     outcome: Receiver<Result<(), String>>,
     thread: JoinHandle<()>,
+    listening_socket: TcpStream,
 }
 
 impl Office {
@@ -127,7 +127,8 @@ impl Office {
     fn start_in(directory: Arc<TempDir>, lottery: Lottery) -> Office {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the port's number");
-        let copy = listener.try_clone().expect("a second name");
+        let copy = OwnedFd::from(listener.try_clone().expect("a second name"));
+        let listening_socket = TcpStream::from(copy);
         let (stop, stopped) = Stopper::new();
         let (ended, outcome) = bounded(1);
         let path = directory.path().to_owned();
@@ -141,8 +142,7 @@ impl Office {
             directory,
             lottery,
             address,
-            listening_socket: TcpStream::from(OwnedFd::from(copy)),
-            running: Some(Running { stop, outcome, thread }),
+            running: Some(Running { stop, outcome, thread, listening_socket }),
             connections: AtomicU32::new(0),
             transcript: Transcript::default(),
         }
@@ -156,7 +156,8 @@ impl Office {
 
     /// Shuts the listening socket, as the system does if it destroys it.
     pub(crate) fn accepts_no_more(&self) {
-        self.listening_socket.shutdown(Shutdown::Both).expect("it listens");
+        let running = self.running.as_ref().expect("a running server");
+        running.listening_socket.shutdown(Shutdown::Both).expect("it listens");
     }
 
     /// How long a peer may take for a message, or to be told.
@@ -234,7 +235,7 @@ impl Office {
     /// Stops the server and waits until it has ended, which fails where it does not.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
-        let Running { stop, outcome, thread } = self.running.take().expect("a running server");
+        let Running { stop, outcome, thread, .. } = self.running.take().expect("a running server");
         drop(stop);
         self.end(&outcome, thread);
     }
@@ -242,7 +243,7 @@ impl Office {
     /// Waits until the server has ended by itself.
     #[track_caller]
     pub(crate) fn ends_by_itself(&mut self) {
-        let Running { stop, outcome, thread } = self.running.take().expect("a running server");
+        let Running { stop, outcome, thread, .. } = self.running.take().expect("a running server");
         self.end(&outcome, thread);
         drop(stop);
     }
