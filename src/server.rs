@@ -95,7 +95,7 @@ pub fn run(
         stopper.stop();
         draw.cancel();
         places.close(Shutdown::Read);
-        // It fails if the socket was destroyed. No thread is blocked in `accept` then, which fails too.
+        // It fails if the socket was destroyed. Then `accept` fails too, and no thread is blocked in it.
         let _destroyed = listening_socket.shutdown(Shutdown::Both);
         if !ended.wait_for(STOP_GRACE) {
             // The remaining peers do not read their answers.

@@ -107,7 +107,7 @@ pub(crate) fn converse(
     }
 }
 
-/// Sends a refusal to a peer, which has no conversation.
+/// Sends a refusal to a peer that gets no conversation.
 pub(crate) fn turn_away(stream: &mut Stream<'_>, refusal: &Refusal) {
     let mut line = Vec::new();
     refusal.reply().write(&mut line);

@@ -7,7 +7,7 @@ use std::ops::{Index, IndexMut};
 
 /// The most agencies that a lottery can have.
 pub const AGENCIES_MAX: u16 = 10_000;
-/// The most digits of an agency.
+/// The digits of the last of them.
 pub(super) const AGENCY_DIGITS_MAX: usize = 5;
 
 /// The agencies of a lottery, numbered from 1.

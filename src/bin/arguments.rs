@@ -81,6 +81,7 @@ pub(crate) fn file(name: &'static str, value: &'static str, help: String) -> Arg
 fn command(program: Program, about: &'static str, others: Vec<Arg>, examples: &str) -> Command {
     let settings = || SETTINGS.iter().filter(|setting| setting.programs.contains(&program));
     let help = format!("Configuration file [default: {DEFAULT_FILE}, if there is one]");
+    // The examples have the name that a package gives the program.
     let [known, own] = [env!("CARGO_BIN_NAME"), &own_name()].map(|name| format!(" {name} "));
     let examples = examples.replace(&known, &own);
     Command::new(own_name())
