@@ -90,13 +90,14 @@ mod tests {
     use crate::bet::Agencies;
     use crate::ledger::pass::Lines;
 
-    const ROWS: [&str; 6] = [
+    const ROWS: [&str; 7] = [
         "1,Ana,Paz,1234567,2000-01-01,7574\n",
         "1,A,P,1234568,2000-01-01,7\n",
         "11,\"Paz, la de \"\"acá\"\"\",Ñandú,12345678,1999-12-31,0075\n",
         "1,Santiago Lionel,Lorca,30904465,1999-03-17,2201\n",
         "3, Eva,O'Hara,30904466,2096-02-29,0\n",
         "11,A,P,1234569,2000-01-01,1\n",
+        "11,B,P,1234570,2000-01-01,2\n",
     ];
 
     #[test]
@@ -112,8 +113,8 @@ mod tests {
                 count.stored.values().map(|stored| (stored.bets, &*stored.last_row)).collect();
             assert_eq!(found[0], (3, ROWS[3].as_bytes()), "cut at {cut}");
             assert_eq!(found[2], (1, ROWS[4].as_bytes()));
-            assert_eq!(found[10], (2, ROWS[5].as_bytes()));
-            assert_eq!(found.iter().map(|(bets, _)| bets).sum::<u64>(), 6);
+            assert_eq!(found[10], (3, ROWS[6].as_bytes()));
+            assert_eq!(found.iter().map(|(bets, _)| bets).sum::<u64>(), 7);
             assert_eq!(count.strangers, 0);
         }
     }
