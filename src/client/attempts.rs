@@ -32,7 +32,7 @@ pub(super) struct Attempts<'a> {
 }
 
 /// The progress of all attempts so far.
-pub(super) struct Progress {
+pub(super) struct Progress<'a> {
     /// The number of bets of the agency that the server has confirmed.
     pub(super) confirmed: u64,
     /// Whether bets are in flight, or were when the connection was lost.
@@ -41,6 +41,8 @@ pub(super) struct Progress {
     last: Instant,
     /// The number of failures since then.
     failures: u32,
+    /// Told of all progress.
+    turns: &'a Turns,
 }
 
 impl Attempts<'_> {
@@ -49,15 +51,26 @@ impl Attempts<'_> {
     pub(super) fn run(
         &self,
         reconnecting: impl Fn(),
-        mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<bool, Error>,
+        mut attempt: impl FnMut(
+            &mut Conversation<'_>,
+            Turn<'_>,
+            &mut Progress<'_>,
+        ) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        let Settings { retry_for, resume, .. } = *self.settings;
-        let mut progress = Progress::new();
+        let Settings { retry_for, reply_timeout, resume, .. } = *self.settings;
+        let mut progress = Progress::new(self.turns);
         loop {
             let start = Instant::now();
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
-            progress.leave_out_since(start);
-            let outcome = self.connect(|conversation| attempt(conversation, turn, &mut progress));
+            // The wait is time without progress only while no other agency makes any.
+            let with_progress = self.turns.time_to_progress(start);
+            progress.last += with_progress;
+            let without = start.elapsed() - with_progress;
+            let outcome = if without > retry_for.max(reply_timeout) {
+                Err(Error::Lost("the agencies before this one make no progress".into()))
+            } else {
+                self.connect(|conversation| attempt(conversation, turn, &mut progress))
+            };
             let error = match outcome {
                 Ok(true) => return Ok(()),
                 Ok(false) => continue,
@@ -107,18 +120,19 @@ impl Attempts<'_> {
     }
 }
 
-impl Progress {
-    fn new() -> Progress {
-        Progress { confirmed: 0, in_doubt: false, last: Instant::now(), failures: 0 }
+impl Progress<'_> {
+    fn new(turns: &Turns) -> Progress<'_> {
+        Progress { confirmed: 0, in_doubt: false, last: Instant::now(), failures: 0, turns }
     }
 
     /// Notes progress: the time without it starts again.
     pub(super) fn note(&mut self) {
         self.last = Instant::now();
         self.failures = 0;
+        self.turns.note_progress();
     }
 
-    /// Does not count the time since `start`, because the client only waited for its turn or for the next batch.
+    /// Does not count the time since `start`, because the client only waited for the next batch.
     pub(super) fn leave_out_since(&mut self, start: Instant) {
         self.last += start.elapsed();
     }
@@ -166,8 +180,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_while_the_server_ends_each_wait_for_the_draw_at_once() {
-        let mut progress = Progress::new();
-        let pause = |progress: &mut Progress| {
+        let turns = Turns::new();
+        let mut progress = Progress::new(&turns);
+        let pause = |progress: &mut Progress<'_>| {
             progress.pause(Duration::MAX).expect("there is time for another attempt")
         };
         for _attempt in 0..5 {
@@ -181,35 +196,45 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_for_a_turn_is_no_time_without_progress() {
+    fn the_wait_for_a_turn_is_time_without_progress_only_if_no_other_agency_makes_any() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let retry_for = Duration::from_secs(1);
+        let retry_for = Duration::from_millis(500);
         let settings = Settings::for_tests(&listener, retry_for);
         let (sockets, turns, stop) = (OpenSockets::default(), Turns::new(), Stop::never());
         let id = AgencyId::new(1).expect("it is an agency");
         let attempts =
             Attempts { id, settings: &settings, stop: &stop, sockets: &sockets, turns: &turns };
-        let taken: Vec<_> = from_fn(|| turns.wait(&stop)).take(TURNS_MAX).collect();
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                // This is longer than an agency retries.
-                thread::sleep(retry_for + retry_for / 4);
-                drop(taken);
-            });
+        for others_make_progress in [true, false] {
+            let taken: Vec<_> = from_fn(|| turns.wait(&stop)).take(TURNS_MAX).collect();
             let mut tries = 0;
-            let outcome = attempts.run(
-                || {},
-                |_, _turn, _| {
-                    tries += 1;
-                    if tries == 1 {
-                        Err(Error::Lost("the first one fails".into()))
-                    } else {
-                        Ok(true)
+            let outcome = thread::scope(|scope| {
+                scope.spawn(|| {
+                    // This is longer than an agency retries, and than a reply may take.
+                    thread::sleep(retry_for + retry_for / 4);
+                    if others_make_progress {
+                        turns.note_progress();
                     }
-                },
-            );
-            assert!(outcome.is_ok(), "{outcome:?}");
-            assert_eq!(tries, 2);
-        });
+                    drop(taken);
+                });
+                attempts.run(
+                    || {},
+                    |_, _turn, _| {
+                        tries += 1;
+                        if tries == 1 {
+                            Err(Error::Lost("the first one fails".into()))
+                        } else {
+                            Ok(true)
+                        }
+                    },
+                )
+            });
+            if others_make_progress {
+                assert!(outcome.is_ok() && tries == 2, "{outcome:?} after {tries} tries");
+            } else {
+                let Err(Error::Failed(why)) = outcome else { panic!("{outcome:?}") };
+                assert!(why.starts_with("no progress for 500 ms"), "{why}");
+                assert_eq!(tries, 0);
+            }
+        }
     }
 }
