@@ -9,6 +9,8 @@ use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv, winner
 use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, lasting_address, show, starts_programs};
 use crate::support::random::Random;
+#[cfg(target_os = "linux")]
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 const KILLS: usize = 15;
@@ -256,4 +258,85 @@ fn a_start_that_is_held_up_keeps_the_bets_of_a_server_that_came_and_went_meanwhi
     agency.says("REANUDAR|1");
     agency.hears("REANUDAR|1|30904465|7574");
     late.stops_on("TERM");
+}
+
+/// The calls in the trace of a server, each when it is over: its name and the files, or the reply that is sent.
+#[cfg(target_os = "linux")]
+fn calls_of(trace: &str, directory: &str) -> Vec<String> {
+    // By thread, while the line of a call is interrupted by those of others.
+    let mut begun = HashMap::new();
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let (thread, call) = line.split_once(' ').expect("the thread comes first");
+        let call = call.trim_start();
+        if let Some(beginning) = call.strip_suffix(" <unfinished ...>") {
+            begun.insert(thread, beginning);
+            continue;
+        }
+        let call = if call.starts_with("<...") { begun.remove(thread) } else { Some(call) };
+        let (name, arguments) = call.and_then(|call| call.split_once('(')).unwrap_or_default();
+        let files = match name {
+            "fdatasync" | "fsync" | "ftruncate" => {
+                let (_, path) = arguments.split_once('<').expect("strace names the file");
+                let path = path.split('>').next().expect("a split has a first part");
+                path.strip_prefix(directory).map(|name| name.trim_start_matches('/').to_owned())
+            }
+            "rename" => Some(arguments.split('"').skip(1).step_by(2).collect::<Vec<_>>().join(" ")),
+            "sendto" => {
+                arguments.split('"').nth(1).filter(|sent| sent.contains('|')).map(Into::into)
+            }
+            _ => None,
+        };
+        calls.extend(files.map(|files| format!("{name} {files}")));
+    }
+    calls
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn everything_is_on_disk_before_anyone_hears_of_it() {
+    let traced = ["strace", "-D", "-f", "-y", "-s", "99", "-o", "trace", "-e"];
+    let traced = [&traced[..], &["trace=fdatasync,fsync,ftruncate,rename,sendto"]].concat();
+    let scratch = Scratch::new();
+    if !starts_programs(&["strace", "-D", "-f", "-y", "-o", "/dev/null"]) {
+        return;
+    }
+    let server = scratch.server().arguments(&["--agencies", "1", "--exit-after-draw"]);
+    let server = server.started_by(&traced).start();
+    let mut agency = Peer::at(server.address());
+    agency.says("APUESTA|1|Ana|Paz|30904465|1999-03-17|7574;FINAPUESTA");
+    agency.hears("CONFIRMARAPUESTA|1");
+    agency.says("GANADORES|1");
+    agency.hears("GANADORES|30904465");
+    agency.leaves();
+    server.ends().succeeds();
+    let directory = scratch.path("").canonicalize().expect("it is there");
+    let directory = directory.to_str().expect("a path in UTF-8");
+    let calls = calls_of(&scratch.read("trace"), directory);
+    let expected = [
+        // The start: an empty file and its journal.
+        "ftruncate bets.csv",
+        "fdatasync bets.csv",
+        "fsync ",
+        "ftruncate bets.journal.draft",
+        "fdatasync bets.journal.draft",
+        "rename bets.journal.draft bets.journal",
+        "fsync ",
+        "fdatasync bets.journal",
+        "sendto CONFIRMARAPUESTA|1\\n",
+        // The draw.
+        "ftruncate sorteo.toml.draft",
+        "fdatasync sorteo.toml.draft",
+        "rename sorteo.toml.draft sorteo.toml",
+        "fsync ",
+        "fdatasync bets.csv",
+        "fdatasync bets.journal",
+        "sendto GANADORES|30904465\\n",
+        // The stop: a slot, a log of zeros, and another slot.
+        "fdatasync bets.csv",
+        "fdatasync bets.journal",
+        "fdatasync bets.journal",
+        "fdatasync bets.journal",
+    ];
+    assert_eq!(calls, expected, "{}", calls.join("\n"));
 }
