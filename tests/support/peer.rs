@@ -127,7 +127,8 @@ impl Office {
     fn start_in(directory: Arc<TempDir>, lottery: Lottery) -> Office {
         // Not the address that its clients have: the system keeps the port of a closed connection for a minute, and the
         // cuts at every byte close more connections in that time than one address has ports.
-        let listener = TcpListener::bind("127.0.0.2:0").expect("a free port");
+        let address = if cfg!(target_os = "linux") { "127.0.0.2:0" } else { "127.0.0.1:0" };
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("the port's number");
         let copy = OwnedFd::from(listener.try_clone().expect("a second name"));
         let listening_socket = TcpStream::from(copy);
