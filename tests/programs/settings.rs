@@ -699,13 +699,14 @@ mod log_lines {
         let port = one.stream().local_addr().expect("it is connected").port();
         one.says("ECO|a;REANUDAR|1;APUESTA|1|Ana|Paz|30904465|1999-03-17|75;APUESTA|1|Ana|Paz|1|1999-03-17|75");
         one.says(
-            "FINAPUESTA;APUESTA|1|Ana|Paz|30904465|1999-03-17|75;FINAPUESTA;REANUDAR|1;GANADORES|1",
+            "FINAPUESTA;APUESTA|1|Ana|Paz|30904465|1999-03-17|75;FINAPUESTA;FINAPUESTA;REANUDAR|1;GANADORES|1",
         );
         let answers = [
             "ECO|a",
             "REANUDAR|0",
             "ERROR|invalid_bet|",
             "CONFIRMARAPUESTA|1",
+            "CONFIRMARAPUESTA|0",
             "REANUDAR|1|30904465|75",
         ];
         for answer in answers {
@@ -726,6 +727,9 @@ mod log_lines {
             format!("dni: 30904465 | numero: 75 | {peer} | agency: 1\n"),
             format!(
                 "action: apuesta_recibida | result: success | cantidad: 1 | {peer} | agency: 1\n"
+            ),
+            format!(
+                "action: apuesta_recibida | result: success | cantidad: 0 | {peer} | agency: 1\n"
             ),
             format!("action: close_socket | result: success | {peer}\n"),
         ] {
