@@ -104,6 +104,13 @@ fn every_bit_that_changes_in_the_files_of_a_finished_lottery_is_found() {
         assert_eq!((parsed.slot, parsed.rows.len()), (slot, 0));
         journal[at / 8] ^= 1 << (at % 8);
     }
+    for page in 0..journal.len() / 4096 {
+        let flip = |bytes: &mut Vec<u8>| bytes[4096 * page + 99] ^= 1;
+        disk.edit("bets.journal", flip);
+        let what = format!("bets.journal: page {page} is damaged: the next start repairs it");
+        assert_eq!(verified(&disk), [what]);
+        disk.edit("bets.journal", flip);
+    }
     for name in ["bets.csv", "sorteo.toml"] {
         is_found_in_each_bit(&disk, name);
     }
