@@ -295,7 +295,9 @@ fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
         return;
     }
     let scratch = Scratch::new();
-    let server = scratch.server().arguments(&["--agencies", "1"]).limited("-n 64").start();
+    // No peer may leave because its time is up.
+    let server = scratch.server().variable("SERVER_NEWCOMER_TIMEOUT_MS", "600000");
+    let server = server.arguments(&["--agencies", "1"]).limited("-n 64").start();
     let address = server.address();
     let mut agency = Peer::at(&address);
     agency.says(&format!("{};FINAPUESTA", bet(1, 1)));
@@ -334,7 +336,8 @@ fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
 #[test]
 fn deaf_peers_that_take_all_file_descriptors_do_not_keep_the_server_from_stopping() {
     let scratch = Scratch::new();
-    let server = scratch.server().limited("-n 32").start();
+    let server = scratch.server().variable("SERVER_NEWCOMER_TIMEOUT_MS", "600000");
+    let server = server.limited("-n 32").start();
     let address = server.address();
     let mut peers: Vec<Peer> = (0..40).map(|_| Peer::at(&address)).collect();
     for peer in &mut peers {

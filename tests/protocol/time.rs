@@ -85,6 +85,26 @@ fn who_does_not_read_its_answers_loses_its_connection_and_nobody_else_does() {
 }
 
 #[test]
+fn who_reads_its_answers_late_but_within_the_time_gets_all_of_them() {
+    let office = Office::start(Lottery::of(1));
+    let mut late = office.agency();
+    // A newcomer has another limit, which is a second at least.
+    store(&mut late, 1, 30_904_460);
+    let echo = format!("ECO|{}", "x".repeat(8000));
+    let line = format!("{echo}\n").into_bytes();
+    let mut stream = late.stream_again();
+    stream.set_write_timeout(Some(Duration::from_millis(1_200))).expect("a bound for writes");
+    let mut sent = 0;
+    // Both directions fill up, and the server waits for this side.
+    while let Ok(bytes) = stream.write(&line[sent % line.len()..]) {
+        sent += bytes;
+    }
+    for _ in 0..sent / line.len() {
+        late.hears(&echo);
+    }
+}
+
+#[test]
 fn the_time_that_the_draw_is_waited_for_does_not_count() {
     let office = Office::start(short());
     let mut waiting = office.agency();

@@ -42,7 +42,7 @@ impl Lottery {
             agencies,
             winning_number: 7574,
             message_timeout: Duration::from_secs(60),
-            newcomer_timeout: Duration::from_secs(10),
+            newcomer_timeout: Duration::from_secs(60),
             max_connections: 1024,
             exit_after_draw: false,
         }
