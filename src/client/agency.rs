@@ -92,7 +92,6 @@ impl Attempt<'_, '_, '_> {
             self.progress.note();
         }
         self.progress.confirmed = stored;
-        self.progress.in_doubt = false;
         observer.confirmed(*id, stored, of);
         Ok(())
     }

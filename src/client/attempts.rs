@@ -35,7 +35,7 @@ pub(super) struct Attempts<'a> {
 pub(super) struct Progress<'a> {
     /// The number of bets of the agency that the server has confirmed.
     pub(super) confirmed: u64,
-    /// Whether bets are in flight, or were when the connection was lost.
+    /// Whether bets were sent and not confirmed on the same connection.
     pub(super) in_doubt: bool,
     /// The time of the last progress, moved forward by the waits that do not count as time without it.
     last: Instant,

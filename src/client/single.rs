@@ -1,6 +1,6 @@
 //! One bet, placed and confirmed, and stored once even if the connection is lost.
 
-use super::attempts::{Attempts, Progress};
+use super::attempts::Attempts;
 use super::conversation::Conversation;
 use super::dial::Turns;
 use super::error::Error;
@@ -34,8 +34,7 @@ pub fn place(
         let outcome = attempts.run(
             || {},
             |conversation, _turn, progress| {
-                let is_done =
-                    settings.resume && is_stored(agency, bet, conversation, &mut before, progress)?;
+                let is_done = settings.resume && is_stored(agency, bet, conversation, &mut before)?;
                 if !is_done {
                     is_sent = true;
                     progress.in_doubt = true;
@@ -69,7 +68,6 @@ fn is_stored(
     bet: Bet<'_>,
     conversation: &mut Conversation<'_>,
     before: &mut Option<Standing>,
-    progress: &mut Progress,
 ) -> Result<bool, Error> {
     let now = conversation.resume(agency)?;
     let is_last = now.last == Some((bet.document().into(), bet.number().into()));
@@ -79,7 +77,6 @@ fn is_stored(
         1 if is_last => Ok(true),
         0 | 1 => {
             *before = now;
-            progress.in_doubt = false;
             Ok(false)
         }
         since => Err(Error::Failed(format!(

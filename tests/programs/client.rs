@@ -7,7 +7,7 @@ use crate::sample::{Bet, Ends, bets, csv, stored};
 use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
 use loteria::protocol::ErrorCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const SINGLE: [(&str, &str); 6] = [
@@ -1409,6 +1409,49 @@ mod bad_servers {
         ended.says("another client runs this agency").never_says("check that a server runs");
         assert!(start.elapsed() < Duration::from_secs(5), "{ended}");
         assert!(server.connections() <= 8, "{ended}");
+    }
+
+    #[test]
+    fn a_client_that_has_waited_for_longer_than_it_retries_comes_back_to_the_draw() {
+        let scratch = Scratch::new();
+        let office = Office::shared(true);
+        let is_first = AtomicBool::new(true);
+        let server = honest_unless(&office, move |peer, _, message| {
+            let ends = message.starts_with("GANADORES") && is_first.swap(false, Ordering::SeqCst);
+            if ends {
+                peer.is_silent_for(Duration::from_millis(1_500));
+            }
+            ends
+        });
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
+        client.variable("CLI_RETRY_FOR_MS", "1000").run().succeeds();
+        assert_eq!(server.connections(), 2);
+    }
+
+    #[test]
+    fn a_client_goes_on_for_as_long_as_each_connection_brings_it_further() {
+        // The server ends each connection after a batch, before or after its confirmation. The pauses of a client without
+        // progress grow to more than this.
+        let retries = [("CLI_RETRY_FOR_MS", "4000"), ("CLI_BATCH_MAX_AMOUNT", "1")];
+        for is_confirmed in [false, true] {
+            let scratch = Scratch::new();
+            let office = Office::shared(true);
+            let server = honest_unless(&office, move |peer, office, message| {
+                let ends = message.starts_with("APUESTA");
+                if ends {
+                    let confirmation = locked(office).answer(message);
+                    if is_confirmed {
+                        peer.says(&confirmation);
+                    }
+                }
+                ends
+            });
+            let bets = bets(1, 12);
+            let client = agency_1(&scratch, &server.address, csv(&bets, Ends::Lf));
+            client.variables(&retries).variable("CLI_WINDOW", "1").run().succeeds();
+            assert_eq!(locked(&office).stored, all_sent(1, &bets));
+            assert_eq!(server.connections(), 13);
+        }
     }
 
     #[test]
