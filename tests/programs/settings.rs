@@ -232,6 +232,9 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
         let why = format!("config.toml:1: {key}: must be {rule} without quotes, not \"{value}\"");
         scratch.server().run().exits(2).says(&why);
     }
+    let scratch = Scratch::new();
+    scratch.write("config.toml", "lottery = 5\n");
+    scratch.server().run().exits(2).says("error: config.toml:1: lottery: must be a section");
     for (key, value) in [("log.level", "1"), ("storage.bets", "true"), ("storage.draw", "[]")] {
         let scratch = Scratch::new();
         scratch.write("config.toml", format!("{key} = {value}"));
@@ -641,6 +644,12 @@ mod levels {
         // The reports of bad lines are no log.
         ended.exits(1);
         assert_eq!(ended.stderr, ["agencies/agency-1.csv:1: line: must have 5 fields, not 1\n"]);
+        // Neither is what is wrong with the settings.
+        let lone = off.bare_client().arguments(&["--log-level", "off"]).variable("NOMBRE", "Ana");
+        let lone = lone.run();
+        lone.exits(2);
+        let missing = "APELLIDO, DOCUMENTO, NACIMIENTO, NUMERO, CLI_ID";
+        assert_eq!(lone.stderr, [format!("error: a single bet needs these too: {missing}\n")]);
     }
 }
 
