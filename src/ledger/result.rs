@@ -157,3 +157,24 @@ fn now() -> Datetime {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     now.parse().expect("TOML takes its dates from the same standard")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::DrawResult;
+
+    #[test]
+    fn a_result_that_no_draw_gives_is_refused() {
+        let text = "winning_number = 9999\nheld_at = 2026-11-30T17:00:00Z\nbets_bytes = 70\nbets_sha256 = \"\"\n\
+            [[agency]]\nid = 1\nbets = 1\nwinners = [\"30904465\"]\n[[agency]]\nid = 2\nbets = 1\nwinners = []\n";
+        assert!(DrawResult::parse(text.as_bytes()).is_ok());
+        for (from, to, why) in [
+            ("9999", "10000", "winning_number: must be 0 to 9999"),
+            ("id = 1", "id = 2", "agency: number 2 is in place 1"),
+            ("id = 2", "id = 1", "agency: number 1 is in place 2"),
+            ("30904465", "3090446x", "agency 1: winners: \"3090446x\" is not a document"),
+        ] {
+            let parsed = DrawResult::parse(text.replace(from, to).as_bytes());
+            assert_eq!(parsed, Err(why.to_owned()));
+        }
+    }
+}
