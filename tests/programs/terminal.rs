@@ -190,7 +190,10 @@ fn an_interrupted_client_says_what_is_stored_and_how_to_go_on() {
     ended.exits(0);
     let screen = screen(&ended);
     let last = screen.iter().rfind(|line| !line.is_empty()).expect("a line");
-    assert!(last.contains("action: interrupt | result: success | stored: "), "{screen:#?}");
+    let (_, stored) =
+        last.split_once("action: interrupt | result: success | stored: ").expect("its report");
+    let (stored, _) = stored.split_once(" | of: ").expect("all bets of the agencies");
+    assert!(stored.parse::<u64>().is_ok_and(|stored| stored > 0), "{screen:#?}");
     assert!(last.contains("run the client again, it goes on after the bets"), "{screen:#?}");
     assert!(screen.iter().all(|line| !line.starts_with("agency ")), "{screen:#?}");
     server.stops_on("TERM");
