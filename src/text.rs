@@ -5,12 +5,12 @@ use std::fmt;
 /// The most characters of a refused value that an error repeats.
 const EXCERPT_CHARS_MAX: usize = 40;
 
-/// Returns the beginning of `text` on one line: control characters and line separators become `\u{…}`, and what is too
-/// long ends in `…`.
+/// Returns the beginning of `text` on one line: characters that alter a line become `\u{…}`, and what is too long ends in
+/// `…`.
 pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(EXCERPT_CHARS_MAX) {
-        Some((end, _)) => escape(&text[..end], breaks_lines) + "…",
-        None => escape(text, breaks_lines),
+        Some((end, _)) => escape(&text[..end], alters_lines) + "…",
+        None => escape(text, alters_lines),
     }
 }
 
@@ -27,9 +27,10 @@ pub(crate) fn escape(text: &str, is_excluded: fn(char) -> bool) -> String {
     escaped
 }
 
-/// Returns whether `c` is a control character, or one that some readers take for the end of a line.
-fn breaks_lines(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+/// Returns whether `c` is a control character, one that some readers take for the end of a line, or one that changes the
+/// direction in which they show the rest of it.
+fn alters_lines(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A value in a log line: on one line, and without the bar that ends a value.
@@ -39,7 +40,7 @@ pub struct LogValue<T>(pub T);
 impl<T: fmt::Display> fmt::Display for LogValue<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
-        formatter.write_str(&text.replace('|', "¦").replace(breaks_lines, " "))
+        formatter.write_str(&text.replace('|', "¦").replace(alters_lines, " "))
     }
 }
 
@@ -74,6 +75,7 @@ mod tests {
     #[test]
     fn an_excerpt_is_one_short_line() {
         assert_eq!(excerpt("a|b;\n\u{85}\u{2028}ñ"), "a|b;\\u{a}\\u{85}\\u{2028}ñ");
+        assert_eq!(excerpt("\u{202E}4757\u{2066}"), "\\u{202e}4757\\u{2066}");
         assert_eq!(excerpt(&"x".repeat(41)), format!("{}…", "x".repeat(40)));
     }
 
@@ -91,6 +93,6 @@ mod tests {
 
     #[test]
     fn a_log_value_is_one_line_without_a_bar() {
-        assert_eq!(LogValue("a|b\nc\u{85}d\u{2029}e").to_string(), "a¦b c d e");
+        assert_eq!(LogValue("a|b\nc\u{85}d\u{2029}e\u{202E}f").to_string(), "a¦b c d e f");
     }
 }
