@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn the_wait_for_a_turn_is_time_without_progress_only_if_no_other_agency_makes_any() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let retry_for = Duration::from_millis(500);
+        let retry_for = Duration::from_secs(1);
         let settings = Settings::for_tests(&listener, retry_for);
         let (sockets, turns, stop) = (OpenSockets::default(), Turns::new(), Stop::never());
         let id = AgencyId::new(1).expect("it is an agency");
@@ -232,7 +232,7 @@ mod tests {
                 assert!(outcome.is_ok() && tries == 2, "{outcome:?} after {tries} tries");
             } else {
                 let Err(Error::Failed(why)) = outcome else { panic!("{outcome:?}") };
-                assert!(why.starts_with("no progress for 500 ms"), "{why}");
+                assert!(why.starts_with("no progress for 1000 ms"), "{why}");
                 assert_eq!(tries, 0);
             }
         }

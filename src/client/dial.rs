@@ -41,7 +41,7 @@ impl Turns {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Returns the time from `start` to the last progress of any agency.
+    /// Returns the time from `start` to the last progress of any agency, which is none if there was no progress since.
     pub(super) fn time_to_progress(&self, start: Instant) -> Duration {
         let last = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         last.saturating_duration_since(start)
