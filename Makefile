@@ -62,7 +62,7 @@ bench-parts: ## checks, messages and the ledger, each by itself: some minutes
 storms: ## kills, stops, a disturbed network and hostile peers, half of them in TLS: a minute, or LOTERIA_STORM_SECONDS
 	LOTERIA_STORM_SECONDS=$${LOTERIA_STORM_SECONDS:-60} cargo test --locked --features tls --test programs -- storms:: --nocapture
 
-# Without optimization across crates, which the simulation does not need, it is built in three quarters of the time.
+# Without optimization across crates, which the simulation does not need, it is built sooner.
 simulation: export CARGO_PROFILE_RELEASE_LTO = off
 simulation: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
 simulation: ## the ledger over a disk that fails and loses power: 100,000 lotteries, or LOTERIA_SIMULATIONS

@@ -58,10 +58,10 @@ impl Agency<'_> {
 }
 
 /// One attempt, over one connection.
-struct Attempt<'a, 'c, 't> {
+struct Attempt<'a, 'c> {
     agency: &'a Agency<'a>,
     conversation: &'a mut Conversation<'c>,
-    progress: &'a mut Progress<'t>,
+    progress: &'a mut Progress,
     /// The document and the number of the bet that the server stored last.
     last: Option<(String, String)>,
     /// The number of bets of each batch in flight.
@@ -70,7 +70,7 @@ struct Attempt<'a, 'c, 't> {
     paced: bool,
 }
 
-impl Attempt<'_, '_, '_> {
+impl Attempt<'_, '_> {
     /// Asks how many bets are stored, and which one is the last.
     fn resume(&mut self) -> Result<(), Error> {
         let Agency { id, file, observer, .. } = self.agency;

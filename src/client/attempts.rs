@@ -13,6 +13,7 @@ use crate::text::LogValue;
 use log::{info, warn};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The pause after the first failure.
@@ -32,7 +33,7 @@ pub(super) struct Attempts<'a> {
 }
 
 /// The progress of all attempts so far.
-pub(super) struct Progress<'a> {
+pub(super) struct Progress {
     /// The number of bets of the agency that the server has confirmed.
     pub(super) confirmed: u64,
     /// Whether bets were sent and not confirmed on the same connection.
@@ -41,8 +42,8 @@ pub(super) struct Progress<'a> {
     last: Instant,
     /// The number of failures since then.
     failures: u32,
-    /// Told of all progress.
-    turns: &'a Turns,
+    /// The time of the last progress of any agency of the client.
+    last_of_any: Arc<Mutex<Instant>>,
 }
 
 impl Attempts<'_> {
@@ -51,22 +52,14 @@ impl Attempts<'_> {
     pub(super) fn run(
         &self,
         reconnecting: impl Fn(),
-        mut attempt: impl FnMut(
-            &mut Conversation<'_>,
-            Turn<'_>,
-            &mut Progress<'_>,
-        ) -> Result<bool, Error>,
+        mut attempt: impl FnMut(&mut Conversation<'_>, Turn<'_>, &mut Progress) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let Settings { retry_for, reply_timeout, resume, .. } = *self.settings;
         let mut progress = Progress::new(self.turns);
         loop {
             let start = Instant::now();
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
-            // The wait is time without progress only while no other agency makes any.
-            let with_progress = self.turns.time_to_progress(start);
-            progress.last += with_progress;
-            let without = start.elapsed() - with_progress;
-            let outcome = if without > retry_for.max(reply_timeout) {
+            let outcome = if progress.waited_for_turn(start) > retry_for.max(reply_timeout) {
                 Err(Error::Lost("the agencies before this one make no progress".into()))
             } else {
                 self.connect(|conversation| attempt(conversation, turn, &mut progress))
@@ -120,16 +113,24 @@ impl Attempts<'_> {
     }
 }
 
-impl Progress<'_> {
-    fn new(turns: &Turns) -> Progress<'_> {
-        Progress { confirmed: 0, in_doubt: false, last: Instant::now(), failures: 0, turns }
+impl Progress {
+    fn new(turns: &Turns) -> Progress {
+        let (last, last_of_any) = (Instant::now(), Arc::clone(&turns.progress));
+        Progress { confirmed: 0, in_doubt: false, last, failures: 0, last_of_any }
     }
 
     /// Notes progress: the time without it starts again.
     pub(super) fn note(&mut self) {
         self.last = Instant::now();
         self.failures = 0;
-        self.turns.note_progress();
+        *self.last_of_any.lock().unwrap_or_else(PoisonError::into_inner) = self.last;
+    }
+
+    /// Does not count the wait for a turn since `start` up to the last progress of any agency. Returns the rest of it.
+    fn waited_for_turn(&mut self, start: Instant) -> Duration {
+        let last_of_any = *self.last_of_any.lock().unwrap_or_else(PoisonError::into_inner);
+        self.last += last_of_any.saturating_duration_since(start);
+        last_of_any.max(start).elapsed()
     }
 
     /// Does not count the time since `start`, because the client only waited for the next batch.
@@ -182,7 +183,7 @@ mod tests {
     fn pauses_grow_while_the_server_ends_each_wait_for_the_draw_at_once() {
         let turns = Turns::new();
         let mut progress = Progress::new(&turns);
-        let pause = |progress: &mut Progress<'_>| {
+        let pause = |progress: &mut Progress| {
             progress.pause(Duration::MAX).expect("there is time for another attempt")
         };
         for _attempt in 0..5 {
@@ -212,7 +213,7 @@ mod tests {
                     // This is longer than an agency retries, and than a reply may take.
                     thread::sleep(retry_for + retry_for / 4);
                     if others_make_progress {
-                        turns.note_progress();
+                        Progress::new(&turns).note();
                     }
                     drop(taken);
                 });

@@ -5,7 +5,7 @@ use crate::stop::{self, Stop};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The longest time of each attempt to connect to one address, in milliseconds. A full accept backlog drops SYNs, and
@@ -24,7 +24,7 @@ pub(super) struct Turns {
     take: Sender<()>,
     give_back: Receiver<()>,
     /// The time of the last progress of any agency.
-    progress: Mutex<Instant>,
+    pub(super) progress: Arc<Mutex<Instant>>,
 }
 
 /// The turn of one agency, until it is dropped.
@@ -33,18 +33,7 @@ pub(super) struct Turn<'t>(&'t Turns);
 impl Turns {
     pub(super) fn new() -> Turns {
         let (take, give_back) = bounded(TURNS_MAX);
-        Turns { take, give_back, progress: Mutex::new(Instant::now()) }
-    }
-
-    /// Notes that an agency has made progress.
-    pub(super) fn note_progress(&self) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Returns the time from `start` to the last progress of any agency, which is none if there was no progress since.
-    pub(super) fn time_to_progress(&self, start: Instant) -> Duration {
-        let last = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        last.saturating_duration_since(start)
+        Turns { take, give_back, progress: Arc::new(Mutex::new(Instant::now())) }
     }
 
     /// Blocks until there is a turn. Returns `None` if the stop came meanwhile.
