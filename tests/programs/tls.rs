@@ -16,6 +16,7 @@ use std::cell::Cell;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -1139,6 +1140,23 @@ fn openssl_is_such_a_client_as_the_page_says() {
     child.wait().expect("it ends");
     heard.expect("an answer");
     assert_eq!(line, "REANUDAR|0\n");
+}
+
+#[test]
+fn who_does_not_read_its_answers_in_tls_loses_its_connection_and_its_place() {
+    let office = Office::open_with(&[("SERVER_MESSAGE_TIMEOUT_MS", "500")]);
+    // More than the system's buffers hold in both directions.
+    let echo = format!("ECO|{}\n", "x".repeat(8_000));
+    office.scratch.write("said", format!("REANUDAR|3\n{}", echo.repeat(4_000)));
+    // Not a connection of this crate, whose writes would wait as those of the server do.
+    let mut openssl = Command::new("sh");
+    openssl.current_dir(office.scratch.path(""));
+    openssl.args(["-c", "exec openssl s_client \"$@\" <said", "sh", "-quiet", "-connect"]);
+    openssl.args([&office.address, "-cert", "tls/agency-3.pem", "-key", "tls/agency-3.key"]);
+    let (_unread, answers) = std::io::pipe().expect("a pipe");
+    let _deaf = Start::of(openssl).stdout_to(OwnedFd::from(answers).into()).start();
+    office.server.logs("action: conversation | result: fail | error: connection lost: ");
+    office.server.logs("action: close_socket | result: success");
 }
 
 /// What a client hears whose certificate was good when it connected.
