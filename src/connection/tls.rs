@@ -143,7 +143,7 @@ impl Connector {
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| invalid(&files.certificate, error))?
-            .with_root_certificates(authority(files)?)
+            .with_root_certificates(authority(files)?.0)
             .with_client_auth_cert(chain, key)
             .map_err(|error| unfit_key(files, error))?;
         config.resumption = Resumption::disabled();

@@ -1315,6 +1315,47 @@ fn a_list_says_nothing_of_certificates_of_another_authority_of_the_same_name() {
 }
 
 #[test]
+fn a_list_that_no_trusted_authority_signed_is_warned_of_at_the_start_and_at_sighup() {
+    let office = office_with_list();
+    let other = Certificates::new(&office.scratch, "other", 5);
+    other.revoke(4);
+    let lists = ["tls", "other"].map(|directory| format!("{directory}/revoked.pem"));
+    let [own, others] = lists.map(|file| office.scratch.read(&file));
+    let file = office.certificates.path("revoked.pem");
+    let warning = |list| format!("error: {}: no trusted CA signed list {list}", file.display());
+    let reloads = |text: &str| {
+        office.scratch.write("tls/revoked.pem", text);
+        office.reloads();
+    };
+
+    // The other authority has the same name.
+    reloads(&(own.clone() + &others));
+    office.server.logs(&warning(2));
+    // A bit of the signature is another.
+    let end = own.rfind("\n-----END").expect("PEM");
+    let at = own[..end - 8].rfind(|one: char| one.is_ascii_alphanumeric()).expect("base64");
+    let mut changed = own.clone();
+    changed.replace_range(at..=at, if &own[at..=at] == "A" { "B" } else { "A" });
+    reloads(&changed);
+    office.server.logs(&warning(1));
+    let authorities = ["tls/authority.pem", "other/authority.pem"];
+    let authorities = authorities.map(|file| office.scratch.read(file)).concat();
+    office.scratch.write("both.pem", authorities);
+    reloads(&others);
+    let ended = office.server.stops_on("TERM");
+    assert_eq!((ended.count(&warning(1)), ended.count(&warning(2))), (2, 1), "{ended}");
+
+    for (authority, warnings) in [("tls/authority.pem", 1), ("both.pem", 0)] {
+        let start = office.scratch.server().shows(&office.certificates, "server");
+        let start = start.variable("TLS_AUTHORITY", office.scratch.path(authority));
+        let server = start.variable("TLS_REVOKED", &file).start();
+        server.address();
+        let ended = server.stops_on("TERM");
+        assert_eq!(ended.count(&warning(1)), warnings, "{authority}: {ended}");
+    }
+}
+
+#[test]
 fn of_an_authority_without_a_list_no_certificate_is_revoked() {
     let office = office_with_list();
     let other = Certificates::new(&office.scratch, "other", 1);

@@ -4,20 +4,26 @@ use crate::connection::{InvalidTls, TlsFiles};
 use crate::text::LogValue;
 use log::warn;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, SignatureVerificationAlgorithm,
+    UnixTime,
+};
 use rustls::{Error, RootCertStore};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage};
 
-/// Returns the trusted CA certificates.
-pub(super) fn authority(files: &TlsFiles) -> Result<RootCertStore, InvalidTls> {
+/// Returns the trusted CAs, and their certificates.
+pub(super) fn authority(
+    files: &TlsFiles,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), InvalidTls> {
     let mut roots = RootCertStore::empty();
-    for certificate in items::<CertificateDer<'_>>(&files.authority, "certificate")? {
-        roots.add(certificate).map_err(|error| invalid(&files.authority, error))?;
+    let certificates: Vec<CertificateDer<'_>> = items(&files.authority, "certificate")?;
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|error| invalid(&files.authority, error))?;
     }
-    Ok(roots)
+    Ok((roots, certificates))
 }
 
 /// Returns this side's certificate, the intermediate ones, and the key.
@@ -54,6 +60,65 @@ fn warn_of_expiry(path: &Path, certificate: &CertificateDer<'_>) {
 /// Returns the lists of revoked certificates.
 pub(super) fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, InvalidTls> {
     items(path, "list of revoked certificates")
+}
+
+/// Warns of each list that has the signature of none of the trusted CAs, because it revokes none of their certificates.
+pub(super) fn warn_of_unsigned(
+    path: &Path,
+    lists: &[CertificateRevocationListDer<'_>],
+    authorities: &[CertificateDer<'_>],
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) {
+    for (number, list) in (1..).zip(lists) {
+        if !authorities.iter().any(|authority| is_signed(list, authority, algorithms)) {
+            warn!(
+                "action: config | result: in_progress | error: {}: no trusted CA signed list {number} as it is here, so \
+                 it revokes none of their certificates; copy the list of a trusted CA again",
+                LogValue(path.display())
+            );
+        }
+    }
+}
+
+/// Returns whether a list, which is well-formed, has the signature of this CA. The names of two CAs may be the same.
+fn is_signed(
+    list: &[u8],
+    authority: &CertificateDer<'_>,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> bool {
+    let Ok(authority) = EndEntityCert::try_from(authority) else {
+        // The certificate has an old format, which can be trusted, but not be asked.
+        return true;
+    };
+    signed_part(list).is_some_and(|(signed, signature)| {
+        let verified = |algorithm| authority.verify_signature(algorithm, signed, signature).is_ok();
+        algorithms.iter().copied().any(verified)
+    })
+}
+
+/// Returns the part of a list that is signed, and the signature: of the first and the third of the three values that a
+/// list consists of (RFC 5280, 5.1).
+fn signed_part(list: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (values, _) = value(list)?;
+    let (_, rest) = value(values)?;
+    let signed = &values[..values.len() - rest.len()];
+    let (_algorithm, rest) = value(rest)?;
+    let (signature, _) = value(rest)?;
+    // The first byte is the number of unused bits.
+    Some((signed, signature.get(1..)?))
+}
+
+/// Returns the content of the first value in DER, and the bytes after the value.
+fn value(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let ([_tag, first], rest) = der.split_first_chunk()?;
+    let (length, rest) = match usize::from(*first) {
+        length @ ..0x80 => (length, rest),
+        bytes => {
+            let (bytes, rest) = rest.split_at_checked(bytes - 0x80)?;
+            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+        }
+    };
+    rest.split_at_checked(length)
 }
 
 /// Returns the items of one kind in a file. Fails if there is none.

@@ -1,6 +1,6 @@
 //! Verifies the certificates of clients, with lists of revoked ones.
 
-use super::files::{authority, invalid, lists};
+use super::files::{authority, invalid, lists, warn_of_unsigned};
 use crate::connection::{InvalidTls, TlsFiles};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -33,18 +33,21 @@ impl Verifier {
         let builder = |roots| {
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         };
-        let roots = authority(files)?;
+        let (roots, certificates) = authority(files)?;
         let authorities =
             builder(roots.clone()).build().map_err(|error| invalid(&files.authority, error))?;
         let mut verifier = Verifier { authorities, lists: Vec::new() };
         let Some(revoked) = &files.revoked else { return Ok(verifier) };
-        for list in lists(revoked)? {
+        let lists = lists(revoked)?;
+        for list in &lists {
             for root in &roots.roots {
                 let builder = builder(RootCertStore { roots: vec![root.clone()] });
                 let builder = builder.with_crls([list.clone()]).allow_unknown_revocation_status();
                 verifier.lists.push(builder.build().map_err(|error| invalid(revoked, error))?);
             }
         }
+        let algorithms = provider.signature_verification_algorithms.all;
+        warn_of_unsigned(revoked, &lists, &certificates, algorithms);
         Ok(verifier)
     }
 }
