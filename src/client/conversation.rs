@@ -66,9 +66,14 @@ impl Conversation<'_> {
     /// Takes `agency` over, and returns which of its bets are stored.
     pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Error> {
         self.tell(&Command::Resume { agency })?;
-        match self.expect(MESSAGE_BYTES_MAX)? {
-            Reply::Resume(standing) => Ok(standing),
-            other => Err(unexpected(&other)),
+        match self.expect(MESSAGE_BYTES_MAX) {
+            Ok(Reply::Resume(standing)) => Ok(standing),
+            Ok(other) => Err(unexpected(&other)),
+            Err(Error::Refused(Some(ErrorCode::UnknownCommand), reply)) => {
+                let remedy = "for a server that does not know REANUDAR, set client.resume or CLI_RESUME to false";
+                Err(Error::Failed(format!("the server refused: {reply}; {remedy}")))
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -105,9 +105,6 @@ fn remedy_of(code: Option<ErrorCode>) -> &'static str {
             "; bets that were not stored before the draw are not part of it. `server --new-draw` prepares \
              another draw"
         }
-        Some(ErrorCode::UnknownCommand) => {
-            "; for a server that does not know REANUDAR, set client.resume or CLI_RESUME to false"
-        }
         Some(ErrorCode::StorageFailed) => {
             "; make room on the disk of the server, and run the client again, which goes on after the bets that are \
              stored"

@@ -707,6 +707,15 @@ mod batches {
         let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
         ended.exits(1).says("unknown_command").says("set client.resume or CLI_RESUME to false");
         assert_eq!(locked(&office).stored, Vec::<String>::new());
+
+        // One that was told so has no use for the same advice.
+        let server = FakeServer::start(|peer| {
+            peer.hears();
+            peer.says("ERROR|unknown_command|what is that\n");
+        });
+        let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
+        let ended = ended.variable("CLI_RESUME", "false").run();
+        ended.exits(1).says("unknown_command: what is that\n").never_says("CLI_RESUME");
     }
 
     #[test]
