@@ -798,6 +798,17 @@ fn a_check_that_cannot_be_printed_is_a_failure_that_names_stdout() {
 }
 
 #[test]
+fn a_status_that_cannot_be_printed_is_a_failure_that_names_stdout() {
+    let scratch = Scratch::new();
+    let server = scratch.server().start();
+    for arguments in [&["--status"][..], &["--status", "--json"]] {
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
+        let status = scratch.client(&server.address()).arguments(arguments).stdout_to(full).run();
+        status.exits(1).says("error: stdout could not be written: ");
+    }
+}
+
+#[test]
 fn bytes_that_a_start_writes_again_from_the_journal_are_told() {
     let edits: [(&dyn Fn(String) -> String, u32); 3] = [
         (&|bets| bets.replace("Paz", "Pas"), 62),
