@@ -4,8 +4,9 @@
 #
 #   scripts/generar-compose.sh FILE N [tls]
 #
-# With `tls` they speak TLS, with the files that `scripts/generar-certificados.sh tls N` makes. CLI_AGENCIES_DIR names the
-# directory with agency-1.csv to agency-N.csv, beside FILE or absolute (agencies).
+# With `tls` they speak TLS, with the files that `scripts/generar-certificados.sh tls N` makes beside FILE, and the list
+# of revoked certificates if there is one. CLI_AGENCIES_DIR names the directory with agency-1.csv to agency-N.csv, beside
+# FILE or absolute (agencies).
 set -eu
 
 # 172.25.125.0/24 has 253 addresses for containers; the server takes one, and
@@ -45,12 +46,14 @@ YAML
       - AGENCIES=$1
 YAML
     identity server
+    [ -z "$revoked" ] || echo '      - TLS_REVOKED=tls/revoked.pem'
     cat <<'YAML'
     volumes:
       - ./config.toml:/app/config.toml:ro
       - bets:/data
 YAML
     identity_files server
+    [ -z "$revoked" ] || echo '      - ./tls/revoked.pem:/app/tls/revoked.pem:ro'
     cat <<'YAML'
     networks:
       - testing_net
@@ -196,6 +199,10 @@ case $directory in
     /* | ./* | ../*) ;;
     *) directory=./$directory ;;
 esac
+
+# Docker would make a directory of a list that is not there.
+revoked=
+[ -z "$tls" ] || [ ! -f "$(dirname -- "$1")/tls/revoked.pem" ] || revoked=yes
 
 text=$(compose "$agencies")
 { printf '%s\n' "$text" >"$1"; } || exit 1

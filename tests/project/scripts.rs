@@ -79,7 +79,7 @@ mod generar_compose {
         let file = scratch.path().join("compose.yaml");
         let output = generate(&[file.to_str().expect("a path in UTF-8"), "3", "tls"]);
         assert!(output.status.success(), "{}", stderr_of(&output));
-        let text = fs::read_to_string(file).expect("the file was written");
+        let text = fs::read_to_string(&file).expect("the file was written");
         let services: Vec<&str> = text.split("    container_name: ").skip(1).collect();
         assert_eq!(services.len(), 4);
         for service in services {
@@ -104,6 +104,21 @@ mod generar_compose {
             }
         }
         assert_eq!(text.matches("        - FEATURES=tls\n").count(), 2, "two images are built");
+        assert!(!text.contains("revoked"), "Docker would make a directory of it");
+
+        fs::create_dir(scratch.path().join("tls")).expect("a directory");
+        fs::write(scratch.path().join("tls/revoked.pem"), "a list").expect("a file");
+        generate(&[file.to_str().expect("a path in UTF-8"), "3", "tls"]);
+        let text = fs::read_to_string(&file).expect("the file was written");
+        let services = text.split("    container_name: ").skip(1);
+        let with_list: Vec<&str> = services.filter(|text| text.contains("revoked")).collect();
+        assert!(with_list.len() == 1 && with_list[0].starts_with("server\n"), "{text}");
+        for line in [
+            "      - TLS_REVOKED=tls/revoked.pem\n",
+            "      - ./tls/revoked.pem:/app/tls/revoked.pem:ro\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]
