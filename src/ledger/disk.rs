@@ -118,7 +118,14 @@ impl Disk for FileSystem {
     }
 
     fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
-        patiently(|| File::open(directory_of(path)))?.sync_all()
+        let directory = directory_of(path);
+        patiently(|| File::open(directory))?.sync_all().map_err(|error| {
+            let directory = directory.display();
+            let what = format!(
+                "the directory {directory} cannot be synced: {error}; put the files on another file system"
+            );
+            io::Error::new(error.kind(), what)
+        })
     }
 }
 
@@ -319,6 +326,15 @@ mod tests {
             assert!(Instant::now() < deadline, "the file system does not tell a version");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_named_with_the_way_out() {
+        // Its file system has no sync, as some over a network.
+        let error = FileSystem.sync_directory_of(Path::new("/proc/bets.csv")).expect_err("no sync");
+        let told = error.to_string();
+        assert!(told.starts_with("the directory /proc cannot be synced: "), "{told}");
+        assert!(told.ends_with("put the files on another file system"), "{told}");
     }
 
     #[test]
