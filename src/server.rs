@@ -45,13 +45,14 @@ pub struct Settings {
     pub tls: Option<Acceptor>,
 }
 
-/// Serves the peers that connect to `listener` until `stop` has come, the ledger has ended, or the draw is over and
-/// [`Settings::exit_after_draw`] is set. When it returns, every thread that it started has ended, and the listener
-/// accepts no more.
+/// Serves the peers that connect to `listener` until `stop` has come, the ledger has ended, the system has destroyed the
+/// listening socket, or the draw is over and [`Settings::exit_after_draw`] is set. When it returns, every thread that it
+/// started has ended, and the listener accepts no more.
 ///
 /// # Errors
 ///
-/// The system gives no thread to accept connections with, no address, or no second name for the listener.
+/// The system gives no thread to accept connections with, no address, or no second name for the listener; or it has
+/// destroyed the listening socket.
 pub fn run(
     listener: &TcpListener,
     ledger: &Ledger,
@@ -77,6 +78,7 @@ pub fn run(
     };
     let places = &Places::new(settings.max_connections);
     let (running, ended) = Stopper::new();
+    let (destroyed, listener_destroyed) = &bounded(1);
     let tls = settings.tls.as_ref();
     let address_space_max = system::address_space_max();
     let idle = IdleThreads::new();
@@ -84,14 +86,17 @@ pub fn run(
     std::thread::scope(|scope| {
         let accepting = Builder::new().name("accept".into());
         let started = accepting.spawn_scoped(scope, move || {
-            reception.accept(scope, &running);
+            if let Err(error) = reception.accept(scope, &running) {
+                // There is room, because this is the only error.
+                let _sent = destroyed.send(error);
+            }
             system::log_thread_closed();
         });
         started.map_err(|error| {
             io::Error::new(error.kind(), format!("no thread to accept connections: {error}"))
         })?;
 
-        wait_for_the_end(office, told_agencies, settings, stop);
+        let outcome = wait_for_the_end(office, told_agencies, settings, stop, listener_destroyed);
         stopper.stop();
         draw.cancel();
         places.close(Shutdown::Read);
@@ -101,7 +106,7 @@ pub fn run(
             // The remaining peers do not read their answers.
             places.close(Shutdown::Both);
         }
-        Ok(())
+        outcome
     })
 }
 
@@ -110,7 +115,8 @@ fn wait_for_the_end(
     told_agencies: Receiver<AgencyId>,
     settings: &Settings,
     stop: &Stop,
-) {
+    listener_destroyed: &Receiver<io::Error>,
+) -> io::Result<()> {
     let ledger = office.ledger.ended();
     let mut untold = PerAgency::new(office.draw.agencies(), |_| true);
     let mut deadline = never();
@@ -118,16 +124,22 @@ fn wait_for_the_end(
         if settings.exit_after_draw { office.draw.decided().clone() } else { Stop::never() };
     while !settings.exit_after_draw || untold.values().any(|untold| *untold) {
         select! {
-            recv(stop.channel()) -> _ => return,
-            recv(ledger.channel()) -> _ => return,
+            recv(stop.channel()) -> _ => break,
+            recv(ledger.channel()) -> _ => break,
+            recv(listener_destroyed) -> error => {
+                let error = error.expect("the caller holds a sender");
+                let what = format!("the listening socket was destroyed: {error}; start the server again");
+                return Err(io::Error::new(error.kind(), what));
+            }
             recv(told_agencies) -> agency => untold[agency.expect("the office holds a sender")] = false,
             recv(decided.channel()) -> _ => {
                 (decided, deadline) = (Stop::never(), after(settings.message_timeout));
             }
             recv(deadline) -> _ => {
                 warn!("action: exit_after_draw | result: success | told: not every agency");
-                return;
+                break;
             }
         }
     }
+    Ok(())
 }

@@ -43,21 +43,32 @@ pub(super) struct Reception<'r> {
 impl<'r> Reception<'r> {
     /// Accepts connections until the server is stopping. Every thread that it starts holds a clone of `running`, so that
     /// its stop comes when all have ended.
-    pub(super) fn accept<'s>(&'s self, scope: &'s Scope<'s, '_>, running: &Stopper) {
+    ///
+    /// # Errors
+    ///
+    /// The listening socket was destroyed, so that it never accepts again.
+    pub(super) fn accept<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        running: &Stopper,
+    ) -> io::Result<()> {
         for number in 1_u64.. {
             info!("action: accept_connections | result: in_progress | address: {}", self.address);
             let accepted = self.listener.accept();
             if self.office.stop.has_come() {
-                return;
+                break;
             }
             match accepted {
                 Ok((socket, peer)) => self.receive(scope, number, socket, peer, running),
+                // EINVAL: the socket does not listen any more.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
                 Err(error) => {
                     warn!("action: accept_connections | result: fail | error: {error}");
                     self.places.make_room();
                 }
             }
         }
+        Ok(())
     }
 
     /// Returns the resource that the server would lack for its own work beside one more connection. Returns `None` if it

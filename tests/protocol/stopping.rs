@@ -4,6 +4,7 @@
 use crate::support::peer::{Agency, Lottery, Office};
 use crate::support::transcript::plays;
 use crate::{bet, bet_on, is_attended};
+use loteria::protocol::ErrorCode;
 use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -285,15 +286,16 @@ fn a_stop_beside_the_draw_either_holds_it_or_does_not() {
 }
 
 #[test]
-fn a_server_whose_listening_socket_is_destroyed_serves_its_agencies_and_stops_without_an_error() {
+fn a_server_whose_listening_socket_is_destroyed_tells_its_peers_and_ends_with_an_error() {
     let mut office = Office::start(Lottery::of(1));
     let mut agency = office.agency();
     agency.says("REANUDAR|1");
     agency.hears("REANUDAR|0");
     office.accepts_no_more();
-    agency.says("ECO|after");
-    agency.hears("ECO|after");
-    office.stop();
+    agency.hears_error(ErrorCode::Stopping);
+    agency.hears_the_end();
+    let why = office.fails();
+    assert!(why.contains("the listening socket was destroyed"), "{why}");
 }
 
 /// A server that is to end after the draw, with two agencies.

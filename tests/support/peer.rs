@@ -251,15 +251,35 @@ impl Office {
         drop(stop);
     }
 
+    /// Waits until the server has ended by itself with an error.
+    #[track_caller]
+    pub(crate) fn fails(&mut self) -> String {
+        let Running { stop, outcome, thread, .. } = self.running.take().expect("a running server");
+        let outcome = self.outcome(&outcome, thread);
+        drop(stop);
+        outcome.expect_err("a failure")
+    }
+
     #[track_caller]
     fn end(&self, outcome: &Receiver<Result<(), String>>, thread: JoinHandle<()>) {
-        match outcome.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => self.transcript.fail(format_args!("the server failed: {reason}")),
+        if let Err(reason) = self.outcome(outcome, thread) {
+            self.transcript.fail(format_args!("the server failed: {reason}"));
+        }
+    }
+
+    #[track_caller]
+    fn outcome(
+        &self,
+        outcome: &Receiver<Result<(), String>>,
+        thread: JoinHandle<()>,
+    ) -> Result<(), String> {
+        let outcome = match outcome.recv_timeout(PATIENCE) {
+            Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => self.transcript.fail("the server does not stop"),
             Err(RecvTimeoutError::Disconnected) => self.transcript.fail("the server panicked"),
-        }
+        };
         thread.join().expect("it has nothing left to panic over");
+        outcome
     }
 
     /// Stops the server and opens another over the same files.
