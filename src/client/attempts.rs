@@ -58,8 +58,9 @@ impl Attempts<'_> {
         let mut progress = Progress::new(self.turns);
         loop {
             let start = Instant::now();
+            let left = retry_for.saturating_sub(progress.last.elapsed());
             let turn = self.turns.wait(self.stop).ok_or(Error::Stopped)?;
-            let outcome = if progress.waited_for_turn(start) > retry_for.max(reply_timeout) {
+            let outcome = if progress.waited_for_turn(start) > left.max(reply_timeout) {
                 Err(Error::Lost("the agencies before this one make no progress".into()))
             } else {
                 self.connect(|conversation| attempt(conversation, turn, &mut progress))
@@ -237,5 +238,38 @@ mod tests {
                 assert_eq!(tries, 0);
             }
         }
+    }
+
+    #[test]
+    fn an_agency_that_failed_before_waits_for_a_turn_for_no_longer_than_it_retries() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let retry_for = Duration::from_secs(1);
+        let reply_timeout = Duration::from_millis(10);
+        let settings = Settings { reply_timeout, ..Settings::for_tests(&listener, retry_for) };
+        let (sockets, turns, stop) = (OpenSockets::default(), Turns::new(), Stop::never());
+        let id = AgencyId::new(1).expect("it is an agency");
+        let attempts =
+            Attempts { id, settings: &settings, stop: &stop, sockets: &sockets, turns: &turns };
+        let _others: Vec<_> = from_fn(|| turns.wait(&stop)).take(TURNS_MAX - 1).collect();
+        let mut tries = 0;
+        let outcome = thread::scope(|scope| {
+            attempts.run(
+                || {},
+                |_, _turn, _| {
+                    tries += 1;
+                    // The next turn is that of an agency that waits by now and has it for as long as this one retries.
+                    scope.spawn(|| {
+                        let turn = turns.wait(&stop);
+                        thread::sleep(retry_for);
+                        drop(turn);
+                    });
+                    thread::sleep(retry_for / 2);
+                    Err(Error::Lost("no reply".into()))
+                },
+            )
+        });
+        let Err(Error::Failed(why)) = outcome else { panic!("{outcome:?}") };
+        assert!(why.starts_with("no progress for 1000 ms"), "{why}");
+        assert_eq!(tries, 1);
     }
 }
