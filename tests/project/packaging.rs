@@ -105,12 +105,13 @@ fn shell(lines: &str, scratch: &Path) -> Command {
             symlink(program, bin.join(name)).expect("a link");
         }
     }
-    let in_scratch = |name: &str| scratch.join(name).display().to_string();
+    // Each of them may have a space in its name.
+    let quoted = |path: &Path| format!("'{}'", path.display());
     let lines = lines
-        .replace("/var/lib/prometheus/node-exporter", &in_scratch(""))
-        .replace("/var/lib/loteria", &in_scratch("lottery"))
-        .replace("/backup", &in_scratch("backup"))
-        .replace("/etc/loteria", &root().display().to_string());
+        .replace("/var/lib/prometheus/node-exporter", &quoted(scratch))
+        .replace("/var/lib/loteria", &quoted(&scratch.join("lottery")))
+        .replace("\"/backup/", &format!("\"{}/", scratch.join("backup").display()))
+        .replace("/etc/loteria", &quoted(root()));
     let mut command = Command::new("sh");
     let path = std::env::var("PATH").expect("a PATH");
     command.args(["-c", &lines]).current_dir(scratch);

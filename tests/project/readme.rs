@@ -190,7 +190,7 @@ impl Reader {
         let programs = Path::new(env!("CARGO_BIN_EXE_server")).parent().expect("a directory");
         let mut bash = Command::new("bash");
         let tmp = scratch.join("tmp");
-        let text = text.replace("/tmp/", &format!("{}/", tmp.display()));
+        let text = text.replace("/tmp/", &format!("'{}'/", tmp.display()));
         bash.args(["-c", &text]).current_dir(scratch).env_clear();
         bash.env("PATH", path).env("TMPDIR", tmp).env("SORTEO_PROGRAMS", programs);
         bash.env("SERVER_ADDRESS", &self.address).env("CLI_SERVER_ADDRESS", &self.address);
