@@ -275,8 +275,9 @@ fn calls_of(trace: &str, directory: &str) -> Vec<String> {
         }
         let call = if call.starts_with("<...") { begun.remove(thread) } else { Some(call) };
         let (name, arguments) = call.and_then(|call| call.split_once('(')).unwrap_or_default();
-        // Some processors have only its newer forms.
-        let name = if name.starts_with("rename") { "rename" } else { name };
+        // Some processors have only other forms of these.
+        let forms = ["ftruncate", "rename", "send"];
+        let name = forms.into_iter().find(|form| name.starts_with(form)).unwrap_or(name);
         let files = match name {
             "fdatasync" | "fsync" | "ftruncate" => {
                 let (_, path) = arguments.split_once('<').expect("strace names the file");
@@ -284,9 +285,7 @@ fn calls_of(trace: &str, directory: &str) -> Vec<String> {
                 path.strip_prefix(directory).map(|name| name.trim_start_matches('/').to_owned())
             }
             "rename" => Some(arguments.split('"').skip(1).step_by(2).collect::<Vec<_>>().join(" ")),
-            "sendto" => {
-                arguments.split('"').nth(1).filter(|sent| sent.contains('|')).map(Into::into)
-            }
+            "send" => arguments.split('"').nth(1).filter(|sent| sent.contains('|')).map(Into::into),
             _ => None,
         };
         calls.extend(files.map(|files| format!("{name} {files}")));
@@ -298,7 +297,8 @@ fn calls_of(trace: &str, directory: &str) -> Vec<String> {
 #[cfg(target_os = "linux")]
 fn everything_is_on_disk_before_anyone_hears_of_it() {
     let traced = ["strace", "-D", "-f", "-y", "-s", "99", "-o", "trace", "-e"];
-    let traced = [&traced[..], &["trace=fdatasync,fsync,ftruncate,sendto,/^rename"]].concat();
+    let traced =
+        [&traced[..], &["trace=fdatasync,fsync,/^(ftruncate|rename|send|socketcall)"]].concat();
     let scratch = Scratch::new();
     if !starts_programs(&["strace", "-D", "-f", "-y", "-o", "/dev/null"]) {
         return;
@@ -325,7 +325,7 @@ fn everything_is_on_disk_before_anyone_hears_of_it() {
         "rename bets.journal.draft bets.journal",
         "fsync ",
         "fdatasync bets.journal",
-        "sendto CONFIRMARAPUESTA|1\\n",
+        "send CONFIRMARAPUESTA|1\\n",
         // The draw.
         "ftruncate sorteo.toml.draft",
         "fdatasync sorteo.toml.draft",
@@ -333,7 +333,7 @@ fn everything_is_on_disk_before_anyone_hears_of_it() {
         "fsync ",
         "fdatasync bets.csv",
         "fdatasync bets.journal",
-        "sendto GANADORES|30904465\\n",
+        "send GANADORES|30904465\\n",
         // The stop: a slot, a log of zeros, and another slot.
         "fdatasync bets.csv",
         "fdatasync bets.journal",
