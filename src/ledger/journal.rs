@@ -196,9 +196,11 @@ impl<'l> Record<'l> {
         if !log.starts_with(RECORD_MAGIC) || u64_at(log, 8) < epoch {
             return None;
         }
-        let record = log.get(..record_bytes(u32_at(log, 24) as usize))?;
+        // A damaged length may be near the largest number of 32 bits.
+        let length = (u32_at(log, 24) as usize).min(LOG_BYTES);
+        let record = log.get(..record_bytes(length))?;
         let before = Extent { bytes: u64_at(record, 16), crc: u32_at(record, 28) };
-        let rows = &record[RECORD_HEADER..RECORD_HEADER + u32_at(record, 24) as usize];
+        let rows = &record[RECORD_HEADER..RECORD_HEADER + length];
         let intact = record_crc(record).to_le_bytes() == record[RECORD_CRC];
         intact.then_some(Record { epoch: u64_at(log, 8), before, rows })
     }

@@ -219,6 +219,19 @@ fn a_page_that_is_damaged_under_a_server_that_was_killed_loses_nothing_but_at_th
 }
 
 #[test]
+fn a_length_that_no_memory_can_hold_is_a_damaged_record() {
+    let (disk, writer) = stored();
+    drop(writer);
+    let journal = disk.bytes("bets.journal").expect("it is there");
+    for length in [u32::MAX, u32::MAX - 4096, u32::MAX >> 1] {
+        let mut damaged = journal.clone();
+        damaged[24..28].copy_from_slice(&length.to_le_bytes());
+        let parsed = parse(&damaged).expect("the next record is intact");
+        assert_eq!(parsed.damaged_pages, [0], "{length}");
+    }
+}
+
+#[test]
 fn a_start_reads_the_bets_once_before_the_draw_and_after_it() {
     for disk in [stopped(), finished()] {
         let before = disk.read_bytes("bets.csv");
