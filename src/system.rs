@@ -76,7 +76,8 @@ fn number_in(file: &str, name: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-#[cfg(test)]
+// Both need `/proc`.
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::{address_space, if_denied};
     use std::io::{Error, ErrorKind};

@@ -9,7 +9,6 @@ use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv, winner
 use crate::support::peer::Peer;
 use crate::support::program::{Program, Scratch, lasting_address, show, starts_programs};
 use crate::support::random::Random;
-#[cfg(target_os = "linux")]
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -237,7 +236,6 @@ fn two_clients_of_one_agency_at_once_store_each_line_once() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_start_that_is_held_up_keeps_the_bets_of_a_server_that_came_and_went_meanwhile() {
     // It has looked for the files, and is about to create them.
     let held_up = ["strace", "-D", "-o", "/dev/null", "-e", "inject=unlink:signal=STOP:when=1"];
@@ -261,7 +259,6 @@ fn a_start_that_is_held_up_keeps_the_bets_of_a_server_that_came_and_went_meanwhi
 }
 
 /// The calls in the trace of a server, each when it is over: its name and the files, or the reply that is sent.
-#[cfg(target_os = "linux")]
 fn calls_of(trace: &str, directory: &str) -> Vec<String> {
     // By thread, while the line of a call is interrupted by those of others.
     let mut begun = HashMap::new();
@@ -294,7 +291,6 @@ fn calls_of(trace: &str, directory: &str) -> Vec<String> {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn everything_is_on_disk_before_anyone_hears_of_it() {
     let traced = ["strace", "-D", "-f", "-y", "-s", "99", "-o", "trace", "-e"];
     let traced =

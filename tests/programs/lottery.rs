@@ -607,7 +607,6 @@ fn a_check_says_as_a_start_does_that_a_new_draw_was_interrupted() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn of_two_that_set_a_draw_aside_at_the_same_time_the_one_that_is_held_up_leaves_the_next_lottery() {
     let scratch = Scratch::new();
     let server =
@@ -735,7 +734,6 @@ fn two_servers_that_have_one_name_for_their_results_hold_one_draw_and_the_other_
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_server_that_is_held_up_in_its_draw_overwrites_no_result_of_another() {
     // It is held up when it has found no result, or has opened the draft of its own.
     for (path, call) in [("sorteo.toml", "statx"), ("sorteo.toml.draft", "openat")] {
