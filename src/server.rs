@@ -100,8 +100,12 @@ pub fn run(
         stopper.stop();
         draw.cancel();
         places.close(Shutdown::Read);
-        // It fails if the socket was destroyed. Then `accept` fails too, and no thread is blocked in it.
-        let _destroyed = listening_socket.shutdown(Shutdown::Both);
+        // It fails if the socket was destroyed, and then no thread is blocked in `accept`; and on macOS, where only a
+        // connection ends `accept`. That needs a file descriptor, which the copy leaves.
+        if listening_socket.shutdown(Shutdown::Both).is_err() {
+            drop(listening_socket);
+            let _destroyed = TcpStream::connect_timeout(&address, STOP_GRACE);
+        }
         if !ended.wait_for(STOP_GRACE) {
             // The remaining peers do not read their answers.
             places.close(Shutdown::Both);
