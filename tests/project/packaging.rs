@@ -218,6 +218,8 @@ fn make_builds_where_its_rules_look_whatever_the_target_directory_is() {
     make.args(["-s", "-o", "completions", "-o", "man", "build", "deb"]).current_dir(root());
     make.env("PATH", format!("{}:{path}", scratch.path().display()));
     make.env("CARGO_TARGET_DIR", scratch.path());
+    // With `-j` in it the targets would have no order.
+    make.env_remove("MAKEFLAGS");
     run(make).exits(0).prints("build in target\ndeb in target\n");
 }
 
