@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::thread::{self, available_parallelism};
 
+/// The error number of accepting on a socket that does not listen, the same on all Unix systems.
+pub(crate) const EINVAL: i32 = 22;
 /// The error number of a system that has no file descriptor left, the same on all Unix systems.
 pub(crate) const ENFILE: i32 = 23;
 /// The error number of a process that has reached its limit of open files, the same on all Unix systems.

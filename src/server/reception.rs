@@ -8,7 +8,7 @@ use crate::places::{Place, Places};
 use crate::protocol::ErrorCode;
 use crate::session::{self, Authorization, Office, Peer, REFUSAL_TIME_MAX};
 use crate::stop::Stopper;
-use crate::system;
+use crate::system::{self, EINVAL};
 use crate::text::LogValue;
 use log::{error, info, warn};
 use std::io;
@@ -60,8 +60,8 @@ impl<'r> Reception<'r> {
             }
             match accepted {
                 Ok((socket, peer)) => self.receive(scope, number, socket, peer, running),
-                // EINVAL: the socket does not listen any more.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+                // The standard library has errors of this kind too, such as for the address of a peer.
+                Err(error) if error.raw_os_error() == Some(EINVAL) => return Err(error),
                 Err(error) => {
                     warn!("action: accept_connections | result: fail | error: {error}");
                     self.places.make_room();
