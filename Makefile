@@ -1,6 +1,6 @@
 # `make` alone lists the targets with the words after ##.
 .DEFAULT_GOAL := help
-.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national docker-failover bench bench-growth bench-parts storms simulation cuts power-cuts model load flood fuzz deny
+.PHONY: help build completions man test check check-tls check-beside deb docker-image docker-compose-up docker-compose-down docker-compose-logs docker-test docker-national docker-failover bench bench-growth bench-parts storms simulation cuts power-cuts model load flood fuzz mutants deny
 
 # The older Compose replaces a missing v2. Both find the compose file through .env.
 COMPOSE ?= $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
@@ -91,6 +91,11 @@ fuzz: ## each fuzzer for a minute, or LOTERIA_FUZZ_SECONDS; needs `cargo install
 		if [ $$target = conversations ]; then length=1000; else length=20000; fi; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -detect_leaks=0 -max_total_time=$${LOTERIA_FUZZ_SECONDS:-60} -max_len=$$length || exit; \
 	done
+
+mutants: ## the tests against defects in the lines changed since SINCE (HEAD~1): a minute each; needs `cargo install cargo-mutants`
+	mkdir -p target
+	git diff $${SINCE:-HEAD~1} -- src >target/changed.diff
+	cargo mutants --in-diff target/changed.diff --features tls --output target -- --locked
 
 deny: ## licences, packages and their sources; needs `cargo install cargo-deny`
 	cargo deny --offline check licenses bans sources
