@@ -92,7 +92,7 @@ fuzz: ## each fuzzer for a minute, or LOTERIA_FUZZ_SECONDS; needs `cargo install
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -detect_leaks=0 -max_total_time=$${LOTERIA_FUZZ_SECONDS:-60} -max_len=$$length || exit; \
 	done
 
-mutants: ## the tests against defects in the lines changed since SINCE (HEAD~1): a minute each; needs `cargo install cargo-mutants`
+mutants: ## the tests against defects in the lines changed since SINCE (HEAD~1): two minutes each; needs `cargo install cargo-mutants`
 	mkdir -p target
 	git diff $${SINCE:-HEAD~1} -- src >target/changed.diff
 	cargo mutants --in-diff target/changed.diff --features tls --output target -- --locked
