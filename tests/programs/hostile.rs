@@ -5,7 +5,7 @@
 use crate::sample::{Bet, Ends, all_winners, assert_all_stored, bets, csv};
 use crate::support::certificates::Certificates;
 use crate::support::peer::Peer;
-use crate::support::program::{Program, Scratch, Start, WITHIN};
+use crate::support::program::{Program, Scratch, Start, WITHIN, starts_programs};
 use loteria::connection::{Connector, Stream};
 use std::io::{self, Write};
 use std::net::Shutdown;
@@ -586,6 +586,24 @@ fn where_the_journal_is_removed_replaced_or_cut_nothing_more_is_confirmed_and_no
         agency.hears("CONFIRMARAPUESTA|1");
         assert!(line(&mut agency).starts_with("REANUDAR|2|"));
         server.stops_on("TERM");
+    }
+}
+
+#[test]
+fn a_connection_that_cannot_be_accepted_is_logged_and_the_next_one_is_served() {
+    for error in ["ECONNABORTED", "EMFILE"] {
+        let inject = format!("inject=accept4:error={error}:when=1");
+        let fails_once = ["strace", "-D", "-f", "-o", "/dev/null", "-e", &inject];
+        if !starts_programs(&fails_once) {
+            return;
+        }
+        let scratch = Scratch::new();
+        let server = scratch.server().started_by(&fails_once).start();
+        let status = scratch.client(&server.address()).arguments(&["--status"]).run();
+        status.exits(0);
+        let ended = server.stops_on("TERM");
+        let failures = "action: accept_connections | result: fail | error: ";
+        assert_eq!(ended.count(failures), 1, "{error}: {ended}");
     }
 }
 
