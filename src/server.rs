@@ -20,6 +20,7 @@ use reception::Reception;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -78,39 +79,39 @@ pub fn run(
     };
     let places = &Places::new(settings.max_connections);
     let (running, ended) = Stopper::new();
-    let (destroyed, listener_destroyed) = &bounded(1);
+    let (accepting, accepts_no_more) = Stopper::new();
     let tls = settings.tls.as_ref();
     let address_space_max = system::address_space_max();
     let idle = IdleThreads::new();
     let reception = &Reception { listener, address, office, tls, places, idle, address_space_max };
     std::thread::scope(|scope| {
-        let accepting = Builder::new().name("accept".into());
-        let started = accepting.spawn_scoped(scope, move || {
-            if let Err(error) = reception.accept(scope, &running) {
-                // There is room, because this is the only error.
-                let _sent = destroyed.send(error);
-            }
+        let accept = Builder::new().name("accept".into()).spawn_scoped(scope, move || {
+            // Dropped by a panic too, so that no server goes on that accepts no more.
+            let _accepting = accepting;
+            let outcome = reception.accept(scope, &running);
             system::log_thread_closed();
+            outcome
         });
-        started.map_err(|error| {
+        let accept = accept.map_err(|error| {
             io::Error::new(error.kind(), format!("no thread to accept connections: {error}"))
         })?;
 
-        let outcome = wait_for_the_end(office, told_agencies, settings, stop, listener_destroyed);
+        wait_for_the_end(office, told_agencies, settings, stop, &accepts_no_more);
         stopper.stop();
         draw.cancel();
         places.close(Shutdown::Read);
-        // It fails if the socket was destroyed, and then no thread is blocked in `accept`; and on macOS, where only a
-        // connection ends `accept`. That needs a file descriptor, which the copy leaves.
+        // If the system does not shut a listening socket down, as macOS, a connection ends `accept`. The copy is dropped,
+        // because a connection needs a file descriptor.
         if listening_socket.shutdown(Shutdown::Both).is_err() {
             drop(listening_socket);
+            // It fails if the listening socket was destroyed. Then `accept` has ended.
             let _destroyed = TcpStream::connect_timeout(&address, STOP_GRACE);
         }
         if !ended.wait_for(STOP_GRACE) {
             // The remaining peers do not read their answers.
             places.close(Shutdown::Both);
         }
-        outcome
+        accept.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 
@@ -119,8 +120,8 @@ fn wait_for_the_end(
     told_agencies: Receiver<AgencyId>,
     settings: &Settings,
     stop: &Stop,
-    listener_destroyed: &Receiver<io::Error>,
-) -> io::Result<()> {
+    accepts_no_more: &Stop,
+) {
     let ledger = office.ledger.ended();
     let mut untold = PerAgency::new(office.draw.agencies(), |_| true);
     let mut deadline = never();
@@ -128,22 +129,17 @@ fn wait_for_the_end(
         if settings.exit_after_draw { office.draw.decided().clone() } else { Stop::never() };
     while !settings.exit_after_draw || untold.values().any(|untold| *untold) {
         select! {
-            recv(stop.channel()) -> _ => break,
-            recv(ledger.channel()) -> _ => break,
-            recv(listener_destroyed) -> error => {
-                let error = error.expect("the caller holds a sender");
-                let what = format!("the listening socket was destroyed: {error}; start the server again");
-                return Err(io::Error::new(error.kind(), what));
-            }
+            recv(stop.channel()) -> _ => return,
+            recv(ledger.channel()) -> _ => return,
+            recv(accepts_no_more.channel()) -> _ => return,
             recv(told_agencies) -> agency => untold[agency.expect("the office holds a sender")] = false,
             recv(decided.channel()) -> _ => {
                 (decided, deadline) = (Stop::never(), after(settings.message_timeout));
             }
             recv(deadline) -> _ => {
                 warn!("action: exit_after_draw | result: success | told: not every agency");
-                break;
+                return;
             }
         }
     }
-    Ok(())
 }

@@ -66,15 +66,26 @@ impl Conversation<'_> {
     /// Takes `agency` over, and returns which of its bets are stored.
     pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Error> {
         self.tell(&Command::Resume { agency })?;
-        match self.expect(MESSAGE_BYTES_MAX) {
-            Ok(Reply::Resume(standing)) => Ok(standing),
-            Ok(other) => Err(unexpected(&other)),
-            Err(Error::Refused(Some(ErrorCode::UnknownCommand), reply)) => {
-                let remedy = "for a server that does not know REANUDAR, set client.resume or CLI_RESUME to false";
-                Err(Error::Failed(format!("the server refused: {reply}; {remedy}")))
-            }
-            Err(error) => Err(error),
+        let remedy =
+            "for a server that does not know REANUDAR, set client.resume or CLI_RESUME to false";
+        match self.expect_if_known(MESSAGE_BYTES_MAX, remedy)? {
+            Reply::Resume(standing) => Ok(standing),
+            other => Err(unexpected(&other)),
         }
+    }
+
+    /// Reads the reply to a command that the server may not know. The error has the `remedy` then.
+    pub(super) fn expect_if_known(
+        &mut self,
+        bytes_max: usize,
+        remedy: &str,
+    ) -> Result<Reply<'_>, Error> {
+        self.expect(bytes_max).map_err(|error| match error {
+            Error::Refused(Some(ErrorCode::UnknownCommand), reply) => {
+                Error::Failed(format!("the server refused: {reply}; {remedy}"))
+            }
+            error => error,
+        })
     }
 
     /// Sends whole messages.

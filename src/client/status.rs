@@ -4,7 +4,7 @@ use super::conversation::{Conversation, converse, unexpected};
 use super::dial::dial;
 use super::{Error, Settings, watched};
 use crate::bet::{AGENCIES_MAX, AgencyId};
-use crate::protocol::{Command, ErrorCode, MESSAGE_BYTES_MAX, Reply};
+use crate::protocol::{Command, MESSAGE_BYTES_MAX, Reply};
 use crate::stop::Stop;
 use crate::summary::Summary;
 use log::info;
@@ -72,13 +72,9 @@ fn connected<T>(
 fn ask(conversation: &mut Conversation<'_>) -> Result<Summary, Error> {
     let bytes_max = MESSAGE_BYTES_MAX + usize::from(AGENCIES_MAX) * AGENCY_BYTES_MAX;
     conversation.tell(&Command::Status)?;
-    match conversation.expect(bytes_max) {
-        Ok(Reply::Status(status)) => Ok(status),
-        Ok(other) => Err(unexpected(&other)),
-        Err(Error::Refused(Some(ErrorCode::UnknownCommand), reply)) => {
-            let why = "this server does not know ESTADO, so only its operator can tell the state";
-            Err(Error::Failed(format!("the server refused: {reply}; {why}")))
-        }
-        Err(error) => Err(error),
+    let why = "this server does not know ESTADO, so only its operator can tell the state";
+    match conversation.expect_if_known(bytes_max, why)? {
+        Reply::Status(status) => Ok(status),
+        other => Err(unexpected(&other)),
     }
 }

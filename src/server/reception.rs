@@ -60,8 +60,12 @@ impl<'r> Reception<'r> {
             }
             match accepted {
                 Ok((socket, peer)) => self.receive(scope, number, socket, peer, running),
-                // The standard library has errors of this kind too, such as for the address of a peer.
-                Err(error) if error.raw_os_error() == Some(EINVAL) => return Err(error),
+                Err(error) if error.raw_os_error() == Some(EINVAL) => {
+                    let what = format!(
+                        "the listening socket was destroyed: {error}; start the server again"
+                    );
+                    return Err(io::Error::new(error.kind(), what));
+                }
                 Err(error) => {
                     warn!("action: accept_connections | result: fail | error: {error}");
                     self.places.make_room();
