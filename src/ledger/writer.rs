@@ -5,6 +5,7 @@ use super::disk::{self, Disk, DiskFile, NamesVersion};
 use super::files::Paths;
 use super::hash::Follower;
 use super::journal::{Extent, GROUP_BYTES_MAX, Held, Journal};
+use super::journal_of;
 use super::open::Opened;
 use super::pass;
 use super::request::{Request, RequestError, StoreRequest};
@@ -233,16 +234,17 @@ impl<D: Disk> Writer<D> {
 
     /// Fails if `bets.csv` or the journal was replaced, or does not have the length that this thread left. Looks for the
     /// files by their names only if the directory was changed, because to do so makes the next syncs slower. A symbolic
-    /// link may be in another directory, so it is always followed.
+    /// link may be in another directory, or lead to one, so it is always followed.
     fn check_files(&mut self) -> Result<(), WriterFailed> {
         let Paths { bets, journal, .. } = &self.paths;
-        let is_link = self.bets_name != *bets;
+        let journal_name = journal_of(bets);
+        let is_link = self.bets_name != *bets || journal_name != *journal;
         let names = self.disk.names_version(bets).map_err(WriterFailed::Check)?;
         if is_link || names.is_none() || names != self.names {
             if !self.bets.is_at(&self.bets_name).map_err(WriterFailed::Check)? {
                 return Err(self.bets_changed("was removed or replaced".into()));
             }
-            if !self.journal.is_at(journal).map_err(WriterFailed::Check)? {
+            if !self.journal.is_at(&journal_name).map_err(WriterFailed::Check)? {
                 return Err(self.journal_changed("was removed or replaced".into()));
             }
             self.names = names;
@@ -274,7 +276,7 @@ impl<D: Disk> Writer<D> {
     fn journal_changed(&self, what: String) -> WriterFailed {
         let way_out = "move it away, if it is there, and start the server again, which goes on with all \
                        confirmed bets";
-        let (path, way_out) = (self.paths.journal.clone(), way_out.into());
+        let (path, way_out) = (journal_of(&self.paths.bets), way_out.into());
         match self.bets.sync() {
             Ok(()) => WriterFailed::Changed { path, what, way_out },
             Err(error) => WriterFailed::Sync(error),

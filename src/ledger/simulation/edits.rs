@@ -166,6 +166,18 @@ fn every_bit_that_changes_in_bets_that_only_the_log_confirms_is_found() {
 }
 
 #[test]
+fn a_check_tells_the_remains_of_a_crash_by_their_length_whatever_they_are() {
+    for remains in ["x\n", "1,"] {
+        let (disk, writer) = stored();
+        drop(writer);
+        disk.kill();
+        disk.append("bets.csv", remains.as_bytes());
+        let cut = "has 2 bytes behind its last confirmed byte: the next start cuts them off";
+        assert_eq!(verified(&disk), [format!("bets.csv: {cut}")], "{remains:?}");
+    }
+}
+
+#[test]
 fn no_bit_that_changes_makes_a_start_lose_a_bet_or_hold_another_draw() {
     for disk in [stopped(), finished()] {
         let before: Vec<_> = FILES.map(|name| disk.bytes(name)).into();
@@ -311,6 +323,27 @@ fn a_link_to_the_bets_that_leads_elsewhere_ends_the_server_before_the_next_confi
         let answer = ask_to_store(&mut writer, 3, &row[1..2]);
         let error = writer.commit().expect_err("it was edited").to_string();
         let is_noticed = error.starts_with("bets.csv: was removed or replaced");
+        assert!(is_open(&answer) && is_noticed, "seed {seed}: {error}");
+    }
+}
+
+#[test]
+fn a_link_to_the_journal_that_leads_elsewhere_ends_the_server_before_the_next_confirmation() {
+    let row = rows_of(agency(3));
+    let edits: [EditDisk<'_>; 3] =
+        [&|disk| disk.put("other/j", b""), &|disk| drop(disk.take("other/j")), &|disk| {
+            disk.put("other/k", &disk.bytes("other/j").expect("it is there"));
+            disk.link("bets.journal", "other/k");
+        }];
+    for (edit, seed) in edits.iter().flat_map(|edit| (0..8).map(move |seed| (edit, seed))) {
+        let disk = SimulatedDisk::new(seed);
+        disk.link("bets.journal", "other/j");
+        let (mut writer, _) = start(&disk).expect("a good disk");
+        assert_eq!(store(&mut writer, 3, &row[..1]), Some(Ok(())));
+        edit(&disk);
+        let answer = ask_to_store(&mut writer, 3, &row[1..2]);
+        let error = writer.commit().expect_err("it was edited").to_string();
+        let is_noticed = error.starts_with("bets.journal: was removed or replaced");
         assert!(is_open(&answer) && is_noticed, "seed {seed}: {error}");
     }
 }
