@@ -36,7 +36,9 @@ pub(super) struct Agency<'a> {
 impl Agency<'_> {
     /// Sends the file and asks for the winners, over as many connections as needed.
     pub(super) fn run(&self, attempts: &Attempts<'_>) -> Result<(), Error> {
+        use ErrorCode::{AgencyFinished, DrawHeld};
         let settings = self.settings;
+        let mut was_refused = false;
         attempts.run(
             || self.observer.reconnecting(self.id, self.file.bets()),
             |conversation, turn, progress| {
@@ -48,8 +50,17 @@ impl Agency<'_> {
                 if settings.resume {
                     attempt.resume()?;
                 }
-                let sent = attempt.send_rest();
-                if settings.resume { attempt.unless_stored(sent) } else { sent }?;
+                match attempt.send_rest() {
+                    // Another client of the agency may have stored the same file to its end. Then the next connection
+                    // finds nothing left to send. Otherwise it is refused too.
+                    Err(Error::Refused(Some(AgencyFinished | DrawHeld), _))
+                        if settings.resume && !was_refused =>
+                    {
+                        was_refused = true;
+                        return Ok(false);
+                    }
+                    sent => sent?,
+                }
                 drop(turn);
                 attempt.wait_for_winners()
             },
@@ -149,22 +160,6 @@ impl Attempt<'_, '_> {
             bet.number()
         );
         Err(other_file(&why))
-    }
-
-    /// Returns `sent`, unless the server takes no more bets. Then another client of the agency may have stored the same file
-    /// to its end, so that nothing is left to send.
-    fn unless_stored(&mut self, sent: Result<(), Error>) -> Result<(), Error> {
-        let end_of_bets = [Some(ErrorCode::AgencyFinished), Some(ErrorCode::DrawHeld)];
-        if !matches!(&sent, Err(Error::Refused(code, _)) if end_of_bets.contains(code)) {
-            return sent;
-        }
-        // Each batch behind the refused one is refused too.
-        for _ in 1..self.sent.len() {
-            let _refused = self.conversation.expect(MESSAGE_BYTES_MAX);
-        }
-        self.sent.clear();
-        self.resume()?;
-        self.send_rest()
     }
 
     /// Sends the closed batches when the window has room for them.

@@ -1060,31 +1060,24 @@ mod bad_servers {
     }
 
     /// Runs an agency of ten bets in batches of two. The server stores the first batch, refuses the others with `code`,
-    /// and has `stored` bets then.
+    /// and has `stored` bets then. Returns how the client ended, and the number of its connections.
     fn run_with_bets_refused(code: &'static str, stored: usize) -> (Ended, usize) {
         let scratch = Scratch::new();
         let bets = bets(1, 10);
         let [_, _, document, _, number] = bets[stored - 1].clone();
         let server = FakeServer::start(move |peer| {
-            let (mut asked, mut batches) = (0, 0);
+            let mut has_stored = peer.number > 1;
             while let Some(message) = peer.hears() {
                 match message.split('|').next() {
-                    Some("REANUDAR") if asked == 0 => {
-                        asked += 1;
-                        peer.says("REANUDAR|0\n");
-                    }
+                    Some("REANUDAR") if peer.number == 1 => peer.says("REANUDAR|0\n"),
                     Some("REANUDAR") => {
-                        assert_eq!(batches, 5, "the batches come before the question");
                         peer.says(&format!("REANUDAR|{stored}|{document}|{number}\n"));
                     }
                     Some("GANADORES") => peer.says("GANADORES|\n"),
-                    _ if batches == 0 => {
-                        batches += 1;
-                        peer.says("CONFIRMARAPUESTA|2\n");
-                    }
+                    _ if has_stored => peer.says(&format!("ERROR|{code}|no more\n")),
                     _ => {
-                        batches += 1;
-                        peer.says(&format!("ERROR|{code}|no more\n"));
+                        has_stored = true;
+                        peer.says("CONFIRMARAPUESTA|2\n");
                     }
                 }
             }
@@ -1098,11 +1091,35 @@ mod bad_servers {
         for code in ["draw_held", "agency_finished"] {
             let (done, connections) = run_with_bets_refused(code, 10);
             done.succeeds();
-            assert_eq!(connections, 1, "{done}");
+            assert_eq!(connections, 2, "{done}");
             let (refused, connections) = run_with_bets_refused(code, 8);
             refused.exits(1).says(&format!("the server refused: {code}: no more"));
-            assert_eq!(connections, 1, "{refused}");
+            assert_eq!(connections, 2, "{refused}");
         }
+    }
+
+    #[test]
+    fn a_server_that_refuses_one_of_many_batches_and_falls_silent_holds_a_client_for_no_longer() {
+        let scratch = Scratch::new();
+        let server = FakeServer::start(|peer| {
+            peer.hears();
+            peer.says("REANUDAR|0\n");
+            if peer.number == 1 {
+                peer.hears();
+                peer.says("ERROR|agency_finished|no more\n");
+            }
+            peer.listens_on();
+        });
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 10), Ends::Lf));
+        let settings = [
+            ("CLI_BATCH_MAX_AMOUNT", "1"),
+            ("CLI_REPLY_TIMEOUT_MS", "1000"),
+            ("CLI_RETRY_FOR_MS", "0"),
+        ];
+        let start = Instant::now();
+        client.variables(&settings).run().exits(1);
+        // A second for the next reply, and not for each of nine.
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
 
     #[test]
