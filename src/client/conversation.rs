@@ -66,26 +66,10 @@ impl Conversation<'_> {
     /// Takes `agency` over, and returns which of its bets are stored.
     pub(super) fn resume(&mut self, agency: AgencyId) -> Result<Standing, Error> {
         self.tell(&Command::Resume { agency })?;
-        let remedy =
-            "for a server that does not know REANUDAR, set client.resume or CLI_RESUME to false";
-        match self.expect_if_known(MESSAGE_BYTES_MAX, remedy)? {
+        match self.expect(MESSAGE_BYTES_MAX)? {
             Reply::Resume(standing) => Ok(standing),
             other => Err(unexpected(&other)),
         }
-    }
-
-    /// Reads the reply to a command that the server may not know. The error has the `remedy` then.
-    pub(super) fn expect_if_known(
-        &mut self,
-        bytes_max: usize,
-        remedy: &str,
-    ) -> Result<Reply<'_>, Error> {
-        self.expect(bytes_max).map_err(|error| match error {
-            Error::Refused(Some(ErrorCode::UnknownCommand), reply) => {
-                Error::Failed(format!("the server refused: {reply}; {remedy}"))
-            }
-            error => error,
-        })
     }
 
     /// Sends whole messages.
@@ -119,10 +103,6 @@ impl Conversation<'_> {
     pub(super) fn expect_stored(&mut self, bets: u32) -> Result<(), Error> {
         match self.expect(MESSAGE_BYTES_MAX)? {
             Reply::Stored { bets: stored } if stored == u64::from(bets) => Ok(()),
-            Reply::Stored { bets: stored } => {
-                let what = format!("that {stored} bets are stored of a batch of {bets}");
-                Err(Error::Failed(format!("the server answered {what}")))
-            }
             other => Err(unexpected(&other)),
         }
     }

@@ -72,8 +72,7 @@ fn connected<T>(
 fn ask(conversation: &mut Conversation<'_>) -> Result<Summary, Error> {
     let bytes_max = MESSAGE_BYTES_MAX + usize::from(AGENCIES_MAX) * AGENCY_BYTES_MAX;
     conversation.tell(&Command::Status)?;
-    let why = "this server does not know ESTADO, so only its operator can tell the state";
-    match conversation.expect_if_known(bytes_max, why)? {
+    match conversation.expect(bytes_max)? {
         Reply::Status(status) => Ok(status),
         other => Err(unexpected(&other)),
     }
