@@ -42,12 +42,6 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Returns the paths of all of them.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        let TlsFiles { certificate, key, authority, revoked } = self;
-        [certificate, key, authority].into_iter().chain(revoked).map(PathBuf::as_path)
-    }
-
     /// Returns whether other users of this machine can read the key: its mode lets them, and so do those of the
     /// directories above it.
     pub fn is_key_exposed(&self) -> bool {

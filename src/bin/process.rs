@@ -6,7 +6,7 @@ pub(crate) mod words;
 
 use arguments::Arguments;
 use log::{Level, error, info, log_enabled, warn};
-use loteria::config::{self, Config, DEFAULT_FILE, InvalidConfig, Program};
+use loteria::config::{self, Config, InvalidConfig, Program};
 use loteria::connection::TlsFiles;
 use loteria::stop::{Stop, Stopper};
 use loteria::text::LogValue;
@@ -17,10 +17,7 @@ use signal_hook::low_level::signal_name;
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
-use std::fs;
 use std::io::{self, Write};
-use std::iter;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -53,9 +50,9 @@ const LOGGED_ONCE: &[&str] = &[
     "action: agency | result: fail",
 ];
 
-/// Whether the program reads its settings from a pipe or a terminal. That may block forever, and there is nothing to
+/// Whether the program reads its settings. That may block forever, because a file may be a pipe, and there is nothing to
 /// close yet, so a signal ends the program at once.
-static READS_PIPE: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+static IS_STARTING: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(true.into()));
 /// Whether the log leaves out repeated records.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
@@ -111,10 +108,7 @@ pub(crate) fn configure(
     stderr: &Stderr,
 ) -> Result<Config, InvalidConfig> {
     let file = arguments.file(arguments::CONFIG);
-    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-    let config = reading(iter::once(path), || {
-        Config::read(program, file, |name| arguments.flag(name), |name| env::var_os(name))
-    });
+    let config = Config::read(program, file, |name| arguments.flag(name), |name| env::var_os(name));
     let read = config.and_then(|config| Ok((config.log_filter()?, config)));
     let is_asked_for = read.as_ref().is_ok_and(|(_, config)| config.has_log_filter());
     let is_short = stderr.can_erase() && !is_asked_for && other_filter.is_none();
@@ -125,23 +119,6 @@ pub(crate) fn configure(
     warn_of_misspelled(program);
     warn_of_exposed_key(&config)?;
     Ok(config)
-}
-
-/// Returns the settings that `read` takes from `config`, and from the TLS files that it names.
-pub(crate) fn read_tls<T>(
-    config: &Config,
-    read: impl FnOnce() -> Result<T, InvalidConfig>,
-) -> Result<T, InvalidConfig> {
-    reading(config.tls()?.iter().flat_map(TlsFiles::paths), read)
-}
-
-/// Calls `read`, which reads `files`. A signal ends the program at once meanwhile if one of them may block forever.
-fn reading<'f, T>(mut files: impl Iterator<Item = &'f Path>, read: impl FnOnce() -> T) -> T {
-    let may_block = |file: &Path| fs::metadata(file).is_ok_and(|found| !found.is_file());
-    READS_PIPE.store(files.any(may_block), Ordering::Relaxed);
-    let outcome = read();
-    READS_PIPE.store(false, Ordering::Relaxed);
-    outcome
 }
 
 /// Returns whether the log leaves out repeated records: on a terminal, if no level is given.
@@ -205,7 +182,7 @@ fn is_repeated(level: Level, record: &str, logged: &Mutex<BTreeSet<String>>) -> 
 }
 
 /// Starts the thread of stderr and calls `main`, which starts the logger and calls [`until_signal`] for its work. A signal
-/// that comes before the logger has started is kept until it can be logged.
+/// before that ends the process with exit code 0.
 pub(crate) fn run(
     program: Program,
     main: impl FnOnce(&Stderr, Signals) -> Result<(), Failure>,
@@ -228,23 +205,25 @@ pub(crate) fn run(
 fn signals_of(program: Program) -> io::Result<Signals> {
     // A write beyond the limit of a file's size then fails with an error, as on a full disk, instead of a signal.
     flag::register(SIGXFSZ, Arc::default())?;
-    let hangup = (program == Program::Server).then_some(SIGHUP);
-    let signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))?;
-    // Registered last, because a signal that comes before would be caught and not kept.
     for signal in [SIGTERM, SIGINT] {
-        flag::register_conditional_shutdown(signal, 0, Arc::clone(&READS_PIPE))?;
+        flag::register_conditional_shutdown(signal, 0, Arc::clone(&IS_STARTING))?;
     }
-    Ok(signals)
+    let hangup = (program == Program::Server).then_some(SIGHUP);
+    Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))
 }
 
-/// Calls `work` with a stop that comes with SIGTERM or SIGINT, or with the SIGHUP of a terminal that is closed. Calls
-/// `at_hangup` at each other SIGHUP meanwhile.
+/// Logs the settings, which are parts of a line, and calls `work` with a stop that comes with SIGTERM or SIGINT, or with
+/// the SIGHUP of a terminal that is closed. Calls `at_hangup` at each other SIGHUP meanwhile.
 pub(crate) fn until_signal(
     mut signals: Signals,
     stderr: &Stderr,
+    settings: &str,
     at_hangup: impl Fn() + Send + 'static,
     work: impl FnOnce(&Stop) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    // From here on a signal is kept until the thread takes it.
+    IS_STARTING.store(false, Ordering::Relaxed);
+    info!("action: config | result: success{settings}");
     let (handle, stderr) = (signals.handle(), stderr.clone());
     let (stopper, stop) = Stopper::new();
     let mut stopper = Some(stopper);

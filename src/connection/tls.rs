@@ -70,7 +70,8 @@ impl Acceptor {
     /// Those of [`Acceptor::open`], and a file is not a regular one. Nothing has changed then.
     pub fn reload(&self) -> Result<Option<&Path>, InvalidTls> {
         // Reading a pipe may block, and the thread that reads them again is the one that receives the signals to stop.
-        for path in self.files.paths() {
+        let TlsFiles { certificate, key, authority, revoked } = &self.files;
+        for path in [certificate, key, authority].into_iter().chain(revoked) {
             check_regular(path).map_err(|error| invalid(path, error))?;
         }
         let read = Arc::new(Identity::read(&self.files)?);

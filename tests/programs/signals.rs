@@ -134,7 +134,7 @@ mod of_the_server {
     }
 
     #[test]
-    fn a_signal_is_kept_from_the_moment_in_which_it_does_not_end_the_process() {
+    fn a_signal_in_the_first_moments_ends_the_process_well() {
         // Each socket pair, such as the one that tells of signals, takes half a second.
         let slow =
             ["strace", "-D", "-o", "/dev/null", "-e", "inject=socketpair:delay_enter=500000"];
@@ -145,7 +145,8 @@ mod of_the_server {
             let scratch = Scratch::new();
             let server = scratch.server().started_by(&slow).start();
             server.catches_signals();
-            server.stops_on(signal);
+            server.signal(signal);
+            server.ends().exits(0);
         }
     }
 
@@ -185,7 +186,7 @@ mod of_the_server {
         let line = "1,Ana,Gómez,30000001,2000-02-29,75\n";
         scratch.write("bets.csv", line.repeat(600_000));
         let server = scratch.server().start();
-        server.catches_signals();
+        server.has_thread("signals");
         let ended = server.stops_on("TERM");
         // It may have been faster than the signal.
         ended.says("action: close_socket | result: success | address: ");
@@ -240,7 +241,7 @@ mod of_the_server {
             assert!(pipe.expect("`mkfifo` can be run").success());
             let server = scratch.bare_server().arguments(&["--address", "central:0"]);
             let server = server.variable("HOSTALIASES", &aliases).start();
-            server.catches_signals();
+            server.has_thread("signals");
             server.is_blocked();
             server.stops_on(signal);
             assert_eq!(scratch.names(), ["aliases"]);
@@ -502,7 +503,7 @@ mod of_the_client {
         scratch.write(FILE, line.repeat(600_000));
         let server = FakeServer::start(|peer| peer.listens_on());
         let client = scratch.client(&server.address).arguments(&["--agency", "1"]).start();
-        client.catches_signals();
+        client.has_thread("signals");
         let ended = client.stops_on("TERM");
         ended.says(&format!("action: close_file | result: success | file: {FILE}"));
     }

@@ -54,7 +54,7 @@ fn a_server_whose_log_nobody_reads_holds_the_draw_and_stops() {
     let (server, mut reader) = unread(server_that_logs_all(&scratch, &address));
     client(&scratch, &address).run().exits(0);
     assert_eq!(scratch.read("bets.csv").lines().count(), BETS);
-    server.catches_signals();
+    server.has_thread("signals");
     server.stops_quietly();
     let mut log = String::new();
     reader.read_to_string(&mut log).expect("what is in the pipe");
@@ -133,7 +133,7 @@ fn a_client_whose_reports_nobody_reads_ends() {
     // The same where a signal comes first.
     scratch.write("agencies/agency-1.csv", "no bet\n".repeat(20 * BETS));
     let (client, reader) = unread(scratch.bare_client());
-    client.catches_signals();
+    client.has_thread("signals");
     client.stops_quietly();
     drop(reader);
 }

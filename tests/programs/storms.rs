@@ -198,7 +198,7 @@ impl<'c> Storm<'c> {
 
     fn stop_server(&mut self) {
         let Some(server) = self.server.take() else { return };
-        server.catches_signals();
+        server.has_thread("signals");
         let ended = server.stops_on("TERM");
         self.done.stops += 1;
         self.check_what_is_left();

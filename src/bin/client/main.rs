@@ -7,7 +7,6 @@ mod report;
 mod work;
 
 use board::Board;
-use log::info;
 use loteria::config::Program;
 use loteria::stop::Stop;
 use loteria::text::LogValue;
@@ -59,21 +58,22 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let filter = if is_quiet { Some("error") } else { status_filter.as_deref() };
     let filter = filter.filter(|_| arguments.flag("log-level").is_none());
     let config = process::configure(Program::Client, arguments, filter, stderr)?;
-    let parts = config.log_parts()?;
-    let settings = process::read_tls(&config, || config.client())?;
+    let mut parts = config.log_parts()?;
+    let settings = config.client()?;
     if is_status {
         let as_json = arguments.is_set("json");
         let print = |stop: &Stop| work::print_status(&settings, as_json, stderr, stop);
-        return process::until_signal(signals, stderr, || {}, print);
+        return process::until_signal(signals, stderr, &parts, || {}, print);
     }
     let (agency, file) = (config.agency()?, arguments.file("file"));
     let variables = work::variables(agency)?;
     let work = work::choose(variables.as_ref(), agency, &config.agencies_dir()?, file)?;
-    let file = file.map(|file| format!(" | file: {}", LogValue(file.display())));
-    info!("action: config | result: success{parts}{}", file.unwrap_or_default());
+    if let Some(file) = file {
+        parts.push_str(&format!(" | file: {}", LogValue(file.display())));
+    }
     let send = |stop: &Stop| {
         let board = Board::new(stderr.clone(), is_quiet, stop.clone());
         work::run(work, &settings, &board, stop)
     };
-    process::until_signal(signals, stderr, || {}, send)
+    process::until_signal(signals, stderr, &parts, || {}, send)
 }

@@ -82,18 +82,15 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let config = process::configure(Program::Server, arguments, None, stderr)?;
     let parts = config.log_parts()?;
     let ledger = config.ledger()?;
-    let log_settings = || info!("action: config | result: success{parts}");
     if arguments.is_set("verify") {
-        log_settings();
         let verify = |stop: &Stop| verify::verify(&ledger, stderr, stop);
-        return process::until_signal(signals, stderr, || {}, verify);
+        return process::until_signal(signals, stderr, &parts, || {}, verify);
     }
     if arguments.is_set("new-draw") {
-        log_settings();
-        return process::until_signal(signals, stderr, || {}, |stop| set_aside(&ledger, stop));
+        let set_aside = |stop: &Stop| set_aside(&ledger, stop);
+        return process::until_signal(signals, stderr, &parts, || {}, set_aside);
     }
-    let server = process::read_tls(&config, || config.server())?;
-    log_settings();
+    let server = config.server()?;
     let (most, agencies) = (server.max_connections, ledger.agencies.count());
     if most < usize::from(agencies) {
         warn!(
@@ -105,7 +102,7 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let at_hangup = move || tls.iter().for_each(read_again);
     let address = config.address()?;
     let board = Board { stderr: stderr.clone(), is_wanted: arguments.is_set("progress") };
-    process::until_signal(signals, stderr, at_hangup, |stop| {
+    process::until_signal(signals, stderr, &parts, at_hangup, |stop| {
         serve(&address, &ledger, &server, &board, stop)
     })
 }
