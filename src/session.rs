@@ -4,16 +4,14 @@
 //! Nearly all messages are a whole batch. As many as have arrived are gathered, stored with one request to the ledger
 //! and answered together. Every other message is executed command by command.
 
-mod authorization;
 mod batches;
 mod commands;
 mod peer;
 mod refusal;
 mod summary;
 
-pub(crate) use authorization::Authorization;
 pub use batches::BATCH_BYTES_MAX;
-pub(crate) use peer::Peer;
+pub(crate) use peer::{Peer, agencies_of, listed};
 pub use summary::summary;
 
 use crate::bet::AgencyId;
@@ -62,7 +60,6 @@ pub(crate) fn converse(
     stream: &mut Stream<'_>,
     place: &mut Place<'_>,
     peer: Peer,
-    authorization: Authorization,
     access: Access<'_>,
     office: &Office<'_>,
 ) {
@@ -71,7 +68,6 @@ pub(crate) fn converse(
         place,
         newcomer_deadline: Instant::now() + office.newcomer_timeout,
         peer,
-        authorization,
         access,
         office,
         reader: None,
@@ -136,7 +132,6 @@ struct Session<'s, 'c, 'p> {
     /// The time by which a newcomer must have named its agency.
     newcomer_deadline: Instant,
     peer: Peer,
-    authorization: Authorization,
     access: Access<'s>,
     office: &'s Office<'s>,
     /// Reads whole batches of the agency that the connection speaks for. `None` until that is known.
@@ -157,7 +152,7 @@ struct WinnersSent {
 impl Session<'_, '_, '_> {
     fn run(&mut self) -> Result<(), End> {
         self.may_go_on()?;
-        if let Authorization::Only(agencies) = &self.authorization {
+        if let Some(agencies) = &self.peer.authorized {
             // An agency of another lottery has no place here.
             let agencies_max = self.office.draw.agencies().count();
             let in_lottery = agencies.iter().filter(|agency| agency.get() <= agencies_max);
@@ -341,7 +336,7 @@ impl Session<'_, '_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Authorization, Batches, End, Office, Peer, Session, summary};
+    use super::{Batches, End, Office, Peer, Session, summary};
     use crate::bet::Agencies;
     use crate::connection::Stream;
     use crate::draw::Draw;
@@ -384,7 +379,6 @@ mod tests {
             place: &mut place,
             newcomer_deadline: Instant::now() + 2 * TIME,
             peer: Peer::at(address),
-            authorization: Authorization::Any,
             access: ledger.access(),
             office: &office,
             reader: None,

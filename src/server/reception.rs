@@ -6,7 +6,7 @@ use crate::connection::{Acceptor, Stream, is_timeout};
 use crate::ledger::Access;
 use crate::places::{Place, Places};
 use crate::protocol::ErrorCode;
-use crate::session::{self, Authorization, Office, Peer, REFUSAL_TIME_MAX};
+use crate::session::{self, Office, Peer, REFUSAL_TIME_MAX, agencies_of, listed};
 use crate::stop::Stopper;
 use crate::system::{self, EINVAL};
 use crate::text::LogValue;
@@ -136,41 +136,42 @@ impl<'r> Reception<'r> {
     }
 
     /// Identifies a peer, has a conversation with it and closes its connection.
-    fn serve(&self, mut place: Place<'_>, peer: Peer, access: Access<'_>) {
-        let socket = place.socket();
+    fn serve(&self, mut place: Place<'_>, mut peer: Peer, access: Access<'_>) {
+        let (socket, name) = (place.socket(), peer.to_string());
         // Answers are written whole, so that delaying small segments gains nothing. It fails if the peer has closed
         // the connection, which the conversation will notice.
         let _gone = socket.set_nodelay(true);
         let is_refused = place.eviction().is_some();
         let time = if is_refused { REFUSAL_TIME_MAX } else { self.office.newcomer_timeout };
-        if let Some((mut stream, authorization)) = self.identify(&socket, &place, &peer, time) {
-            let (office, peer) = (self.office, peer.clone());
-            session::converse(&mut stream, &mut place, peer, authorization, access, office);
+        if let Some(mut stream) = self.identify(&socket, &place, &mut peer, time) {
+            session::converse(&mut stream, &mut place, peer, access, self.office);
         }
         // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
         drop(place);
         drop(socket);
         self.places.note_left();
-        info!("action: close_socket | result: success | {peer}");
+        info!("action: close_socket | result: success | {name}");
     }
 
-    /// Performs the TLS handshake within `time`, if there is TLS. Returns the stream and the agencies that the peer may
-    /// speak for. Returns `None` if the handshake fails.
+    /// Performs the TLS handshake within `time`, if there is TLS, and notes the agencies that the peer may speak for.
+    /// Returns `None` if it fails.
     fn identify<'s>(
         &self,
         socket: &'s TcpStream,
         place: &Place<'_>,
-        peer: &Peer,
+        peer: &mut Peer,
         time: Duration,
-    ) -> Option<(Stream<'s>, Authorization)> {
+    ) -> Option<Stream<'s>> {
         let Some(acceptor) = self.tls else {
-            return Some((Stream::plain(socket), Authorization::Any));
+            return Some(Stream::plain(socket));
         };
         match Stream::accept(socket, acceptor, time, &|| place.heard()) {
             Ok(Some(stream)) => {
-                let authorization = Authorization::of_certificate(&stream.peer_names());
-                info!("action: handshake | result: success | {peer} | agencies: {authorization}");
-                Some((stream, authorization))
+                let agencies = agencies_of(&stream.peer_names());
+                let names = listed(&agencies);
+                info!("action: handshake | result: success | {peer} | agencies: {names}");
+                peer.authorized = Some(agencies);
+                Some(stream)
             }
             Ok(None) => {
                 let error = "the peer does not speak TLS";

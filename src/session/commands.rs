@@ -1,7 +1,7 @@
 //! The execution of each command.
 
 use super::batches::{BATCH_BYTES_MAX, Open, log_refused, log_stored};
-use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, summary};
+use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, listed, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::DrawResult;
@@ -182,8 +182,11 @@ impl Session<'_, '_, '_> {
     /// Binds the connection to the first agency that it names. Fails for another one, and for one that it may not speak
     /// for.
     fn speak_for(&mut self, agency: AgencyId) -> Result<(), Refusal> {
-        if !self.authorization.covers(agency) {
-            let (Peer { ip, port, .. }, authorized) = (&self.peer, &self.authorization);
+        let Peer { ip, port, authorized, .. } = &self.peer;
+        if let Some(authorized) = authorized
+            && !authorized.contains(&agency)
+        {
+            let authorized = listed(authorized);
             warn!(
                 "action: authorize | result: fail | agency: {agency} | authorized: {authorized} | \
                  ip: {ip} | port: {port}"
