@@ -8,7 +8,6 @@
 
 use crate::bet::AgencyId;
 use std::collections::{BTreeMap, VecDeque};
-use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -291,10 +290,11 @@ impl Place<'_> {
     /// # Errors
     ///
     /// The connection has to leave: it was evicted before, or all others of its holder wait for the draw.
-    pub(crate) fn belongs_to(&mut self, agencies: &[AgencyId]) -> Result<(), Eviction> {
-        let holder = match agencies {
-            [agency] => Holder::Agency(*agency),
-            agencies => Holder::Certificate(agencies.to_vec()),
+    pub(crate) fn belongs_to(&mut self, agencies: Vec<AgencyId>) -> Result<(), Eviction> {
+        let max = CONNECTIONS_PER_AGENCY_MAX * agencies.len().max(1);
+        let holder = match agencies[..] {
+            [agency] => Holder::Agency(agency),
+            _ => Holder::Certificate(agencies),
         };
         if self.holder == holder {
             return Ok(());
@@ -304,7 +304,6 @@ impl Place<'_> {
             return Err(why);
         }
         table.remove(&self.connection, &self.holder);
-        let max = CONNECTIONS_PER_AGENCY_MAX * agencies.len().max(1);
         let why = Eviction::Agency(max);
         if table.connections.get(&holder).is_some_and(|connections| connections.len() >= max) {
             let Some(evicted) = table.evict(&holder, why) else {
@@ -334,19 +333,6 @@ impl Place<'_> {
         self.heard();
         self.connection.waits.store(false, Ordering::Relaxed);
         Ok(waited)
-    }
-
-    /// Returns whether there is nothing to read from the peer, not even its end.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let socket = &self.connection.socket;
-        let peeked = socket.set_nonblocking(true).and_then(|()| socket.peek(&mut [0]));
-        let blocks_again = socket.set_nonblocking(false).is_ok();
-        blocks_again && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-    }
-
-    /// Returns whether the system has reported no error of the connection.
-    pub(crate) fn is_sound(&self) -> bool {
-        matches!(self.connection.socket.take_error(), Ok(None))
     }
 }
 

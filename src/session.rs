@@ -138,15 +138,9 @@ struct Session<'s, 'c, 'p> {
     reader: Option<BatchReader>,
     batches: Batches,
     answers: Vec<u8>,
-    winners_sent: Option<WinnersSent>,
-}
-
-/// An agency whose winners were sent. It counts as told as soon as its peer shows that it has received them: the peer
-/// ends the connection cleanly or sends more.
-struct WinnersSent {
-    agency: AgencyId,
-    /// Whether all bytes that arrived before the answer have been read. Until then, reading proves nothing.
-    quiet: bool,
+    /// Whether all bytes that arrived before the winners were sent have been read. Until then, reading proves nothing.
+    /// `None` if no winners were sent, or if the agency has been told.
+    winners_sent: Option<bool>,
 }
 
 impl Session<'_, '_, '_> {
@@ -155,22 +149,22 @@ impl Session<'_, '_, '_> {
         if let Some(agencies) = &self.peer.authorized {
             // An agency of another lottery has no place here.
             let agencies_max = self.office.draw.agencies().count();
-            let in_lottery = agencies.iter().filter(|agency| agency.get() <= agencies_max);
-            self.place.belongs_to(&in_lottery.copied().collect::<Vec<_>>())?;
+            let in_lottery = agencies.iter().copied().filter(|agency| agency.get() <= agencies_max);
+            self.place.belongs_to(in_lottery.collect()).map_err(Refusal::from)?;
         }
         let mut lines = LineBuffer::growing(MESSAGE_BYTES_MAX, self.office.buffers);
         let mut deadline = Instant::now() + self.office.message_timeout;
         while self.receive(&mut lines, deadline)? {
-            let mut completed = self.gather(&mut lines);
+            let mut completed = false;
             loop {
-                let message = lines.next_line().map(|message| message.map(<[u8]>::to_vec));
+                completed |= self.gather(&mut lines);
                 let stored = self.store();
                 self.answer_error(stored)?;
                 let too_long = |error| ErrorCode::MessageTooLong.with(error);
-                let Some(message) = message.map_err(too_long)? else { break };
+                let Some(message) = lines.next_line().map_err(too_long)? else { break };
+                let message = message.to_vec();
                 completed = true;
                 self.execute(&message, &mut lines)?;
-                self.gather(&mut lines);
             }
             self.send()?;
             if completed {
@@ -231,27 +225,24 @@ impl Session<'_, '_, '_> {
     }
 
     /// Fails if the server is stopping, or if the connection has to leave its place.
-    fn may_go_on(&self) -> Result<(), End> {
+    fn may_go_on(&self) -> Result<(), Refusal> {
         if self.office.stop.has_come() {
-            return Err(ErrorCode::Stopping.with("the server is stopping").into());
+            return Err(ErrorCode::Stopping.with("the server is stopping"));
         }
         self.place.eviction().map_or(Ok(()), |eviction| Err(eviction.into()))
     }
 
-    /// Notes that the peer has ended cleanly or sent more. If its winners were sent before, its agency has been told.
+    /// Notes that the peer has ended cleanly or sent more. If its winners were sent before, its agency has been told,
+    /// unless the connection has failed since.
     fn note_sign_of_life(&mut self) {
-        let Some(WinnersSent { agency, quiet }) = self.winners_sent.take() else { return };
-        if quiet && self.place.is_sound() {
+        let (Some(quiet), Some(agency)) = (self.winners_sent, self.peer.agency) else { return };
+        if quiet && matches!(self.place.socket().take_error(), Ok(None)) {
+            self.winners_sent = None;
             // The channel is closed if the server is stopping.
             let _unheard = self.office.told.send(agency);
         } else {
-            self.winners_sent = Some(WinnersSent { agency, quiet: self.is_quiet() });
+            self.winners_sent = Some(self.stream.is_quiet());
         }
-    }
-
-    /// Returns whether all that has arrived from the peer has been read, its end included.
-    fn is_quiet(&mut self) -> bool {
-        self.place.is_quiet() && !self.stream.has_unread()
     }
 
     /// Gathers the messages that have arrived, up to the first that is not a whole batch. Returns whether

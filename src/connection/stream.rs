@@ -94,9 +94,9 @@ impl<'s> Stream<'s> {
         self.tls.as_mut().map_or(Ok(()), Tls::verify_again)
     }
 
-    /// Returns whether bytes, or the peer's end, were taken from the socket and not yet returned by a read.
-    pub(crate) fn has_unread(&mut self) -> bool {
-        self.tls.as_mut().is_some_and(Tls::has_unread)
+    /// Returns whether all that has arrived has been read, the peer's end included.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.socket.is_quiet() && !self.tls.as_mut().is_some_and(Tls::has_unread)
     }
 
     /// Frees the memory in which bytes arrive, before a long wait.

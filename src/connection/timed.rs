@@ -48,6 +48,13 @@ impl<'s> TimedSocket<'s> {
         Ok((count > 0).then_some(first[0]))
     }
 
+    /// Returns whether there is nothing to read, not even the end.
+    pub(super) fn is_quiet(&self) -> bool {
+        let peeked = self.socket.set_nonblocking(true).and_then(|()| self.socket.peek(&mut [0]));
+        let blocks_again = self.socket.set_nonblocking(false).is_ok();
+        blocks_again && peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Half-closes the socket and discards what still arrives, within [`DRAIN_TIME_MAX`] and [`DRAIN_BYTES_MAX`], so that
     /// a reset does not destroy what was written last.
     pub(super) fn drain(&mut self) {

@@ -1,7 +1,7 @@
 //! The execution of each command.
 
 use super::batches::{BATCH_BYTES_MAX, Open, log_refused, log_stored};
-use super::{ANSWERS_BYTES_MAX, End, Peer, Session, WinnersSent, listed, summary};
+use super::{ANSWERS_BYTES_MAX, End, Peer, Session, listed, summary};
 use crate::bet::{AgencyId, Bet};
 use crate::draw::Fate;
 use crate::ledger::DrawResult;
@@ -27,8 +27,7 @@ impl Session<'_, '_, '_> {
             if self.answers.len() >= ANSWERS_BYTES_MAX {
                 self.send()?;
             }
-            // The commands that have arrived may be a hundred thousand, and each may ask the ledger.
-            let executed = self.may_go_on().and_then(|()| self.execute_command(command, lines));
+            let executed = self.execute_command(command, lines);
             if let Err(End::Refused(refusal)) = &executed {
                 let rest: Vec<&str> = std::iter::once(command).chain(commands.by_ref()).collect();
                 self.refuse_rest(refusal, &rest);
@@ -63,6 +62,8 @@ impl Session<'_, '_, '_> {
     }
 
     fn execute_command(&mut self, text: &str, lines: &mut LineBuffer<'_>) -> Result<(), End> {
+        // The commands that have arrived may be a hundred thousand, and each may ask the ledger.
+        self.may_go_on()?;
         if self.batches.open == Open::Refused {
             if Command::is_bet(text) {
                 return Ok(());
@@ -117,12 +118,13 @@ impl Session<'_, '_, '_> {
         self.send()?;
         self.free_memory(lines);
         let draw = self.office.draw;
-        match self.place.while_it_waits(|| draw.attend(agency, || self.hold_draw()))? {
+        let fate = self.place.while_it_waits(|| draw.attend(agency, || self.hold_draw()));
+        match fate.map_err(Refusal::from)? {
             Some(Fate::Held(result)) => {
                 self.verify_again()?;
                 let documents = result.winners(agency).iter().map(String::as_str).collect();
                 Reply::Winners { documents }.write(&mut self.answers);
-                self.winners_sent = Some(WinnersSent { agency, quiet: self.is_quiet() });
+                self.winners_sent = Some(self.stream.is_quiet());
                 self.send()
             }
             Some(Fate::Cancelled) => {
@@ -196,7 +198,7 @@ impl Session<'_, '_, '_> {
         }
         match self.peer.agency {
             None => {
-                self.place.belongs_to(&[agency])?;
+                self.place.belongs_to(vec![agency])?;
                 self.peer.speaks_for(agency);
                 self.reader = Some(BatchReader::new(agency, self.office.draw.agencies()));
                 Ok(())

@@ -36,9 +36,3 @@ impl From<Eviction> for Refusal {
         }
     }
 }
-
-impl From<Eviction> for End {
-    fn from(eviction: Eviction) -> End {
-        End::Refused(eviction.into())
-    }
-}
