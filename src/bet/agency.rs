@@ -108,12 +108,6 @@ impl<T> PerAgency<T> {
         self.0.iter()
     }
 
-    /// Makes another value of each.
-    pub fn map<U>(self, mut make: impl FnMut(AgencyId, T) -> U) -> PerAgency<U> {
-        let values = self.agencies().iter().zip(self.0);
-        PerAgency(values.map(|(agency, value)| make(agency, value)).collect())
-    }
-
     /// Returns the lottery's agencies.
     pub fn agencies(&self) -> Agencies {
         let count = u16::try_from(self.0.len()).ok().and_then(Agencies::new);

@@ -2,7 +2,7 @@
 //! make the same one. Changes nothing.
 
 use super::Repair;
-use super::count::{Count, Stored};
+use super::count::Account;
 use super::disk::DiskFile;
 use super::error::{OpenError, at};
 use super::files::Files;
@@ -17,7 +17,7 @@ use std::path::Path;
 /// What the files hold.
 pub(super) struct Examined<'f> {
     /// The confirmed bets of each agency.
-    pub(super) stored: PerAgency<Stored>,
+    pub(super) accounts: PerAgency<Account>,
     /// The draw's result, if it is there and can be parsed.
     pub(super) result: Option<DrawResult>,
     /// The differences that a start refuses, the gravest first: the file, and the difference in words.
@@ -37,17 +37,16 @@ impl<'f> Examined<'f> {
         let draw = files.result.as_deref().map(DrawResult::parse);
         let winners_of = |result: &DrawResult| Winners::new(files.agencies, result.winning_number);
         let make = || Survey {
-            count: Count::new(files.agencies),
+            accounts: PerAgency::new(files.agencies, |_| Account::default()),
             winners: draw.as_ref().and_then(|draw| draw.as_ref().ok()).map(winners_of),
         };
-        let (found, Survey { count: Count { stored, strangers }, winners }) =
-            files.read(confirmed, make)?;
+        let (found, Survey { accounts, winners }) = files.read(confirmed, make)?;
         let repair = Repair {
             adopted: files.journal.is_none() && end > 0,
             cut_bytes: length.saturating_sub(end),
             written_bytes: files.lacked_bytes(confirmed)?,
         };
-        let mut examined = Examined { stored, result: None, differences: Vec::new(), repair };
+        let mut examined = Examined { accounts, result: None, differences: Vec::new(), repair };
 
         let mut differs = |what| examined.differences.push((files.paths.bets.as_path(), what));
         // Without a seal a crash can leave no file while the log has all of its rows.
@@ -61,15 +60,15 @@ impl<'f> Examined<'f> {
         } else if found != base {
             let bytes = base.bytes;
             differs(format!("its first {bytes} bytes are not those that were confirmed"));
-        } else if strangers > 0 {
-            differs(format!("has {strangers} lines of no agency of the lottery"));
         }
 
         let mut differs = |what| examined.differences.push((files.paths.result.as_path(), what));
         match (draw, &files.result, winners) {
             (Some(Ok(result)), Some(text), Some(Winners { documents, .. })) => {
-                let differences = result.differences(text, confirmed, &examined.stored, &documents);
-                differences.into_iter().for_each(differs);
+                let accounts = &examined.accounts;
+                if let Some(what) = result.difference(text, confirmed, accounts, documents) {
+                    differs(what);
+                }
                 examined.result = Some(result);
             }
             (Some(Err(what)), ..) => differs(what),
@@ -104,18 +103,18 @@ impl<'f> Examined<'f> {
 
 /// Counts the bets, and finds the winners if the draw was held, in one pass over the lines.
 struct Survey {
-    count: Count,
+    accounts: PerAgency<Account>,
     winners: Option<Winners>,
 }
 
 impl Lines for Survey {
     fn add(&mut self, lines: &[u8]) {
-        self.count.add(lines);
+        self.accounts.add(lines);
         self.winners.iter_mut().for_each(|winners| winners.add(lines));
     }
 
     fn join(&mut self, later: Survey) {
-        self.count.join(later.count);
+        self.accounts.join(later.accounts);
         let found = self.winners.iter_mut().zip(later.winners);
         found.for_each(|(winners, later)| winners.join(later));
     }

@@ -145,7 +145,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
     pub(super) fn lines_confirm(&self) -> Result<Confirmed, OpenError> {
         let result = self.result.as_deref().filter(|_| self.journal.is_none());
         let result = result.and_then(|text| DrawResult::parse(text).ok());
-        let agencies = result.and_then(|result| Agencies::new(result.agencies.last()?.id));
+        let agencies = result.and_then(|result| u16::try_from(result.agencies.len()).ok());
+        let agencies = agencies.and_then(Agencies::new);
         let agencies = agencies.unwrap_or(self.agencies);
         let extent = match &self.bets {
             None => Extent::default(),

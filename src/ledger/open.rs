@@ -2,7 +2,7 @@
 //!
 //! Checks everything before it changes anything.
 
-use super::count::Stored;
+use super::count::Account;
 use super::disk::{self, Disk, DiskFile, Mode};
 use super::error::{OpenError, at};
 use super::examine::Examined;
@@ -24,7 +24,7 @@ pub(super) struct Opened<D: Disk> {
     pub(super) bets: Arc<D::File>,
     pub(super) journal: Journal<D::File>,
     pub(super) extent: Extent,
-    pub(super) stored: PerAgency<Stored>,
+    pub(super) accounts: PerAgency<Account>,
 }
 
 /// Opens the ledger, and returns what its files held. Creates the files of a new lottery.
@@ -41,7 +41,7 @@ pub(super) fn open<D: Disk>(
     if confirmed.slot.held.is_none() {
         examined.compare_hash(&files, &confirmed)?;
     }
-    let Examined { stored, result, differences, repair } = examined;
+    let Examined { accounts, result, differences, repair } = examined;
     if let Some((path, what)) = differences.into_iter().next() {
         return Err(files.not_confirmed(path, what));
     }
@@ -76,9 +76,9 @@ pub(super) fn open<D: Disk>(
         Some(file) => Journal::resume(file, slot, confirmed.has_empty_log()),
     };
     let journal = at(&paths.journal, journal)?;
-    let found = Found { bets: stored.values().map(|stored| stored.bets).sum(), result, repair };
+    let found = Found { bets: accounts.values().map(|account| account.bets).sum(), result, repair };
     let (bets_name, bets) = (settings.bets.clone(), Arc::new(bets));
-    Ok((Opened { disk, paths, bets_name, bets, journal, extent, stored }, found))
+    Ok((Opened { disk, paths, bets_name, bets, journal, extent, accounts }, found))
 }
 
 /// Makes the draw's result durable, before the journal records that it is there: a crash may have come before its

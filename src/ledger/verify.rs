@@ -151,6 +151,6 @@ impl Differences {
                 self.push(bets, format!("has {cut_bytes} bytes {what}"));
             }
         }
-        Ok(examined.stored.values().map(|stored| stored.bets).sum())
+        Ok(examined.accounts.values().map(|account| account.bets).sum())
     }
 }

@@ -1,6 +1,6 @@
 //! The thread: a loop that takes requests, stores batches in groups, and replies after the sync.
 
-use super::count::{Stored, last_of};
+use super::count::{Account, last_of};
 use super::disk::{self, Disk, DiskFile, NamesVersion};
 use super::files::Paths;
 use super::hash::Follower;
@@ -26,16 +26,6 @@ use std::sync::mpsc::SyncSender;
 /// The most bytes of a group that goes into the journal's log. For a larger one, a sync of `bets.csv` costs
 /// less.
 const LOGGED_BYTES_MAX: usize = if cfg!(test) { 1000 } else { 64 << 10 };
-
-/// The state of an agency.
-#[derive(Debug)]
-struct Account {
-    stored: Stored,
-    /// Connections with a lower ticket store nothing.
-    fence: u64,
-    /// Whether it has no more bets: [`Access::finish`](super::Access::finish) was called for it.
-    finished: bool,
-}
 
 /// The state of the thread.
 pub(super) struct Writer<D: Disk> {
@@ -78,7 +68,6 @@ impl<D: Disk> Writer<D> {
         tickets: Arc<AtomicU64>,
         stop: Stop,
     ) -> io::Result<Writer<D>> {
-        let account = |_, stored| Account { stored, fence: 0, finished: false };
         let is_draw_held = opened.journal.slot.held.is_some();
         // After the draw nothing asks for the hash.
         let hashed_bytes = if is_draw_held { 0 } else { opened.extent.bytes };
@@ -90,7 +79,7 @@ impl<D: Disk> Writer<D> {
             bets: opened.bets,
             names: None,
             extent: opened.extent,
-            accounts: opened.stored.map(account),
+            accounts: opened.accounts,
             winning_number,
             journal: opened.journal,
             tickets,
@@ -122,7 +111,7 @@ impl<D: Disk> Writer<D> {
                 let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
                 self.accounts[agency].fence = ticket;
                 self.answer_later(reply, move |accounts| {
-                    let Stored { bets, last_row } = &accounts[agency].stored;
+                    let Account { bets, last_row, .. } = &accounts[agency];
                     (ticket, Standing { bets: *bets, last: document_and_number(last_row) })
                 });
             }
@@ -136,10 +125,10 @@ impl<D: Disk> Writer<D> {
             }
             Request::Count { reply } => {
                 let draw_held = self.is_draw_held();
-                let count = move |Account { stored, finished, .. }: &Account| {
+                let count = move |Account { bets, finished, .. }: &Account| {
                     let is_open = !finished && !draw_held;
                     let state = if is_open { AgencyState::Open } else { AgencyState::Finished };
-                    AgencySummary { bets: stored.bets, state }
+                    AgencySummary { bets: *bets, state }
                 };
                 self.answer_later(reply, move |accounts| accounts.values().map(count).collect());
             }
@@ -226,7 +215,7 @@ impl<D: Disk> Writer<D> {
         self.follower.follow(extent.bytes);
         let accounts = &mut self.accounts;
         self.group.answer(|store| {
-            accounts[store.agency].stored.add(store.bets, last_of(&store.rows));
+            accounts[store.agency].add(store.bets, last_of(&store.rows));
             Ok(())
         });
         Ok(())
@@ -298,9 +287,8 @@ impl<D: Disk> Writer<D> {
         }
         let sha256 = self.follower.digest(self.extent.bytes, &self.stop);
         let Some(sha256) = sha256.map_err(WriterFailed::Scan)? else { return Ok(None) };
-        let bets = |agency| self.accounts[agency].stored.bets;
-        let winners = winners.documents;
-        let result = DrawResult::new(self.winning_number, self.extent, sha256, bets, winners);
+        let (number, accounts, winners) = (self.winning_number, &self.accounts, winners.documents);
+        let result = DrawResult::new(number, self.extent, sha256, accounts, winners);
         let text = result.to_toml();
         let path = &self.paths.result;
         let failed = |error| WriterFailed::SaveResult { path: path.clone(), error };

@@ -455,15 +455,25 @@ fn a_result_that_is_not_what_the_bets_give_is_refused_and_so_is_one_that_is_gone
     let without_agency_3 = text.split_inclusive("\n\n").take(3).collect::<String>();
     let without_agency_3 = format!("{}\n", without_agency_3.trim_end());
     let edits = [
-        (without_agency_3, "has 2 agencies, and the lottery has 3"),
-        (text.replace("bets = 14", "bets = 15"), "counts 15 bets of agency 1, and 14 are stored"),
-        (text.replace("00000071", "00000072"), "lists 00000072 as winners of agency 1"),
-        (text.replace("[\"00000071\"]", "[]"), "lists none as winners of agency 1"),
-        (text.replace("winning_number = 7", "winning_number = 8"), "lists 00000071 as winners"),
+        (without_agency_3, "has more or fewer lines than the bets give"),
+        (
+            text.replace("bets = 14", "bets = 15"),
+            "line 8 is \"bets = 15\", and the bets give \"bets",
+        ),
+        (text.replace("00000071", "00000072"), "line 9 is \"winners = [\"00000072\"]\", and the "),
+        (
+            text.replace("winning_number = 7", "winning_number = 8"),
+            "give \"winners = [\"00000081\"]",
+        ),
+        (text.replace("id = 1", "id = 2"), "line 7 is \"id = 2\", and the bets give \"id = 1\""),
         (text.replace("held_at = 2", "held_at = 1"), "was changed after the draw"),
         (text.replace("bets_sha256 = \"", "bets_sha256 = \"0"), "was changed after the draw"),
-        (text.replace("bets_bytes = ", "bets_bytes = 1"), "bytes of bets, and "),
-        (text.replacen('\n', "\r\n", 1), "is not in the form in which this program writes it"),
+        (text.replace("bets_bytes = ", "bets_bytes = 1"), "line 3 is \"bets_bytes = 1"),
+        (
+            text.replacen('\n', "\r\n", 1),
+            "line 1 is \"winning_number = 7\\u{d}\", and the bets give",
+        ),
+        (text.replace("number = 7", "number = 10000"), "winning_number: must be 0 to 9999"),
         (text.replace("winning", "vinning"), "unknown field"),
         (String::new(), "missing field"),
     ];
