@@ -24,8 +24,11 @@ pub(super) fn check(
     match checker.invalid {
         None => Ok(extent),
         Some(row) => {
-            let number = checker.lines + 1;
-            Err(OpenError::InvalidLine { path: path.to_owned(), number, row })
+            let what = format!("line {}: {row}", checker.lines + 1);
+            let agencies = ", or set AGENCIES to the lottery's number";
+            let or_agencies = if row.is_agency() { agencies } else { "" };
+            let way_out = format!("correct the line, or restore the file{or_agencies}");
+            Err(OpenError::NotConfirmed { path: path.to_owned(), what, way_out })
         }
     }
 }
@@ -166,15 +169,15 @@ mod tests {
             ("1,Ana,Paz,1234567,2000-01-01,\"7574\"\n", "line: must have quotes only"),
         ] {
             let line = invalid([ROWS[0], ROWS[1], row, ROWS[2]].concat().as_bytes());
-            assert!(line.starts_with(&format!("bets.csv:3: {reason}")), "{row:?}: {line}");
+            assert!(line.starts_with(&format!("bets.csv: line 3: {reason}")), "{row:?}: {line}");
         }
         let long = [ROWS[0].as_bytes(), &[0; 200_000], b"\n"].concat();
-        assert!(invalid(&long).starts_with("bets.csv:2: line: longer than any bet"));
-        assert!(invalid(&[0; 20_000]).starts_with("bets.csv:1: line: longer than any bet"));
+        assert!(invalid(&long).starts_with("bets.csv: line 2: line: longer than any bet"));
+        assert!(invalid(&[0; 20_000]).starts_with("bets.csv: line 1: line: longer than any bet"));
         // So long that it is read in parts.
         let [before, after] = [90, 40].map(|times| ROWS[0].repeat(times));
         let line = invalid([&before, "x\n", &after, "y\n", &after].concat().as_bytes());
-        assert!(line.starts_with("bets.csv:91: line: must have 6 fields"), "{line}");
+        assert!(line.starts_with("bets.csv: line 91: line: must have 6 fields"), "{line}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The errors of opening the files.
 
-use crate::bet::row::InvalidRow;
 use crate::system::if_denied;
 use std::io;
 use std::io::ErrorKind::{NotADirectory, NotFound};
@@ -28,21 +27,8 @@ pub enum OpenError {
         /// The error.
         error: io::Error,
     },
-    /// A `bets.csv` without a journal has a line that this program would not write.
-    #[error(
-        "{}:{number}: {row}; nothing was changed: correct the line, or restore the file{}",
-        path.display(),
-        if row.is_agency() { ", or set AGENCIES to the lottery's number" } else { "" }
-    )]
-    InvalidLine {
-        /// The file.
-        path: PathBuf,
-        /// The number of the line, from 1.
-        number: u64,
-        /// Its error.
-        row: InvalidRow,
-    },
-    /// A file differs from what was confirmed, or from the bets.
+    /// A file differs from what was confirmed, or from the bets; or a `bets.csv` without a journal has a line that this
+    /// program would not write.
     #[error("{}: {what}; nothing was changed: {way_out}", path.display())]
     NotConfirmed {
         /// The file.

@@ -119,9 +119,6 @@ impl Differences {
         match checked {
             Ok(checked) => return Ok(Some(checked)),
             Err(OpenError::NotConfirmed { path, what, .. }) => self.push(&path, what),
-            Err(OpenError::InvalidLine { path, number, row }) => {
-                self.push(&path, format!("line {number}: {row}"));
-            }
             Err(error) => return Err(error),
         }
         Ok(None)

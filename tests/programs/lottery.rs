@@ -547,8 +547,9 @@ fn a_line_of_another_agency_is_refused_with_both_ways_out() {
     let scratch = Scratch::new();
     scratch.write("bets.csv", "1,Ana,Paz,30904461,1999-03-17,7\n3,Ana,Paz,30904461,1999-03-17,7\n");
     let ended = scratch.server().variable("AGENCIES", "2").refuses_to_start();
-    ended
-        .says("bets.csv:2: agency: must be a number from 1 to 2, not \"3\"; nothing was changed: ");
+    ended.says(
+        "bets.csv: line 2: agency: must be a number from 1 to 2, not \"3\"; nothing was changed: ",
+    );
     ended.says(
         "changed: correct the line, or restore the file, or set AGENCIES to the lottery's number",
     );
@@ -923,7 +924,7 @@ fn a_line_that_is_no_bet_keeps_the_server_from_starting_and_is_told_by_its_numbe
         let text = [good.as_bytes(), good.as_bytes(), bad, good.as_bytes(), b"2,E"].concat();
         scratch.write("bets.csv", &text);
         let ended = scratch.server().refuses_to_start();
-        ended.says("bets.csv:3: ").says(reason);
+        ended.says("bets.csv: line 3: ").says(reason);
         let left = fs::read(scratch.path("bets.csv")).expect("it is there");
         assert_eq!(left, text);
     }
@@ -949,7 +950,7 @@ fn a_bet_that_another_program_wrote_is_refused_at_the_start_or_wins_as_any_other
             let ended = server.ends();
             ended
                 .exits(1)
-                .says("bets.csv:1: ")
+                .says("bets.csv: line 1: ")
                 .says("changed: correct the line, or restore the file");
             continue;
         }
