@@ -2,7 +2,7 @@
 
 use super::Settings;
 use super::disk::{Disk, FileSystem, Mode};
-use super::error::{OpenError, at};
+use super::error::{OpenError, at, refused};
 use super::files::{Files, Paths};
 use super::open::{self, Opened};
 use crate::bet::Agencies;
@@ -10,14 +10,16 @@ use crate::stop::Stop;
 use std::ffi::OsString;
 use std::path::Path;
 
+const NOT_FINISHED: &str = "is missing, because the draw is not finished; start without --new-draw to finish it, or move \
+                            the files away yourself";
+
 /// Sets the files of a finished draw aside, as `bets.1.csv`, `bets.1.journal` and `sorteo.1.toml` or with the
 /// next free number, in the directories that symbolic links lead to. Returns their new paths. If a crash interrupts it,
 /// calling it again completes it.
 ///
 /// # Errors
 ///
-/// [`OpenError::NotFinished`] or [`OpenError::NoDraw`] if there is no finished draw; the errors of
-/// [`Ledger::open`](super::Ledger::open).
+/// [`OpenError::Refused`] if there is no finished draw; the errors of [`Ledger::open`](super::Ledger::open).
 pub fn set_aside(settings: &Settings, stop: &Stop) -> Result<Paths, OpenError> {
     set_aside_on(FileSystem, settings, stop)
 }
@@ -29,7 +31,8 @@ pub(super) fn set_aside_on<D: Disk>(
 ) -> Result<Paths, OpenError> {
     let files = Files::lock(&disk, settings, Mode::Write, stop)?;
     if files.bets.is_none() && files.journal.is_none() && files.result.is_none() {
-        return Err(OpenError::NoDraw(files.paths.bets));
+        let what = "there is no draw to set aside; start without --new-draw";
+        return Err(refused(&files.paths.bets, what));
     }
     let confirmed = files.confirmed()?;
     let slot = confirmed.slot;
@@ -37,7 +40,7 @@ pub(super) fn set_aside_on<D: Disk>(
         return finish(&disk, &files.paths, slot.aside);
     }
     if files.result.is_none() && slot.held.is_none() {
-        return Err(OpenError::NotFinished(files.paths.result));
+        return Err(refused(&files.paths.result, NOT_FINISHED));
     }
     drop(files);
 
@@ -48,7 +51,7 @@ pub(super) fn set_aside_on<D: Disk>(
     let Opened { disk, paths, bets: _locked, mut journal, extent, .. } = opened;
     if found.result.is_none() {
         // Between the two locks another process has set the draw aside.
-        return Err(OpenError::NotFinished(paths.result));
+        return Err(refused(&paths.result, NOT_FINISHED));
     }
     let aside = free_number(&disk, &paths)?;
     journal.slot.aside = aside;

@@ -10,6 +10,11 @@ pub(super) fn at<T>(path: &Path, outcome: io::Result<T>) -> Result<T, OpenError>
     outcome.map_err(|error| OpenError::Io { path: path.to_owned(), error })
 }
 
+/// Returns the refusal of the file at `path`, with the reason and the remedy.
+pub(super) fn refused(path: &Path, what: impl Into<String>) -> OpenError {
+    OpenError::Refused { path: path.to_owned(), what: what.into() }
+}
+
 fn if_missing(error: &io::Error) -> &'static str {
     let is_missing = matches!(error.kind(), NotFound | NotADirectory);
     if is_missing { "; --bets and DRAW_FILE name others, in directories that exist" } else { "" }
@@ -38,7 +43,8 @@ pub enum OpenError {
         /// The ways to start again.
         way_out: String,
     },
-    /// Another server has the file, it has the name of another one, or its bets are of another lottery.
+    /// Another server has the file, it has the name of another one, its bets are of another lottery, or there is no finished
+    /// draw that can be set aside, or only some of its files are.
     #[error("{}: {what}", path.display())]
     Refused {
         /// The file.
@@ -46,19 +52,6 @@ pub enum OpenError {
         /// The reason and the remedy.
         what: String,
     },
-    /// A new draw was requested before the last one was held, so that this result is missing.
-    #[error(
-        "the draw is not finished: there is no {}; start without --new-draw to finish it, or move the files \
-         away yourself",
-        .0.display()
-    )]
-    NotFinished(PathBuf),
-    /// A new draw was requested without an old one, whose bets would be here.
-    #[error("{}: there is no draw to set aside; start without --new-draw", .0.display())]
-    NoDraw(PathBuf),
-    /// Some of the files are set aside, and some are not. This is the result.
-    #[error("{}: a finished draw is half set aside: run --new-draw again", .0.display())]
-    HalfAside(PathBuf),
     /// The program was stopped.
     #[error("interrupted before all files were read: nothing is known about them")]
     Interrupted,

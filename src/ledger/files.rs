@@ -2,7 +2,7 @@
 
 use super::adopt;
 use super::disk::{self, Disk, DiskFile, Mode};
-use super::error::{OpenError, at};
+use super::error::{OpenError, at, refused};
 use super::journal::{Confirmed, Extent};
 use super::pass::{self, Lines};
 use super::result::DrawResult;
@@ -35,21 +35,14 @@ impl Paths {
         let bets = follow(&settings.bets)?;
         let journal = follow(&journal_of(&bets))?;
         let result = follow(&settings.result)?;
-        for (one, other) in [(&journal, &bets), (&journal, &result), (&bets, &result)] {
-            if names_one_file(one, other) {
-                let what = "is the path of two files: --bets, the journal beside it with the extension journal, and \
-                            DRAW_FILE must be three different ones";
-                return Err(OpenError::Refused { path: one.clone(), what: what.into() });
-            }
-        }
-        for (drafted, other) in [(&result, &bets), (&journal, &result)] {
-            if names_one_file(&disk::draft_of(drafted), other) {
-                let drafted = drafted.display();
-                let what = format!(
-                    "is the name under which {drafted} is written before it is complete; name other files with \
-                     --bets and DRAW_FILE"
-                );
-                return Err(OpenError::Refused { path: other.clone(), what });
+        let drafts = [&journal, &result].map(|path| disk::draft_of(path));
+        let names = [&bets, &journal, &result, &drafts[0], &drafts[1]];
+        for (place, name) in names.iter().enumerate() {
+            if names[..place].iter().any(|other| names_one_file(name, other)) {
+                let what = "is the path of two files: --bets, the journal beside it with the extension journal, \
+                            DRAW_FILE, and the last two with .draft behind, under which they are written before they \
+                            are complete, must be five different ones";
+                return Err(refused(name, what));
             }
         }
         Ok(Paths { bets, journal, result })
@@ -163,7 +156,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
     /// Fails if setting the files aside was interrupted, or if there are bets of a lottery with another number of agencies.
     pub(super) fn check_slot(&self, confirmed: &Confirmed) -> Result<(), OpenError> {
         if self.are_half_aside(confirmed) {
-            return Err(OpenError::HalfAside(self.paths.result.clone()));
+            let what = "a finished draw is half set aside: run --new-draw again";
+            return Err(refused(&self.paths.result, what));
         }
         let (stored, asked) = (confirmed.slot.agencies, self.agencies.count());
         let has_draw = confirmed.slot.held.is_some() || self.result.is_some();
@@ -177,8 +171,7 @@ impl<'s, F: DiskFile> Files<'s, F> {
              down -v)"
         );
         let Paths { journal, result, .. } = &self.paths;
-        let path = if self.journal.is_some() { journal } else { result };
-        Err(OpenError::Refused { path: path.clone(), what })
+        Err(refused(if self.journal.is_some() { journal } else { result }, what))
     }
 
     /// Returns how many bytes of the rows in the journal's log a start writes: those from the first on that `bets.csv`
@@ -231,6 +224,6 @@ fn lock<D: Disk>(disk: &D, path: &Path, mode: Mode) -> Result<Option<D::File>, O
     } else {
         let what =
             "another server is using it: stop it, or name other files with --bets and DRAW_FILE";
-        Err(OpenError::Refused { path: path.to_owned(), what: what.into() })
+        Err(refused(path, what))
     }
 }

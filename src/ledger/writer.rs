@@ -231,43 +231,37 @@ impl<D: Disk> Writer<D> {
         let names = self.disk.names_version(bets).map_err(WriterFailed::Check)?;
         if is_link || names.is_none() || names != self.names {
             if !self.bets.is_at(&self.bets_name).map_err(WriterFailed::Check)? {
-                return Err(self.bets_changed("was removed or replaced".into()));
+                return Err(self.changed(self.bets_name.clone(), "was removed or replaced".into()));
             }
             if !self.journal.is_at(&journal_name).map_err(WriterFailed::Check)? {
-                return Err(self.journal_changed("was removed or replaced".into()));
+                return Err(self.changed(journal_name, "was removed or replaced".into()));
             }
             self.names = names;
         }
         let (length, bytes) = (self.bets.length().map_err(WriterFailed::Check)?, self.extent.bytes);
         if length != bytes {
             let what = format!("has {length} bytes, and {bytes} were confirmed");
-            return Err(self.bets_changed(what));
+            return Err(self.changed(self.bets_name.clone(), what));
         }
         if !self.journal.is_whole().map_err(WriterFailed::Check)? {
-            return Err(self.journal_changed("was cut or extended".into()));
+            return Err(self.changed(journal_name, "was cut or extended".into()));
         }
         Ok(())
     }
 
-    /// Seals the journal, so that the next start does not mistake foreign bytes in `bets.csv` for the trace of a
-    /// crash. Syncs `bets.csv` first, because a start does not repair it from a sealed journal: a power cut would lose
-    /// the bets that only the log holds durably.
-    fn bets_changed(&mut self, what: String) -> WriterFailed {
-        let path = self.bets_name.clone();
-        let way_out = self.paths.way_out(&self.paths.bets, self.is_draw_held());
+    /// Returns the failure for a change to the file with the name `path`. Seals the journal, so that the next start does
+    /// not mistake foreign bytes in `bets.csv` for the trace of a crash. Syncs `bets.csv` first, because a start does not
+    /// repair it from a sealed journal: a power cut would lose the bets that only the log holds durably.
+    fn changed(&mut self, path: PathBuf, what: String) -> WriterFailed {
+        let way_out = if path == self.bets_name {
+            self.paths.way_out(&self.paths.bets, self.is_draw_held())
+        } else {
+            let way_out = "move it away, if it is there, and start the server again, which goes on with all \
+                           confirmed bets";
+            way_out.into()
+        };
         match self.bets.sync().and_then(|()| self.journal.log(self.extent, &[])) {
             Ok(_) => WriterFailed::Changed { path, what, way_out },
-            Err(error) => WriterFailed::Sync(error),
-        }
-    }
-
-    /// Makes all that was confirmed durable in `bets.csv`, with which the next start goes on.
-    fn journal_changed(&self, what: String) -> WriterFailed {
-        let way_out = "move it away, if it is there, and start the server again, which goes on with all \
-                       confirmed bets";
-        let (path, way_out) = (journal_of(&self.paths.bets), way_out.into());
-        match self.bets.sync() {
-            Ok(()) => WriterFailed::Changed { path, what, way_out },
             Err(error) => WriterFailed::Sync(error),
         }
     }
@@ -281,9 +275,8 @@ impl<D: Disk> Writer<D> {
         let Some((found, winners)) = read.map_err(WriterFailed::Scan)? else { return Ok(None) };
         if found != self.extent {
             let bytes = self.extent.bytes;
-            return Err(self.bets_changed(format!(
-                "its {bytes} bytes are not those that were confirmed: the draw is not held"
-            )));
+            let what = "bytes are not those that were confirmed: the draw is not held";
+            return Err(self.changed(self.bets_name.clone(), format!("its {bytes} {what}")));
         }
         let sha256 = self.follower.digest(self.extent.bytes, &self.stop);
         let Some(sha256) = sha256.map_err(WriterFailed::Scan)? else { return Ok(None) };

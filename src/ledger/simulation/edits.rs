@@ -581,11 +581,15 @@ fn another_number_of_agencies_is_refused_once_there_are_bets() {
 fn only_a_finished_draw_is_set_aside_and_links_are_followed() {
     let disk = SimulatedDisk::new(1);
     let aside = |disk: &SimulatedDisk| set_aside_on(disk.clone(), &settings(), &Stop::never());
-    assert!(matches!(aside(&disk), Err(OpenError::NoDraw { .. })));
+    let refuses = |disk: &SimulatedDisk, what: &str| {
+        let refused = aside(disk).expect_err("there is no finished draw").to_string();
+        assert!(refused.contains(what), "{refused}");
+    };
+    refuses(&disk, "there is no draw to set aside");
     assert_eq!(disk.names(), [""; 0]);
     let disk = stopped();
     let before = contents(&disk);
-    assert!(matches!(aside(&disk), Err(OpenError::NotFinished { .. })));
+    refuses(&disk, "the draw is not finished");
     assert_eq!(contents(&disk), before);
 
     let disk = finished();
