@@ -17,13 +17,10 @@ fuzz_target!(|data: &[u8]| {
     let mut rest = data;
     while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
         let line = &rest[..end];
-        let quick = plain_bet(rest, b',').filter(|bet| bet.end() == end);
         let fields = Fields::parse(line);
         let bet = fields.as_ref().ok().and_then(|fields| fields.bet().ok());
-        if let Some(quick) = &quick {
+        if plain_bet(rest, b',').is_some_and(|bet| bet.end() == end) {
             let bet = bet.expect("what is plainly valid is valid");
-            assert_eq!(&line[quick.document()], bet.document().as_bytes());
-            assert_eq!(&line[quick.number()], bet.number().as_bytes());
             assert_eq!(bet.fields().join(",").as_bytes(), line);
         }
         if let Some(bet) = bet {

@@ -25,16 +25,6 @@ impl PlainBet {
         self.end
     }
 
-    /// Returns the range of its document.
-    pub fn document(&self) -> std::ops::Range<usize> {
-        self.separators[1] + 1..self.separators[2]
-    }
-
-    /// Returns the range of its number.
-    pub fn number(&self) -> std::ops::Range<usize> {
-        self.separators[3] + 1..self.end
-    }
-
     /// Replaces the separators of a copy of the bet at the beginning of `text`.
     #[inline]
     pub(crate) fn separate(&self, text: &mut [u8], separator: u8) {
