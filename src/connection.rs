@@ -60,8 +60,3 @@ impl TlsFiles {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("tls: {0}")]
 pub struct InvalidTls(String);
-
-/// The reason why the certificate that a client showed is no longer accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the certificate of this connection is not accepted any more: {0}")]
-pub(crate) struct RejectedCertificate(String);

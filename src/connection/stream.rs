@@ -1,6 +1,5 @@
 //! A connection, plain or in TLS: a reader and a writer with a deadline.
 
-use super::RejectedCertificate;
 use super::timed::{DRAIN_TIME_MAX, TimedSocket};
 use super::tls::{Acceptor, Connector, Tls};
 use std::io::{self, Read, Write};
@@ -90,7 +89,7 @@ impl<'s> Stream<'s> {
     /// # Errors
     ///
     /// Returns why the certificate is rejected.
-    pub(crate) fn verify_again(&mut self) -> Result<(), RejectedCertificate> {
+    pub(crate) fn verify_again(&mut self) -> io::Result<()> {
         self.tls.as_mut().map_or(Ok(()), Tls::verify_again)
     }
 

@@ -5,7 +5,7 @@ mod files;
 mod verifier;
 
 use super::timed::TimedSocket;
-use super::{InvalidTls, RejectedCertificate, TlsFiles};
+use super::{InvalidTls, TlsFiles};
 use crate::system::{check_regular, uninterrupted};
 use files::{authority, identity, invalid, unfit_key};
 use rustls::client::Resumption;
@@ -195,7 +195,7 @@ impl Tls {
 
     /// Verifies the certificate of a client as in its handshake, unless that was done with the same files within
     /// [`VERIFIED_FOR`].
-    pub(super) fn verify_again(&mut self) -> Result<(), RejectedCertificate> {
+    pub(super) fn verify_again(&mut self) -> io::Result<()> {
         let Some(verified) = &mut self.verified else { return Ok(()) };
         let identity = newest(&verified.shared);
         let is_recent = verified.at.elapsed() < VERIFIED_FOR;
@@ -204,9 +204,12 @@ impl Tls {
         }
         let chain = self.connection.peer_certificates().and_then(<[_]>::split_first);
         let (certificate, intermediates) = chain.expect("a handshake is over, and needs it");
-        let rejected = |error| RejectedCertificate(reason(&error));
         let now = UnixTime::now();
-        identity.verifier.verify_client_cert(certificate, intermediates, now).map_err(rejected)?;
+        let outcome = identity.verifier.verify_client_cert(certificate, intermediates, now);
+        outcome.map_err(|error| {
+            let why = reason(&error);
+            distrust(format!("the certificate of this connection is not accepted any more: {why}"))
+        })?;
         (verified.identity, verified.at) = (identity, Instant::now());
         Ok(())
     }
@@ -236,7 +239,7 @@ impl Tls {
                     Ok(0) => return Ok(count),
                     Ok(more) => count += more,
                     Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                        return if count > 0 { Ok(count) } else { Err(cut(error)) };
+                        return if count > 0 { Ok(count) } else { Err(error) };
                     }
                     Err(_nothing) if self.arrived.is_empty() => break,
                     Err(_nothing) => self.decrypt(socket)?,
@@ -349,9 +352,9 @@ impl Read for Arrived {
 /// Returns why a client's certificate is rejected.
 fn reason(error: &Error) -> String {
     match error {
-        Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => "it has expired".into(),
+        Error::InvalidCertificate(CertificateError::ExpiredContext { .. }) => {
+            "it has expired".into()
+        }
         Error::InvalidCertificate(CertificateError::Revoked) => "it was revoked".into(),
         Error::InvalidCertificate(why) => why.to_string(),
         other => other.to_string(),
@@ -403,16 +406,4 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
             | AlertDescription::UnrecognisedName
             | AlertDescription::CertificateRequired
     )
-}
-
-/// Describes a connection that closed without a close_notify.
-fn cut(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::UnexpectedEof {
-        io::Error::new(
-            ErrorKind::UnexpectedEof,
-            "the connection was cut: it ended without a close_notify",
-        )
-    } else {
-        error
-    }
 }

@@ -487,7 +487,7 @@ fn a_client_tries_again_where_only_this_connection_is_broken() {
     ended.exits(1).says("TLS: the peer does not speak TLS 1.3: alert ");
     ended.says("error: TLS handshake: received fatal alert: ");
     ended.says("error: received corrupt message of type InvalidContentType");
-    ended.says("error: the connection was cut: it ended without a close_notify");
+    ended.says("error: peer closed connection without sending TLS close_notify");
     assert_eq!(ended.count("action: close_socket | result: success"), 4, "{ended}");
 }
 
