@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+use timed::TimedSocket;
 
 mod open_sockets;
 mod stream;
@@ -26,6 +27,31 @@ pub fn is_timeout(error: &io::Error) -> bool {
 /// Retrying does not help.
 pub fn is_distrust(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// TLS between a stream and its socket.
+trait Layer: std::fmt::Debug {
+    /// Returns decrypted bytes, and reads from the socket only if there are none. Returns 0 after the peer's
+    /// close_notify.
+    fn read(&mut self, socket: &mut TimedSocket<'_>, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes at least some of `bytes`.
+    fn write(&mut self, socket: &mut TimedSocket<'_>, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Returns whether bytes, or the peer's close_notify, were taken from the socket and not yet returned by a read.
+    fn has_unread(&mut self) -> bool;
+
+    /// Verifies the certificate of a client as in its handshake, unless that was done with the same files a moment ago.
+    fn verify_again(&mut self) -> io::Result<()>;
+
+    /// Returns the DNS names in the peer's certificate.
+    fn peer_names(&self) -> Vec<String>;
+
+    /// Frees the buffer of encrypted bytes, if it is empty.
+    fn shrink(&mut self);
+
+    /// Sends close_notify, so that the peer can tell an end from a lost connection.
+    fn end(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()>;
 }
 
 /// Paths of the PEM files for mutual TLS.

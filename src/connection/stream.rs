@@ -1,7 +1,8 @@
 //! A connection, plain or in TLS: a reader and a writer with a deadline.
 
+use super::Layer;
 use super::timed::{DRAIN_TIME_MAX, TimedSocket};
-use super::tls::{Acceptor, Connector, Tls};
+use super::tls::{Acceptor, Connector};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ const TLS_FIRST_BYTE: u8 = 0x16;
 #[derive(Debug)]
 pub struct Stream<'s> {
     socket: TimedSocket<'s>,
-    tls: Option<Tls>,
+    tls: Option<Box<dyn Layer>>,
 }
 
 impl<'s> Stream<'s> {
@@ -79,7 +80,7 @@ impl<'s> Stream<'s> {
 
     /// Returns the DNS names in the peer's certificate. There are none without TLS.
     pub fn peer_names(&self) -> Vec<String> {
-        self.tls.as_ref().map(Tls::peer_names).unwrap_or_default()
+        self.tls.as_ref().map(|tls| tls.peer_names()).unwrap_or_default()
     }
 
     /// Verifies that the certificate that a client showed is still good: it has not expired, and is not on a list
@@ -90,12 +91,12 @@ impl<'s> Stream<'s> {
     ///
     /// Returns why the certificate is rejected.
     pub(crate) fn verify_again(&mut self) -> io::Result<()> {
-        self.tls.as_mut().map_or(Ok(()), Tls::verify_again)
+        self.tls.as_mut().map_or(Ok(()), |tls| tls.verify_again())
     }
 
     /// Returns whether all that has arrived has been read, the peer's end included.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        self.socket.is_quiet() && !self.tls.as_mut().is_some_and(Tls::has_unread)
+        self.socket.is_quiet() && !self.tls.as_mut().is_some_and(|tls| tls.has_unread())
     }
 
     /// Frees the memory in which bytes arrive, before a long wait.

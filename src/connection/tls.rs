@@ -5,7 +5,7 @@ mod files;
 mod verifier;
 
 use super::timed::TimedSocket;
-use super::{InvalidTls, TlsFiles};
+use super::{InvalidTls, Layer, TlsFiles};
 use crate::system::{check_regular, uninterrupted};
 use files::{authority, identity, invalid, unfit_key};
 use rustls::client::Resumption;
@@ -80,13 +80,17 @@ impl Acceptor {
     }
 
     /// Performs the handshake of one connection. Calls `heard` whenever bytes arrive.
-    pub(super) fn accept(&self, socket: &mut TimedSocket<'_>, heard: &dyn Fn()) -> io::Result<Tls> {
+    pub(super) fn accept(
+        &self,
+        socket: &mut TimedSocket<'_>,
+        heard: &dyn Fn(),
+    ) -> io::Result<Box<dyn Layer>> {
         let identity = newest(&self.identity);
         let connection = ServerConnection::new(Arc::clone(&identity.config)).map_err(fault)?;
         let mut tls = Tls::shake_hands(connection.into(), socket, heard)?;
         let shared = Arc::clone(&self.identity);
         tls.verified = Some(Verified { identity, at: Instant::now(), shared });
-        Ok(tls)
+        Ok(Box::new(tls))
     }
 }
 
@@ -157,16 +161,16 @@ impl Connector {
 
     /// Performs the handshake of one connection. If the server rejects the client's certificate, the first read
     /// fails.
-    pub(super) fn connect(&self, socket: &mut TimedSocket<'_>) -> io::Result<Tls> {
+    pub(super) fn connect(&self, socket: &mut TimedSocket<'_>) -> io::Result<Box<dyn Layer>> {
         let config = Arc::clone(&self.config);
         let connection = ClientConnection::new(config, self.server.clone()).map_err(fault)?;
-        Tls::shake_hands(connection.into(), socket, &|| {})
+        Ok(Box::new(Tls::shake_hands(connection.into(), socket, &|| {})?))
     }
 }
 
 /// One connection's keys, and the bytes between them and the socket.
 #[derive(Debug)]
-pub(super) struct Tls {
+struct Tls {
     connection: Connection,
     /// Bytes that were taken from the socket and not yet decrypted.
     arrived: Arrived,
@@ -193,9 +197,35 @@ impl Tls {
         Ok(tls)
     }
 
-    /// Verifies the certificate of a client as in its handshake, unless that was done with the same files within
-    /// [`VERIFIED_FOR`].
-    pub(super) fn verify_again(&mut self) -> io::Result<()> {
+    /// Decrypts a part of the bytes that have arrived, and sends the replies that TLS itself requires.
+    fn decrypt(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
+        self.connection.read_tls(&mut self.arrived)?;
+        let outcome = self.connection.process_new_packets();
+        let outcome = outcome.map_err(|error| match error {
+            // After the handshake this error means a damaged connection, not a peer without TLS.
+            Error::InvalidMessage(InvalidMessage::InvalidContentType)
+                if self.connection.is_handshaking() =>
+            {
+                distrust("the peer does not speak TLS".into())
+            }
+            other => fault(other),
+        });
+        let answered = self.flush(socket);
+        outcome.and(answered)
+    }
+
+    fn flush(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
+        while self.connection.wants_write() {
+            if uninterrupted(|| self.connection.write_tls(socket))? == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Layer for Tls {
+    fn verify_again(&mut self) -> io::Result<()> {
         let Some(verified) = &mut self.verified else { return Ok(()) };
         let identity = newest(&verified.shared);
         let is_recent = verified.at.elapsed() < VERIFIED_FOR;
@@ -214,8 +244,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Returns the DNS names in the peer's certificate.
-    pub(super) fn peer_names(&self) -> Vec<String> {
+    fn peer_names(&self) -> Vec<String> {
         let certificate = self.connection.peer_certificates().and_then(<[_]>::first);
         let certificate = certificate.and_then(|der| webpki::EndEntityCert::try_from(der).ok());
         let names = |certificate: webpki::EndEntityCert<'_>| {
@@ -224,13 +253,7 @@ impl Tls {
         certificate.map(names).unwrap_or_default()
     }
 
-    /// Returns decrypted bytes, and reads from the socket only if there are none. Returns 0 after the peer's
-    /// close_notify.
-    pub(super) fn read(
-        &mut self,
-        socket: &mut TimedSocket<'_>,
-        buffer: &mut [u8],
-    ) -> io::Result<usize> {
+    fn read(&mut self, socket: &mut TimedSocket<'_>, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut count = 0;
             loop {
@@ -256,62 +279,28 @@ impl Tls {
         }
     }
 
-    /// Writes at least some of `bytes`.
-    pub(super) fn write(
-        &mut self,
-        socket: &mut TimedSocket<'_>,
-        bytes: &[u8],
-    ) -> io::Result<usize> {
+    fn write(&mut self, socket: &mut TimedSocket<'_>, bytes: &[u8]) -> io::Result<usize> {
         let count = self.connection.writer().write(bytes)?;
         self.flush(socket)?;
         Ok(count)
     }
 
-    /// Returns whether bytes, or the peer's close_notify, were taken from the socket and not yet returned by a read.
-    pub(super) fn has_unread(&mut self) -> bool {
+    fn has_unread(&mut self) -> bool {
         let is_unread =
             |state: IoState| state.plaintext_bytes_to_read() > 0 || state.peer_has_closed();
         // Without new bytes this only returns the state. A failed connection fails the next read.
         !self.arrived.is_empty() || self.connection.process_new_packets().is_ok_and(is_unread)
     }
 
-    /// Frees the buffer of encrypted bytes, if it is empty.
-    pub(super) fn shrink(&mut self) {
+    fn shrink(&mut self) {
         if self.arrived.is_empty() {
             self.arrived = Arrived::default();
         }
     }
 
-    /// Sends close_notify, so that the peer can tell an end from a lost connection.
-    pub(super) fn end(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
+    fn end(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
         self.connection.send_close_notify();
         self.flush(socket)
-    }
-
-    /// Decrypts a part of the bytes that have arrived, and sends the replies that TLS itself requires.
-    fn decrypt(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
-        self.connection.read_tls(&mut self.arrived)?;
-        let outcome = self.connection.process_new_packets();
-        let outcome = outcome.map_err(|error| match error {
-            // After the handshake this error means a damaged connection, not a peer without TLS.
-            Error::InvalidMessage(InvalidMessage::InvalidContentType)
-                if self.connection.is_handshaking() =>
-            {
-                distrust("the peer does not speak TLS".into())
-            }
-            other => fault(other),
-        });
-        let answered = self.flush(socket);
-        outcome.and(answered)
-    }
-
-    fn flush(&mut self, socket: &mut TimedSocket<'_>) -> io::Result<()> {
-        while self.connection.wants_write() {
-            if uninterrupted(|| self.connection.write_tls(socket))? == 0 {
-                return Err(ErrorKind::WriteZero.into());
-            }
-        }
-        Ok(())
     }
 }
 
