@@ -43,19 +43,19 @@ pub enum Eviction {
     Agency(usize),
 }
 
-/// Connections that share a limit.
+/// Connections that share a limit. Certificates are the first in their order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
-    Newcomers,
     /// Those whose certificates have these agencies, several or none, and that have named none of them yet.
     Certificate(Vec<AgencyId>),
     Agency(AgencyId),
+    Newcomers,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Table {
     closed: bool,
-    /// The connections of each holder, and the newcomers. Only the list of the newcomers may be empty.
+    /// The connections of each holder, and the newcomers. No list is empty.
     connections: BTreeMap<Holder, Vec<Arc<Connection>>>,
     /// The number of all of these, to find it without counting.
     count: usize,
@@ -77,9 +77,7 @@ struct Connection {
 impl Places {
     /// Returns a table without connections, for at most `connections_max` at a time.
     pub fn new(connections_max: usize) -> Places {
-        let connections = BTreeMap::from([(Holder::Newcomers, Vec::new())]);
-        let table = Table { closed: false, connections, count: 0, leaving: VecDeque::new() };
-        let (table, left) = (Mutex::new(table), Condvar::new());
+        let (table, left) = (Mutex::default(), Condvar::new());
         Places { connections_max, start: Instant::now(), table, left }
     }
 
@@ -98,26 +96,21 @@ impl Places {
         });
         let mut table = self.table_with_few_leaving()?;
         let newcomers_max = NEWCOMERS_MIN.max(self.connections_max / 4);
-        let evicted = if table.newcomers() >= newcomers_max {
-            table.evict(&Holder::Newcomers, Eviction::Newcomers(newcomers_max))
-        } else if table.count >= self.connections_max {
-            let why = Eviction::Connections(self.connections_max);
-            let evicted = table.evict_surplus(why).or_else(|| table.evict(&Holder::Newcomers, why));
-            if evicted.is_none() {
-                table.make_leave(Arc::clone(&connection), why);
-                return Some(Place { places: self, connection, holder: Holder::Newcomers });
-            }
-            evicted
+        let why = Eviction::Connections(self.connections_max);
+        let holder = Holder::Newcomers;
+        let has_room = if table.of(&holder).len() >= newcomers_max {
+            table.evict(&holder, Eviction::Newcomers(newcomers_max))
         } else {
-            None
+            table.count < self.connections_max
+                || table.evict_surplus(why)
+                || table.evict(&holder, why)
         };
-        table.add(Arc::clone(&connection), Holder::Newcomers);
-        // The thread that wakes needs the table.
-        drop(table);
-        if let Some(evicted) = evicted {
-            evicted.shut(Shutdown::Read);
+        if has_room {
+            table.add(Arc::clone(&connection), holder.clone());
+        } else {
+            table.make_leave(Arc::clone(&connection), why);
         }
-        Some(Place { places: self, connection, holder: Holder::Newcomers })
+        Some(Place { places: self, connection, holder })
     }
 
     /// Closes the newcomer that has been silent longest, because the system has no room for another connection.
@@ -125,9 +118,7 @@ impl Places {
     pub(crate) fn make_room(&self) {
         let mut table = self.lock();
         let why = Eviction::Connections(table.count);
-        if let Some(evicted) = table.evict(&Holder::Newcomers, why) {
-            evicted.shut(Shutdown::Read);
-        }
+        table.evict(&Holder::Newcomers, why);
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
     }
 
@@ -178,8 +169,9 @@ impl Places {
 }
 
 impl Table {
-    fn newcomers(&self) -> usize {
-        self.connections[&Holder::Newcomers].len()
+    /// Returns the connections of `holder`.
+    fn of(&self, holder: &Holder) -> &[Arc<Connection>] {
+        self.connections.get(holder).map_or(&[], Vec::as_slice)
     }
 
     /// Makes a connection that is on no list leave. Its own thread tells the peer, as soon as it is shut for reading.
@@ -189,21 +181,26 @@ impl Table {
         self.leaving.push_back(connection);
     }
 
-    /// Makes the connection of `holder` leave that has been idle longest. Returns it for the caller to shut.
-    fn evict(&mut self, holder: &Holder, why: Eviction) -> Option<Arc<Connection>> {
-        let connection = Arc::clone(idle_longest(self.connections.get(holder)?)?);
+    /// Makes the connection of `holder` leave that has been idle longest. Returns `false` if there is none, or if all wait
+    /// for the draw.
+    fn evict(&mut self, holder: &Holder, why: Eviction) -> bool {
+        let Some(connection) = idle_longest(self.of(holder)).cloned() else { return false };
         self.remove(&connection, holder);
         self.make_leave(Arc::clone(&connection), why);
-        Some(connection)
+        connection.shut(Shutdown::Read);
+        true
     }
 
     /// Makes the connection leave that has been idle longest of those that no agency needs: it has others, or the connection
-    /// has named none. Returns it for the caller to shut.
-    fn evict_surplus(&mut self, why: Eviction) -> Option<Arc<Connection>> {
-        let has_named_all = !matches!(self.connections.keys().nth(1), Some(Holder::Certificate(_)));
-        if has_named_all && self.count - self.newcomers() == self.connections.len() - 1 {
+    /// has named none. Returns `false` if there is none.
+    fn evict_surplus(&mut self, why: Eviction) -> bool {
+        let newcomers = self.of(&Holder::Newcomers).len();
+        let has_certificates =
+            matches!(self.connections.keys().next(), Some(Holder::Certificate(_)));
+        let agencies = self.connections.len() - usize::from(newcomers > 0);
+        if !has_certificates && self.count - newcomers == agencies {
             // Each agency has one. A flood asks for every connection, and there may be thousands of agencies.
-            return None;
+            return false;
         }
         let surplus = self.connections.iter().filter(|(holder, connections)| match holder {
             Holder::Newcomers => false,
@@ -212,10 +209,9 @@ impl Table {
         });
         let idle =
             surplus.filter_map(|(holder, connections)| Some((idle_longest(connections)?, holder)));
-        let (_, holder) =
-            idle.min_by_key(|(connection, _)| connection.heard.load(Ordering::Relaxed))?;
-        let holder = holder.clone();
-        self.evict(&holder, why)
+        let longest = idle.min_by_key(|(connection, _)| connection.heard.load(Ordering::Relaxed));
+        let holder = longest.map(|(_, holder)| holder.clone());
+        holder.is_some_and(|holder| self.evict(&holder, why))
     }
 
     fn add(&mut self, connection: Arc<Connection>, holder: Holder) {
@@ -229,7 +225,7 @@ impl Table {
             self.leaving.retain(|other| !Arc::ptr_eq(other, connection));
         } else if let Some(connections) = self.connections.get_mut(holder) {
             connections.retain(|other| !Arc::ptr_eq(other, connection));
-            if connections.is_empty() && *holder != Holder::Newcomers {
+            if connections.is_empty() {
                 self.connections.remove(holder);
             }
             self.count -= 1;
@@ -305,12 +301,9 @@ impl Place<'_> {
         }
         table.remove(&self.connection, &self.holder);
         let why = Eviction::Agency(max);
-        if table.connections.get(&holder).is_some_and(|connections| connections.len() >= max) {
-            let Some(evicted) = table.evict(&holder, why) else {
-                table.make_leave(Arc::clone(&self.connection), why);
-                return Err(why);
-            };
-            evicted.shut(Shutdown::Read);
+        if table.of(&holder).len() >= max && !table.evict(&holder, why) {
+            table.make_leave(Arc::clone(&self.connection), why);
+            return Err(why);
         }
         table.add(Arc::clone(&self.connection), holder.clone());
         self.holder = holder;
