@@ -27,7 +27,7 @@ mod status;
 
 pub use error::Error;
 pub use single::place;
-pub use status::{status, watch};
+pub use status::status;
 
 use agency::Agency;
 use attempts::Attempts;

@@ -1,11 +1,10 @@
 //! The state of a lottery in words, for people.
 
-use indicatif::HumanCount;
-use loteria::summary::AgencyState;
+use loteria::summary::{AgencyState, Summary};
 use loteria::text::{list_of, noun_for};
 
 /// The most missing agencies that a line names.
-pub(crate) const AGENCIES_NAMED_MAX: usize = 20;
+const AGENCIES_NAMED_MAX: usize = 20;
 
 /// Returns the number of agencies that have a line each on a terminal of `rows` rows, with `below` lines under them: all,
 /// or as many as fit with a line for the others.
@@ -13,10 +12,6 @@ pub(crate) fn listed(agencies: usize, rows: usize, below: usize) -> usize {
     // One row is for the cursor, and one for the log.
     let rows = rows.saturating_sub(2 + below).max(1);
     if agencies <= rows { agencies } else { rows - 1 }
-}
-
-pub(crate) fn count_of(count: u64, noun: &str) -> String {
-    format!("{} {}", HumanCount(count), noun_for(count, noun))
 }
 
 pub(crate) fn state(state: AgencyState) -> &'static str {
@@ -27,8 +22,15 @@ pub(crate) fn state(state: AgencyState) -> &'static str {
     }
 }
 
-/// Returns the number of missing agencies, and which ones.
-pub(crate) fn missing(agencies: &[u32]) -> String {
-    let count = count_of(agencies.len() as u64, "agency");
-    format!("{count} missing: {}", list_of(agencies, AGENCIES_NAMED_MAX))
+/// Returns the state of the draw, which is short enough for a narrow terminal if few agencies are missing.
+pub(crate) fn draw(summary: &Summary) -> String {
+    let (bets, missing) = (summary.bets(), summary.missing());
+    match summary.winners {
+        Some(winners) => format!("draw: held over {bets} {}, {winners} won", noun_for(bets, "bet")),
+        None if missing.is_empty() => "draw: every agency is done".into(),
+        None => {
+            let agencies = noun_for(missing.len() as u64, "agency");
+            format!("draw: waits for {agencies} {}", list_of(&missing, AGENCIES_NAMED_MAX))
+        }
+    }
 }

@@ -3,11 +3,9 @@
 //!
 //! `script` of util-linux gives the programs a terminal. What they write to it is replayed on a small screen.
 
-use crate::fake_server::FakeServer;
-use crate::sample::{Ends, all_winners, bets, csv, five_agencies};
+use crate::sample::{all_winners, five_agencies};
 use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Starts a program on a terminal of 40 columns and 12 rows.
 fn on_terminal(start: Start) -> Start {
@@ -46,11 +44,7 @@ fn staying(ended: &Ended) -> impl Iterator<Item = &str> {
     // Before the first line those that were there are erased.
     let erased = |line: &str| line.rfind("\x1b[J").map_or(0, |at| at + "\x1b[J".len());
     let lines = ended.stdout.split(['\r', '\n']).map(move |line| &line[erased(line)..]);
-    lines.filter(|line| {
-        line.starts_with("agency ")
-            || line.contains(" missing: ")
-            || line.starts_with("the draw was")
-    })
+    lines.filter(|line| line.starts_with("agency ") || line.starts_with("draw: "))
 }
 
 #[test]
@@ -158,12 +152,12 @@ fn the_board_says_whom_the_draw_waits_for_and_that_it_was_held_and_is_gone_at_th
     five_agencies(&scratch);
     let address = crate::support::program::lasting_address();
     let server = on_terminal(scratch.bare_server().variable("SERVER_ADDRESS", &address)).start();
-    server.prints("agencies missing: 1, 2, ");
+    server.prints("draw: waits for agencies 1, 2, ");
     let first = scratch.client(&address).variable("CLI_ID", "1").start();
-    server.prints("agencies missing: 2, 3, ");
+    server.prints("draw: waits for agencies 2, 3, ");
     scratch.client(&address).run().exits(0);
     first.ends().exits(0);
-    server.prints("the draw was held, 23 winners");
+    server.prints("draw: held over ");
     server.types("\x03");
     let ended = server.ends();
     ended.exits(0);
@@ -234,39 +228,4 @@ fn an_interrupted_client_without_a_server_does_not_say_what_is_stored() {
         format!("stored: unknown, no answer from {address} yet | next: run the client again");
     assert!(last.contains(&stored), "{screen:#?}");
     assert!(screen.iter().all(|line| !line.starts_with("agency ")), "{screen:#?}");
-}
-
-#[test]
-fn a_client_that_waits_asks_who_is_missing_over_one_connection() {
-    let scratch = Scratch::new();
-    five_agencies(&scratch);
-    let server = scratch.server().variable("AGENCIES", "2").start();
-    let address = server.address();
-    let waiting = on_terminal(scratch.client(&address).variable("CLI_ID", "1")).start();
-    waiting.prints("1 agency missing: 2");
-    // The other agency takes longer than the time between two questions.
-    let slowly = [("CLI_ID", "2"), ("CLI_BATCH_PERIOD_MS", "150"), ("CLI_BATCH_MAX_AMOUNT", "1")];
-    scratch.client(&address).variables(&slowly).run().succeeds();
-    waiting.ends().exits(0);
-    let server = server.stops_on("TERM");
-    let connections = "action: accept_connections | result: success";
-    assert_eq!(server.count(connections), 3, "one of each agency, and one for questions: {server}");
-}
-
-#[test]
-fn a_client_that_was_told_so_asks_a_server_of_the_older_dialect_nothing_while_it_waits() {
-    let scratch = Scratch::new();
-    scratch.write("agencies/agency-1.csv", csv(&bets(1, 1), Ends::Lf));
-    let server = FakeServer::start(|peer| {
-        peer.hears();
-        peer.says("CONFIRMARAPUESTA|1\n");
-        peer.hears();
-        // Another client would ask after a second.
-        thread::sleep(Duration::from_millis(2_500));
-        peer.says("GANADORES|\n");
-        peer.listens_on();
-    });
-    let client = scratch.client(&server.address).variable("CLI_RESUME", "false");
-    on_terminal(client).run().exits(0);
-    assert_eq!(server.connections(), 1);
 }

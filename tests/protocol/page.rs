@@ -391,7 +391,6 @@ const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "a_client_that_was_told_so_never_asks_a_server_of_the_older_dialect_how_far_it_got",
             "a_client_that_was_told_so_asks_a_server_of_the_older_dialect_for_no_state_when_it_fails",
-            "a_client_that_was_told_so_asks_a_server_of_the_older_dialect_nothing_while_it_waits",
             "a_lost_connection_with_batches_on_their_way_is_final_where_the_server_is_not_to_be_asked",
         ],
     ),

@@ -1,21 +1,17 @@
-//! Shows the client's agencies while they work: bars on a terminal, log lines every few seconds without one, nothing
-//! with `--quiet`.
+//! Shows the client's agencies while they work: bars on a terminal, unless `--quiet` is set.
 
 use crate::process::stderr::{Stderr, size_of_terminal};
-use crate::process::words::{self, count_of};
+use crate::process::words;
 use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, ProgressDrawTarget};
-use log::info;
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
 use loteria::stop::Stop;
-use loteria::summary::Summary;
+use loteria::text::noun_for;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The least time between two log lines of an agency's progress.
-const LINE_PERIOD: Duration = Duration::from_secs(5);
 /// The widest bar, in columns.
 const BAR_WIDTH: usize = 30;
 /// The narrowest bar. A terminal with less room has none.
@@ -35,16 +31,12 @@ pub(crate) struct Board {
 #[derive(Default)]
 struct State {
     agencies: BTreeMap<AgencyId, Agency>,
-    /// The agencies that the draw waits for, by the server's last reply.
-    missing: Vec<u32>,
 }
 
 struct Agency {
     /// The number of stored bets, the number of all, and the recent rate. It draws nothing.
     bar: ProgressBar,
     doing: Doing,
-    /// The time of the last log line, or of the agency's first bets.
-    last_line: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,24 +52,13 @@ enum Doing {
 }
 
 impl Board {
-    /// Shows bars if stderr is a terminal, lines if it is not, nothing if `is_quiet`. Prints winners until `stop` comes.
+    /// Shows bars if stderr is a terminal, unless `is_quiet`. Prints winners until `stop` comes.
     pub(crate) fn new(stderr: Stderr, is_quiet: bool, stop: Stop) -> Board {
         Board { is_quiet, stderr, stop, start: Instant::now(), state: Mutex::default() }
     }
 
     pub(crate) fn shows_bars(&self) -> bool {
         !self.is_quiet && self.stderr.can_erase()
-    }
-
-    /// Returns an agency that waits for the draw, if one does.
-    pub(crate) fn waiting_agency(&self) -> Option<AgencyId> {
-        let state = self.lock();
-        let waiting = state.agencies.iter().find(|(_, agency)| agency.doing == Doing::Waiting);
-        waiting.map(|(id, _)| *id)
-    }
-
-    pub(crate) fn note_summary(&self, summary: &Summary) {
-        self.lock().missing = summary.missing();
     }
 
     pub(crate) fn draw(&self) {
@@ -135,17 +116,14 @@ impl Observer for Board {
             shown.bar.reset_eta();
         }
         shown.doing = Doing::Sending;
-        let logs = !self.is_quiet && !self.stderr.can_erase();
-        if logs && shown.last_line.elapsed() >= LINE_PERIOD {
-            shown.last_line = Instant::now();
-            info!(
-                "action: progress | result: in_progress | client_id: {agency} | stored: {bets} | of: {of}"
-            );
-        }
     }
 
     fn reconnecting(&self, agency: AgencyId, of: u64) {
-        self.lock().reconnects(agency, of);
+        let mut state = self.lock();
+        let shown = state.agency(agency, of);
+        if shown.doing != Doing::Connecting {
+            shown.doing = Doing::Reconnecting;
+        }
     }
 
     fn waiting(&self, agency: AgencyId, bets: u64) {
@@ -164,20 +142,11 @@ impl Observer for Board {
 }
 
 impl State {
-    /// Notes that an agency has no connection. The missing agencies may be others when it has one.
-    fn reconnects(&mut self, id: AgencyId, of: u64) {
-        self.missing.clear();
-        let agency = self.agency(id, of);
-        if agency.doing != Doing::Connecting {
-            agency.doing = Doing::Reconnecting;
-        }
-    }
-
     /// Returns an agency. Adds it if it is new.
     fn agency(&mut self, id: AgencyId, of: u64) -> &mut Agency {
         self.agencies.entry(id).or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(of), ProgressDrawTarget::hidden());
-            Agency { bar, doing: Doing::Connecting, last_line: Instant::now() }
+            Agency { bar, doing: Doing::Connecting }
         })
     }
 
@@ -189,8 +158,7 @@ impl State {
 
     /// Returns a line for each agency, or for as many as fit with the others in one line.
     fn lines(&self, rows: usize, width: usize) -> Vec<String> {
-        let missing = usize::from(!self.missing.is_empty());
-        let count = words::listed(self.agencies.len(), rows, missing);
+        let count = words::listed(self.agencies.len(), rows, 0);
         let fits = count == self.agencies.len();
         // Agencies that are done make room for the others.
         let is_listed = |agency: &Agency| fits || !matches!(agency.doing, Doing::Done { .. });
@@ -198,9 +166,6 @@ impl State {
         let mut lines: Vec<String> = listed.map(|(id, agency)| agency.line(*id, width)).collect();
         if !fits {
             lines.push(self.total(lines.len()));
-        }
-        if missing > 0 {
-            lines.push(words::missing(&self.missing));
         }
         lines
     }
@@ -249,6 +214,10 @@ impl Agency {
     }
 }
 
+fn count_of(count: u64, noun: &str) -> String {
+    format!("{} {}", HumanCount(count), noun_for(count, noun))
+}
+
 /// Returns a bar of `width` columns.
 fn bar(part: u64, whole: u64, width: usize) -> String {
     let filled = (width as u64 * part)
@@ -288,12 +257,9 @@ mod tests {
             for (agency, doing) in state.agencies.values_mut().zip(states.into_iter().cycle()) {
                 agency.doing = doing;
             }
-            for missing in [0, 1, 400] {
-                state.missing = (1..=missing).collect();
-                for rows in [24, 5, 3, 1] {
-                    let lines = state.lines(rows, 80);
-                    assert!(lines.len() <= rows.max(2), "{rows} rows: {lines:?}");
-                }
+            for rows in [24, 5, 3, 1] {
+                let lines = state.lines(rows, 80);
+                assert!(lines.len() <= rows.max(2), "{rows} rows: {lines:?}");
             }
         }
     }
@@ -302,15 +268,13 @@ mod tests {
     fn a_wide_terminal_has_bars_and_a_narrow_one_has_none() {
         let mut state = lottery(2);
         state.agency(AgencyId::new(2).expect("an agency"), 0).doing = Doing::Waiting;
-        state.missing = vec![3, 4];
         let half = format!("[{}>{}]", "=".repeat(15), " ".repeat(14));
         let wide = state.lines(24, 100);
         assert!(wide[0].contains(&format!("agency   1 {half} 1,000,000/2,000,000 ")), "{wide:?}");
-        assert_eq!(wide[2], "2 agencies missing: 3, 4");
         let waiting = "1,000,000/2,000,000 waiting for the draw";
         assert_eq!(state.lines(24, 63)[1], format!("agency   2 [====>   ] {waiting}"));
         assert_eq!(state.lines(24, 62)[1], format!("agency   2 {waiting}"));
-        state.reconnects(AgencyId::new(2).expect("an agency"), 0);
+        state.agency(AgencyId::new(2).expect("an agency"), 0).doing = Doing::Reconnecting;
         let reconnecting = "agency   2 [====>    ] 1,000,000/2,000,000 reconnecting";
         assert_eq!(state.lines(24, 56)[1..], [reconnecting]);
     }

@@ -1,8 +1,7 @@
 //! The state of the lottery as `--status` prints it: a table for people, or one line of JSON.
 
-use crate::process::words::{self, AGENCIES_NAMED_MAX};
+use crate::process::words;
 use loteria::summary::{AgencyState, AgencySummary, Summary};
-use loteria::text::{list_of, noun_for};
 use serde::Serialize;
 
 /// Returns a table of the agencies, and the draw.
@@ -11,19 +10,7 @@ pub(crate) fn table(summary: &Summary) -> String {
     for (agency, AgencySummary { bets, state }) in (1_u32..).zip(&summary.agencies) {
         text.push_str(&format!("{agency:>6}  {bets:>10}  {}\n", words::state(*state)));
     }
-    let (bets, missing) = (summary.bets(), summary.missing());
-    text.push_str(&match summary.winners {
-        Some(winners) => {
-            format!("draw: held over {bets} {}, {winners} of them won\n", noun_for(bets, "bet"))
-        }
-        None if missing.is_empty() => "draw: pending, every agency is done\n".into(),
-        None => {
-            let agencies = noun_for(missing.len() as u64, "agency");
-            let missing = list_of(&missing, AGENCIES_NAMED_MAX);
-            format!("draw: pending, it waits for {agencies} {missing}\n")
-        }
-    });
-    text
+    text + &words::draw(summary) + "\n"
 }
 
 /// The shape of the JSON, which scripts depend on.

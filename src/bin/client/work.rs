@@ -16,13 +16,6 @@ use std::time::Duration;
 
 /// The period of drawing the bars.
 const DRAW_PERIOD: Duration = Duration::from_millis(100);
-/// The period of checking whether an agency waits for the draw, so that the server has to be asked for the missing
-/// agencies.
-const ASK_FIRST_AFTER: Duration = Duration::from_secs(1);
-/// The period of these questions.
-const ASK_PERIOD: Duration = Duration::from_secs(5);
-/// The pause after a question that failed.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The variables of a single bet, in the order of its fields.
 const BET_VARIABLES: [&str; BET_FIELDS] =
     ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
@@ -189,7 +182,7 @@ fn run_agencies(
     stop: &Stop,
 ) -> Result<(), Error> {
     let run = || client::run(agencies, settings, board, stop);
-    let done = if board.shows_bars() { with_bars(settings, board, run) } else { run() };
+    let done = if board.shows_bars() { with_bars(board, run) } else { run() };
     match &done {
         Ok(()) if process::is_log_short() => board.stderr.say(&board.summary()),
         Err(Error::Stopped) if settings.resume => log_interrupted(settings, board),
@@ -198,21 +191,15 @@ fn run_agencies(
     done
 }
 
-/// Calls `run` beside a thread that draws the bars and one that asks the server for the missing agencies.
-fn with_bars(
-    settings: &client::Settings,
-    board: &Board,
-    run: impl FnOnce() -> Result<(), Error>,
-) -> Result<(), Error> {
+/// Calls `run` beside a thread that draws the bars.
+fn with_bars(board: &Board, run: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let draw = |done: &Stop| {
         while !done.wait_for(DRAW_PERIOD) {
             board.draw();
         }
         board.stderr.show(Vec::new());
     };
-    let ask = |done: &Stop| ask_while_waiting(settings, board, done);
-    let run_and_ask = || stop::beside("question", ask, run).map_err(Error::Thread)?;
-    stop::beside("progress", draw, run_and_ask).map_err(Error::Thread)?
+    stop::beside("progress", draw, run).map_err(Error::Thread)?
 }
 
 /// Logs the progress of a run that a signal ended, and the next step.
@@ -229,22 +216,4 @@ fn log_interrupted(settings: &client::Settings, board: &Board) {
     info!(
         "action: interrupt | result: success | stored: {stored} | next: run the client again, it {next}"
     );
-}
-
-/// Asks the server for the missing agencies, while an agency waits, until `done` comes. Does nothing if resuming is off,
-/// because each question resumes the agency.
-fn ask_while_waiting(settings: &client::Settings, board: &Board, done: &Stop) {
-    if !settings.resume {
-        return;
-    }
-    let mut pause = ASK_FIRST_AFTER;
-    while !done.wait_for(pause) {
-        let Some(agency) = board.waiting_agency() else { continue };
-        let asked = client::watch(agency, settings, ASK_PERIOD, done, |summary| {
-            board.note_summary(&summary);
-            board.waiting_agency().is_some()
-        });
-        // A failed question is ignored: the bars only lack the missing agencies.
-        pause = if asked.is_ok() { ASK_FIRST_AFTER } else { ASK_AGAIN_AFTER };
-    }
 }

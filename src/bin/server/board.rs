@@ -90,18 +90,8 @@ fn lines(summary: &Summary, listed: usize, number: fn(u64) -> String) -> Vec<Str
             "{more}{all} agencies, {bets} bets: {open} open, {waiting} waiting for the draw"
         ));
     }
-    lines.push(describe_draw(summary));
+    lines.push(words::draw(summary));
     lines
-}
-
-/// Returns the state of the draw.
-fn describe_draw(summary: &Summary) -> String {
-    let missing = summary.missing();
-    match summary.winners {
-        Some(winners) => format!("the draw was held, {}", words::count_of(winners, "winner")),
-        None if missing.is_empty() => "every agency is done".into(),
-        None => words::missing(&missing),
-    }
 }
 
 #[cfg(test)]
@@ -124,11 +114,11 @@ mod tests {
         }
         let five = board(&lottery(5, None), 24);
         assert_eq!(five[0], "agency   1    1,234,567 bets, open");
-        assert_eq!(five[5], "5 agencies missing: 1, 2, 3, 4, 5");
+        assert_eq!(five[5], "draw: waits for agencies 1, 2, 3, 4, 5");
         let held = board(&lottery(500, Some(1)), 10);
         assert_eq!(held.len(), 8);
         let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
         assert_eq!(held[6], format!("494 more; {total}"));
-        assert_eq!(held[7], "the draw was held, 1 winner");
+        assert_eq!(held[7], "draw: held over 617283500 bets, 1 won");
     }
 }
