@@ -6,12 +6,11 @@ use crate::process::words;
 use indicatif::HumanCount;
 use log::info;
 use loteria::draw::Draw;
-use loteria::ledger::{Access, DrawResult, Ledger};
+use loteria::ledger::{Access, DrawResult};
 use loteria::session;
-use loteria::stop::{self, Stop};
+use loteria::stop::Stop;
 use loteria::summary::{AgencyState, AgencySummary, Summary};
 use loteria::text::log_lines;
-use std::io;
 use std::time::Duration;
 
 /// The period of updates.
@@ -19,51 +18,30 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// More agencies than this share one line of the log.
 const LOG_LINES_MAX: usize = 20;
 
-/// The place where the state is shown: lines below the log on a terminal, and otherwise the log, if that is wanted.
-pub(crate) struct Board {
-    pub(crate) stderr: Stderr,
-    pub(crate) is_wanted: bool,
-}
-
-impl Board {
-    /// Calls `serve`, and shows the state of each agency meanwhile.
-    pub(crate) fn beside(
-        &self,
-        ledger: &Ledger,
-        draw: &Draw<DrawResult>,
-        serve: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<()> {
-        if !self.stderr.can_erase() && !self.is_wanted {
-            return serve();
-        }
-        let access = ledger.access();
-        stop::beside("board", |over| self.show(&access, draw, over), serve)?
-    }
-
-    /// Shows the state until `over` comes, or the ledger has ended.
-    fn show(&self, access: &Access<'_>, draw: &Draw<DrawResult>, over: &Stop) {
-        let mut logged = Vec::new();
-        while let Ok(summary) = session::summary(access, draw) {
-            if self.stderr.can_erase() {
-                self.stderr.show(board(&summary, size_of_terminal().0));
-            } else {
-                let all = summary.agencies.len();
-                let listed = if all <= LOG_LINES_MAX { all } else { 0 };
-                let texts = lines(&summary, listed, |bets| bets.to_string());
-                if texts != logged {
-                    let line = |text: &String| {
-                        format!("action: progress | result: in_progress | state: {text}")
-                    };
-                    info!("{}", log_lines(&texts, line));
-                    logged = texts;
-                }
-            }
-            if over.wait_for(PERIOD) {
-                break;
+/// Shows the state of each agency until `over` comes, or the ledger has ended: in lines below the log on a terminal, and
+/// otherwise in the log.
+pub(crate) fn show(stderr: &Stderr, access: &Access<'_>, draw: &Draw<DrawResult>, over: &Stop) {
+    let mut logged = Vec::new();
+    while let Ok(summary) = session::summary(access, draw) {
+        if stderr.can_erase() {
+            stderr.show(board(&summary, size_of_terminal().0));
+        } else {
+            let all = summary.agencies.len();
+            let listed = if all <= LOG_LINES_MAX { all } else { 0 };
+            let texts = lines(&summary, listed, |bets| bets.to_string());
+            if texts != logged {
+                let line = |text: &String| {
+                    format!("action: progress | result: in_progress | state: {text}")
+                };
+                info!("{}", log_lines(&texts, line));
+                logged = texts;
             }
         }
-        self.stderr.show(Vec::new());
+        if over.wait_for(PERIOD) {
+            break;
+        }
     }
+    stderr.show(Vec::new());
 }
 
 /// Returns the lines for a terminal of `rows` rows.

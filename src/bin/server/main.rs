@@ -5,7 +5,6 @@ mod board;
 mod process;
 mod verify;
 
-use board::Board;
 use log::{info, warn};
 use loteria::config::Program;
 use loteria::connection::Acceptor;
@@ -101,9 +100,10 @@ fn run(arguments: &Arguments, stderr: &Stderr, signals: Signals) -> Result<(), F
     let tls = server.tls.clone();
     let at_hangup = move || tls.iter().for_each(read_again);
     let address = config.address()?;
-    let board = Board { stderr: stderr.clone(), is_wanted: arguments.is_set("progress") };
+    let has_board = stderr.can_erase() || arguments.is_set("progress");
+    let board = has_board.then_some(stderr);
     process::until_signal(signals, stderr, &parts, at_hangup, |stop| {
-        serve(&address, &ledger, &server, &board, stop)
+        serve(&address, &ledger, &server, board, stop)
     })
 }
 
@@ -121,11 +121,12 @@ fn read_again(acceptor: &Acceptor) {
     }
 }
 
+/// Serves until `stop` comes or the draw is over, and shows the state of each agency on `board`, if there is one.
 fn serve(
     address: &str,
     settings: &ledger::Settings,
     server: &server::Settings,
-    board: &Board,
+    board: Option<&Stderr>,
     stop: &Stop,
 ) -> Result<(), Failure> {
     // The port is bound first, so that no file is touched if another server has it.
@@ -151,8 +152,15 @@ fn serve(
         Some(result) => Draw::held(settings.agencies, result),
         None => Draw::pending(settings.agencies),
     };
-    let served =
-        board.beside(&ledger, &draw, || server::run(&listener, &ledger, &draw, server, stop));
+    let run = || server::run(&listener, &ledger, &draw, server, stop);
+    let served = match board {
+        Some(stderr) => {
+            let access = ledger.access();
+            let show = |over: &Stop| board::show(stderr, &access, &draw, over);
+            stop::beside("board", show, run).flatten()
+        }
+        None => run(),
+    };
     close_listener(listener, address);
     let closed = ledger.close();
     for thread in ["hash", "ledger"] {
