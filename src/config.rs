@@ -12,9 +12,8 @@ use log::LevelFilter;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::{Debug, Display};
-use std::fs::File;
+use std::fs;
 use std::io::ErrorKind::NotFound;
-use std::io::{self, Read};
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -28,9 +27,6 @@ pub use table::{Fallback, Kind, Program, SETTINGS, Setting, misspelled};
 
 /// The file that is read from the working directory if no other is named.
 pub const DEFAULT_FILE: &str = "config.toml";
-
-/// The most bytes of that file, or of the one that is named.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The variable of a filter for the log. The level's own flag and variable have precedence.
 const LOG_VARIABLE: &str = "RUST_LOG";
@@ -59,7 +55,7 @@ impl Config {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let file_name = path.display().to_string();
         let link = path.read_link();
-        let in_file = match text_of(path) {
+        let in_file = match fs::read_to_string(path) {
             Ok(text) => file::parse(&text)
                 .map_err(|(line, reason)| invalid(format!("{file_name}:{line}"), reason))?,
             Err(error) if file.is_none() && link.is_err() && error.kind() == NotFound => {
@@ -264,17 +260,6 @@ impl Config {
     fn time(&self, setting: &Setting) -> Result<Duration, InvalidConfig> {
         self.parsed(setting).map(Duration::from_millis)
     }
-}
-
-/// Returns the text of the file of settings, which may be a pipe.
-fn text_of(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        let limit = FILE_BYTES_MAX >> 20;
-        return Err(io::Error::other(format!("larger than {limit} MiB, the limit for this file")));
-    }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8"))
 }
 
 /// Returns whether each part of a filter of [`LOG_VARIABLE`] names a level, or a module of the programs. A misspelled level

@@ -308,24 +308,6 @@ fn a_file_that_is_no_toml_is_refused_with_its_line() {
 }
 
 #[test]
-fn a_file_that_is_too_large_or_has_no_end_is_refused() {
-    let scratch = Scratch::new();
-    let largest = "#".repeat(1 << 20);
-    scratch.write("config.toml", &largest);
-    let server = scratch.server().start();
-    server.address();
-    server.stops_on("TERM");
-    scratch.write("config.toml", largest + "#");
-    std::os::unix::fs::symlink("/dev/zero", scratch.path("endless.toml")).expect("a link");
-    for file in ["config.toml", "endless.toml"] {
-        for program in [scratch.server(), scratch.bare_client()] {
-            let ended = program.arguments(&["--config", file]).run();
-            ended.exits(2).says(&format!("error: {file}: ")).says("larger than 1 MiB");
-        }
-    }
-}
-
-#[test]
 fn a_file_that_was_named_has_to_be_readable_and_is_read_instead_of_the_other() {
     let scratch = Scratch::new();
     scratch.write("config.toml", "surprise = 1\n");
