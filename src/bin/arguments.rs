@@ -1,7 +1,7 @@
 //! The arguments of both programs, made from the table of settings. The only user of the `clap` crate.
 
-use clap::builder::{EnumValueParser, OsStringValueParser, PathBufValueParser};
-use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
+use clap::builder::{EnumValueParser, OsStringValueParser, StyledStr};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
 use loteria::config::{DEFAULT_FILE, Kind, Program, SETTINGS, Setting};
 use std::ffi::OsString;
@@ -64,18 +64,18 @@ impl Arguments {
 
     /// Returns the file that a flag names.
     pub(crate) fn file(&self, name: &str) -> Option<&Path> {
-        self.0.try_get_one::<PathBuf>(name).ok().flatten().map(PathBuf::as_path)
+        self.0.try_get_one::<OsString>(name).ok().flatten().map(Path::new)
     }
 }
 
 /// Makes a flag without a value.
-pub(crate) fn switch(name: &'static str, help: &'static str) -> Arg {
+pub(crate) fn switch(name: &'static str, help: impl Into<StyledStr>) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-/// Makes a flag that names a file.
-pub(crate) fn file(name: &'static str, value: &'static str, help: String) -> Arg {
-    Arg::new(name).long(name).value_name(value).value_parser(PathBufValueParser::new()).help(help)
+/// Makes a flag with a value, for which a shell completes the names of files.
+pub(crate) fn option(name: &'static str, value: &'static str, help: String) -> Arg {
+    Arg::new(name).long(name).value_name(value).value_parser(OsStringValueParser::new()).help(help)
 }
 
 fn command(program: Program, about: &'static str, others: Vec<Arg>, examples: &str) -> Command {
@@ -90,7 +90,7 @@ fn command(program: Program, about: &'static str, others: Vec<Arg>, examples: &s
         .long_about(about)
         .after_help(format!("{}\n{examples}", without_flag(settings())))
         .max_term_width(HELP_WIDTH)
-        .arg(file(CONFIG, "FILE", help))
+        .arg(option(CONFIG, "FILE", help))
         .args(settings().filter_map(argument))
         .args(others)
 }
@@ -113,18 +113,10 @@ fn own_name() -> String {
 /// Makes the flag of a setting, if it has one.
 fn argument(setting: &'static Setting) -> Option<Arg> {
     let (name, value) = setting.split_flag()?;
-    let argument = Arg::new(name).long(name).help(help(setting));
     Some(match value {
-        None => argument.action(ArgAction::SetTrue),
-        Some(value) => argument
-            .value_name(value)
-            .value_parser(OsStringValueParser::new())
-            .value_hint(if setting.kind == Kind::Path {
-                ValueHint::AnyPath
-            } else {
-                ValueHint::Other
-            })
-            // So that the error for a negative number is that of the setting, with its rule.
+        None => switch(name, help(setting)),
+        // So that the error for a negative number is that of the setting, with its rule.
+        Some(value) => option(name, value, help(setting))
             .allow_hyphen_values(matches!(setting.kind, Kind::Number(..))),
     })
 }

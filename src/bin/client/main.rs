@@ -10,7 +10,7 @@ use board::Board;
 use loteria::config::Program;
 use loteria::stop::Stop;
 use loteria::text::LogValue;
-use process::arguments::{Arguments, file, switch};
+use process::arguments::{Arguments, option, switch};
 use process::stderr::Stderr;
 use process::{Failure, Signals};
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let of_files = ["agency", "file", "batch-max-amount"];
     let csv = "The agency's file [default: agency-N.csv of the directory]".into();
     let others = vec![
-        file("file", "CSV", csv),
+        option("file", "CSV", csv),
         switch("status", "Ask the server for the state of the lottery, print it, and end")
             .conflicts_with_all(of_files),
         switch("json", "Print the --status as one line of JSON").requires("status"),
