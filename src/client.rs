@@ -4,7 +4,7 @@
 use crate::bet::AgencyId;
 use crate::connection::{Connector, OpenSockets};
 use crate::stop::{self, Stop};
-use crate::system::{log_thread_closed, processors};
+use crate::system::{lock, log_thread_closed, processors};
 use crate::text::LogValue;
 use crossbeam_channel::select;
 use log::error;
@@ -12,7 +12,7 @@ use std::io;
 use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 use std::thread::{self, Builder};
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ fn check(
 ) -> Result<Vec<(AgencyId, BetsFile)>, Error> {
     let threads = processors().min(agencies.len());
     let agencies = Mutex::new(agencies.into_iter());
-    let next = || agencies.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let next = || lock(&agencies).next();
     let named = (1..=threads).map(|number| (format!("check-{number}"), ()));
     let check = |()| {
         all(iter::from_fn(next).map(|(id, path)| {

@@ -7,6 +7,7 @@
 //! peer, and ends. The thread that accepts waits for it only if too many are leaving.
 
 use crate::bet::AgencyId;
+use crate::system::lock;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -116,7 +117,7 @@ impl Places {
     /// Closes the newcomer that has been silent longest, because the system has no room for another connection.
     /// Blocks until a connection has ended, for at most `LEAVING_TIME_MAX`.
     pub(crate) fn make_room(&self) {
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         let why = Eviction::Connections(table.count);
         table.evict(&Holder::Newcomers, why);
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
@@ -130,7 +131,7 @@ impl Places {
     /// Gives no more places, and shuts every connection for reading, writing or both. Threads that are blocked on one
     /// wake up.
     pub(crate) fn close(&self, how: Shutdown) {
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         table.closed = true;
         let connections = table.connections.values().flatten().chain(&table.leaving);
         let connections: Vec<_> = connections.cloned().collect();
@@ -145,7 +146,7 @@ impl Places {
     /// Returns the table, and first ends a connection that is leaving if there are too many. Returns `None` if it does
     /// not end in time, or after `Places::close`.
     fn table_with_few_leaving(&self) -> Option<MutexGuard<'_, Table>> {
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         if table.leaving.len() >= LEAVING_MAX {
             if let Some(oldest) = table.leaving.front() {
                 // Its thread had its time, or waits for a peer that does not read.
@@ -160,11 +161,6 @@ impl Places {
 
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // No statement under the lock panics, and the table is consistent between any two.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -295,7 +291,7 @@ impl Place<'_> {
         if self.holder == holder {
             return Ok(());
         }
-        let mut table = self.places.lock();
+        let mut table = lock(&self.places.table);
         if let Some(why) = self.eviction() {
             return Err(why);
         }
@@ -316,7 +312,7 @@ impl Place<'_> {
     ///
     /// The connection has to leave.
     pub(crate) fn while_it_waits<T>(&self, wait: impl FnOnce() -> T) -> Result<T, Eviction> {
-        let table = self.places.lock();
+        let table = lock(&self.places.table);
         if let Some(why) = self.eviction() {
             return Err(why);
         }
@@ -331,6 +327,6 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.places.lock().remove(&self.connection, &self.holder);
+        lock(&self.places.table).remove(&self.connection, &self.holder);
     }
 }

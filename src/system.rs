@@ -1,13 +1,13 @@
 //! The operating system: error numbers that the standard library has no kind for, calls that a signal interrupts, pipes in
-//! the place of files, the user that a file is denied to, and the threads, the processors and the address space of this
-//! process.
+//! the place of files, the user that a file is denied to, and the locks, the threads, the processors and the address space
+//! of this process.
 
 use log::info;
 use std::io;
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, available_parallelism};
 
 /// The error number of accepting on a socket that does not listen, the same on all Unix systems.
@@ -44,6 +44,12 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
             outcome => return outcome,
         }
     }
+}
+
+/// Locks `mutex`, even if a thread panicked while it had the lock. Every value behind a lock here is consistent between any
+/// two statements.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Logs that the calling thread ends.

@@ -9,6 +9,7 @@ use log::{Level, error, info, log_enabled, warn};
 use loteria::config::{self, Config, InvalidConfig, Program};
 use loteria::connection::TlsFiles;
 use loteria::stop::{Stop, Stopper};
+use loteria::system::lock;
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
@@ -20,7 +21,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::Builder;
 use stderr::Stderr;
 
@@ -177,7 +178,7 @@ fn is_repeated(level: Level, record: &str, logged: &Mutex<BTreeSet<String>>) -> 
     };
     let error = record.split_once(" | error: ").map_or("", |(_, after)| after);
     let error = error.split(" | ").next().unwrap_or_default();
-    let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut logged = lock(logged);
     !logged.insert(format!("{once} | {error}"))
 }
 

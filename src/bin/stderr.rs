@@ -6,9 +6,10 @@
 //! number.
 
 use loteria::stop::{self, Stop};
+use loteria::system::lock;
 use std::env;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl Stderr {
     /// waits for a processor and not for the reader, so that a busy machine loses no line.
     pub(crate) fn close(&self, thread: JoinHandle<()>) {
         let shared = &self.0;
-        let mut state = shared.lock();
+        let mut state = lock(&shared.state);
         state.is_closing = true;
         state.lines.clear();
         shared.work.notify_one();
@@ -86,7 +87,7 @@ impl Stderr {
 
     /// Replaces the lines that stay below all others on a terminal, which shows as much of each as fits its width.
     pub(crate) fn show(&self, lines: Vec<String>) {
-        let mut state = self.0.lock();
+        let mut state = lock(&self.0.state);
         if state.lines != lines && !state.is_closing {
             state.lines = lines;
             state.has_new_lines = true;
@@ -120,21 +121,21 @@ impl Stderr {
             stdout.write_all(text.as_bytes())?;
             return stdout.flush();
         }
-        let mut drawn = self.0.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drawn = lock(&self.0.drawn);
         let mut output = Vec::new();
         erase(&mut output, &mut drawn, size_of_terminal().1);
         // A terminal that is gone shows no lines.
         let _gone = Retrying(io::stderr()).write_all(&output);
         let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         drop(drawn);
-        self.0.lock().has_new_lines = true;
+        lock(&self.0.state).has_new_lines = true;
         self.0.work.notify_one();
         printed
     }
 
     /// Notes that the program stops: from here on no thread blocks on a full queue.
     pub(crate) fn stop_waiting(&self) {
-        self.0.lock().is_stopping = true;
+        lock(&self.0.state).is_stopping = true;
         self.0.written.notify_all();
     }
 }
@@ -254,16 +255,12 @@ fn count_lines(text: &[u8]) -> u64 {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Puts whole lines in the queue. Blocks while it is full and its reader reads.
     fn push(&self, text: &[u8]) {
         if text.is_empty() {
             return;
         }
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while !state.has_room(text.len()) {
             if state.dropped > 0 || state.is_stopping {
                 state.dropped += count_lines(text);
@@ -292,7 +289,7 @@ impl Shared {
         // After a failed write, dropped lines are not reported before the next line, because that write would fail too.
         let mut has_failed = false;
         loop {
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             while state.queue.is_empty()
                 && !state.has_new_lines
                 && !state.is_closing
@@ -314,7 +311,7 @@ impl Shared {
             has_failed = !self.write(&taken, &lines);
             // A burst is no reason to keep its memory.
             taken = Vec::with_capacity(taken.capacity().min(WAKE_BYTES));
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             state.is_writing = false;
             if is_last && state.queue.is_empty() && (state.dropped == 0 || has_failed) {
                 state.is_closed = true;
@@ -333,7 +330,7 @@ impl Shared {
         if !self.is_terminal {
             return self.write_parts(text, text.len());
         }
-        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drawn = lock(&self.drawn);
         let mut output = Vec::new();
         let (_, width) = size_of_terminal();
         erase(&mut output, &mut drawn, width);
@@ -363,7 +360,7 @@ impl Shared {
             output = &output[count..];
             let of_the_queue = count.min(queued);
             queued -= of_the_queue;
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             state.writes += 1;
             state.unwritten -= of_the_queue;
             state.dropped += lost;
@@ -394,6 +391,7 @@ fn erase(output: &mut Vec<u8>, drawn: &mut Vec<usize>, width: usize) {
 #[cfg(test)]
 mod tests {
     use super::{FLUSH_TIME_MAX, Shared, Stderr, cut};
+    use loteria::system::lock;
     use std::sync::Arc;
     use std::thread;
 
@@ -417,7 +415,7 @@ mod tests {
                 stderr.stop_waiting();
             }
             stderr.close(thread);
-            assert!(stderr.0.lock().is_closed, "it gave up");
+            assert!(lock(&stderr.0.state).is_closed, "it gave up");
         }
     }
 }

@@ -8,12 +8,12 @@ use super::error::Error;
 use crate::bet::AgencyId;
 use crate::connection::OpenSockets;
 use crate::stop::Stop;
-use crate::system::EMFILE;
+use crate::system::{EMFILE, lock};
 use crate::text::LogValue;
 use log::{info, warn};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The pause after the first failure.
@@ -124,12 +124,12 @@ impl Progress {
     pub(super) fn note(&mut self) {
         self.last = Instant::now();
         self.failures = 0;
-        *self.last_of_any.lock().unwrap_or_else(PoisonError::into_inner) = self.last;
+        *lock(&self.last_of_any) = self.last;
     }
 
     /// Does not count the wait for a turn since `start` up to the last progress of any agency. Returns the rest of it.
     fn waited_for_turn(&mut self, start: Instant) -> Duration {
-        let last_of_any = *self.last_of_any.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_of_any = *lock(&self.last_of_any);
         self.last += last_of_any.saturating_duration_since(start);
         last_of_any.max(start).elapsed()
     }

@@ -1,7 +1,8 @@
 //! The client's open sockets, in a list that shuts them all when the program stops.
 
+use crate::system::lock;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// The list of open sockets, until it is closed.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ struct List {
 impl OpenSockets {
     /// Registers a socket for as long as it is open. Returns whether it could: not if the list is closed.
     pub(crate) fn register(&self, socket: &Arc<TcpStream>) -> bool {
-        let List { closed, sockets } = &mut *self.lock();
+        let List { closed, sockets } = &mut *lock(&self.0);
         if sockets.len() == sockets.capacity() {
             sockets.retain(|socket| socket.strong_count() > 0);
         }
@@ -27,7 +28,7 @@ impl OpenSockets {
 
     /// Closes the list and shuts its sockets. Threads that are blocked on one wake up.
     pub(crate) fn close(&self) {
-        let mut list = self.lock();
+        let mut list = lock(&self.0);
         list.closed = true;
         for socket in list.sockets.iter().filter_map(Weak::upgrade) {
             // It fails if the peer has closed the socket, and then no thread is blocked on it.
@@ -36,18 +37,14 @@ impl OpenSockets {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, List> {
-        // No statement under the lock panics, and the list is consistent between any two.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).closed
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::OpenSockets;
+    use crate::system::lock;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
     use std::sync::Arc;
@@ -61,7 +58,7 @@ mod tests {
         for _ in 0..50 {
             assert!(sockets.register(&connect()));
         }
-        assert!(sockets.lock().sockets.len() < 10, "they are closed");
+        assert!(lock(&sockets.0).sockets.len() < 10, "they are closed");
         let open = connect();
         assert!(sockets.register(&open));
         sockets.close();

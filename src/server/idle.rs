@@ -4,8 +4,9 @@
 //! Does not use a channel without capacity, because its receiver waits until the sender is scheduled again. With such a
 //! channel a flood closed twice as many connections before they had named their agency.
 
+use crate::system::lock;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The longest time that a thread waits for more work before it ends.
@@ -33,7 +34,7 @@ impl<W> IdleThreads<W> {
 
     /// Gives `work` to a thread that waits. Returns it if none does.
     pub(super) fn give(&self, work: W) -> Option<W> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.given.len() >= state.waiting {
             return Some(work);
         }
@@ -47,7 +48,7 @@ impl<W> IdleThreads<W> {
     /// Blocks until there is work for the calling thread, for at most [`IDLE_TIME_MAX`]. Returns
     /// `None` at once if [`IDLE_MAX`] others wait.
     pub(super) fn wait(&self) -> Option<W> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.waiting == IDLE_MAX {
             return None;
         }
@@ -58,25 +59,21 @@ impl<W> IdleThreads<W> {
         state.waiting -= 1;
         state.given.pop_front()
     }
-
-    fn lock(&self) -> MutexGuard<'_, State<W>> {
-        // No statement under the lock panics, and the state is consistent between any two.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{IDLE_MAX, IdleThreads};
+    use crate::system::lock;
     use std::thread;
 
     #[test]
     fn one_thread_more_than_may_wait_takes_no_work_from_those_that_do() {
         let threads = IdleThreads::new();
-        threads.lock().waiting = IDLE_MAX;
+        lock(&threads.state).waiting = IDLE_MAX;
         assert_eq!(threads.give(0), None);
         assert_eq!(threads.wait(), None);
-        threads.lock().waiting -= 1;
+        lock(&threads.state).waiting -= 1;
         assert_eq!(threads.wait(), Some(0));
     }
 

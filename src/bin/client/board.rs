@@ -6,10 +6,11 @@ use indicatif::{FormattedDuration, HumanCount, HumanFloatCount, ProgressBar, Pro
 use loteria::bet::AgencyId;
 use loteria::client::Observer;
 use loteria::stop::Stop;
+use loteria::system::lock;
 use loteria::text::noun_for;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// The widest bar, in columns.
@@ -63,21 +64,21 @@ impl Board {
 
     pub(crate) fn draw(&self) {
         let (rows, width) = size_of_terminal();
-        let lines = self.lock().lines(rows, width);
+        let lines = lock(&self.state).lines(rows, width);
         self.stderr.show(lines);
     }
 
     /// Returns the number of stored bets and the number of all bets, of the agencies that have begun to connect. Returns
     /// `None` if the server has told none of them how many it has.
     pub(crate) fn stored(&self) -> Option<(u64, u64)> {
-        let state = self.lock();
+        let state = lock(&self.state);
         let is_told = state.agencies.values().any(|agency| agency.doing != Doing::Connecting);
         is_told.then(|| state.stored())
     }
 
     /// Returns the summary of a run that succeeded: the winners of each agency, and a total.
     pub(crate) fn summary(&self) -> String {
-        let state = self.lock();
+        let state = lock(&self.state);
         let mut text = String::new();
         let mut all = 0;
         for (id, agency) in &state.agencies {
@@ -95,10 +96,6 @@ impl Board {
         text.push_str(&format!("{bets} of {agencies} stored, {winners}, in {time:.1} s"));
         text
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Prints winners to stdout, and nothing else there; shows the rest on stderr.
@@ -108,7 +105,7 @@ impl Observer for Board {
     }
 
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let shown = state.agency(agency, of);
         shown.bar.set_position(bets);
         if shown.doing != Doing::Sending {
@@ -119,7 +116,7 @@ impl Observer for Board {
     }
 
     fn reconnecting(&self, agency: AgencyId, of: u64) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let shown = state.agency(agency, of);
         if shown.doing != Doing::Connecting {
             shown.doing = Doing::Reconnecting;
@@ -127,14 +124,14 @@ impl Observer for Board {
     }
 
     fn waiting(&self, agency: AgencyId, bets: u64) {
-        self.lock().agency(agency, bets).doing = Doing::Waiting;
+        lock(&self.state).agency(agency, bets).doing = Doing::Waiting;
     }
 
     fn winners(&self, agency: AgencyId, documents: &[&str]) -> io::Result<()> {
         let lines: String =
             documents.iter().map(|document| format!("{agency},{document}\n")).collect();
         self.stderr.print(&lines, &self.stop)?;
-        if let Some(shown) = self.lock().agencies.get_mut(&agency) {
+        if let Some(shown) = lock(&self.state).agencies.get_mut(&agency) {
             shown.doing = Doing::Done { winners: documents.len() as u64 };
         }
         Ok(())
