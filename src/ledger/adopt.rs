@@ -21,16 +21,12 @@ pub(super) fn check(
     let make = || Checker { agencies, lines: 0, invalid: None, prefix: Vec::new() };
     let read = at(path, pass::over(file, bytes, stop, make))?;
     let (extent, checker) = read.ok_or(OpenError::Interrupted)?;
-    match checker.invalid {
-        None => Ok(extent),
-        Some(row) => {
-            let what = format!("line {}: {row}", checker.lines + 1);
-            let agencies = ", or set AGENCIES to the lottery's number";
-            let or_agencies = if row.is_agency() { agencies } else { "" };
-            let way_out = format!("correct the line, or restore the file{or_agencies}");
-            Err(OpenError::NotConfirmed { path: path.to_owned(), what, way_out })
-        }
-    }
+    let Some(row) = checker.invalid else { return Ok(extent) };
+    let what = format!("line {}: {row}", checker.lines + 1);
+    let agencies = ", or set AGENCIES to the lottery's number";
+    let or_agencies = if row.is_agency() { agencies } else { "" };
+    let way_out = format!("correct the line, or restore the file{or_agencies}");
+    Err(OpenError::NotConfirmed { path: path.to_owned(), what, way_out })
 }
 
 /// Returns the length of `file` up to its last line end. What a crash left behind it may be longer than a bet. If there is

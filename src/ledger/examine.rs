@@ -7,8 +7,8 @@ use super::disk::DiskFile;
 use super::error::{OpenError, at};
 use super::files::Files;
 use super::hash;
-use super::journal::{Confirmed, REMAINS_BYTES_MAX};
-use super::pass::Lines;
+use super::journal::{Confirmed, Extent, REMAINS_BYTES_MAX};
+use super::pass::{self, Lines};
 use super::result::DrawResult;
 use super::winners::Winners;
 use crate::bet::PerAgency;
@@ -40,7 +40,15 @@ impl<'f> Examined<'f> {
             accounts: PerAgency::new(files.agencies, |_| Account::default()),
             winners: draw.as_ref().and_then(|draw| draw.as_ref().ok()).map(winners_of),
         };
-        let (found, Survey { accounts, winners }) = files.read(confirmed, make)?;
+        let (found, mut survey) = match &files.bets {
+            None => (Extent::default(), make()),
+            Some(bets) => {
+                let read = pass::over(bets, base.bytes, files.stop, make);
+                at(&files.paths.bets, read)?.ok_or(OpenError::Interrupted)?
+            }
+        };
+        survey.add(&confirmed.rows);
+        let Survey { accounts, winners } = survey;
         let repair = Repair {
             adopted: files.journal.is_none() && end > 0,
             cut_bytes: length.saturating_sub(end),

@@ -4,7 +4,6 @@ use super::adopt;
 use super::disk::{self, Disk, DiskFile, Mode};
 use super::error::{OpenError, at, refused};
 use super::journal::{Confirmed, Extent};
-use super::pass::{self, Lines};
 use super::result::DrawResult;
 use super::{Settings, journal_of};
 use crate::bet::Agencies;
@@ -189,24 +188,6 @@ impl<'s, F: DiskFile> Files<'s, F> {
     /// Returns the length of `bets.csv`, 0 if it is missing.
     pub(super) fn bets_bytes(&self) -> Result<u64, OpenError> {
         at(&self.paths.bets, self.bets.as_ref().map_or(Ok(0), DiskFile::length))
-    }
-
-    /// Reads all that is confirmed, in `bets.csv` and then in the journal. Returns the extent that was read from
-    /// `bets.csv`, and the computation over all lines.
-    pub(super) fn read<L: Lines>(
-        &self,
-        confirmed: &Confirmed,
-        make: impl Fn() -> L + Sync,
-    ) -> Result<(Extent, L), OpenError> {
-        let (extent, mut lines) = match &self.bets {
-            None => (Extent::default(), make()),
-            Some(bets) => {
-                let read = pass::over(bets, confirmed.base.bytes, self.stop, make);
-                at(&self.paths.bets, read)?.ok_or(OpenError::Interrupted)?
-            }
-        };
-        lines.add(&confirmed.rows);
-        Ok((extent, lines))
     }
 
     /// Returns the error of a file that differs from what was confirmed, with the ways to start again.
