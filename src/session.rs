@@ -75,17 +75,16 @@ pub(crate) fn converse(
         answers: Vec::new(),
         winners_sent: None,
     };
-    let outcome = session.run();
-    if let Err(end) = &outcome {
-        if let End::Refused(refusal) = end {
-            session.refuse_rest(refusal, &[]);
-        }
-        info!("action: conversation | result: fail | error: {end} | {}", session.peer);
-    }
-    match outcome {
+    let Err(end) = session.run() else {
         // A half-closed peer may still be reading, and must be able to tell this from a lost connection.
-        Ok(()) => session.stream.end(),
-        Err(End::Refused(refusal)) => {
+        return session.stream.end();
+    };
+    if let End::Refused(refusal) = &end {
+        session.refuse_rest(refusal, &[]);
+    }
+    info!("action: conversation | result: fail | error: {end} | {}", session.peer);
+    match end {
+        End::Refused(refusal) => {
             refusal.reply().write(&mut session.answers);
             session.place.gives_way();
             // A server that stops does not drain, so a reset wakes a peer that goes on writing.
@@ -95,8 +94,8 @@ pub(crate) fn converse(
                 Err(_gone_or_not_reading) => {}
             }
         }
-        Err(End::Io(_)) => {}
-        Err(End::Ledger) => {
+        End::Io(_) => {}
+        End::Ledger => {
             // Replies to batches that are stored must still be sent.
             let _gone = session.send();
         }
@@ -158,8 +157,7 @@ impl Session<'_, '_, '_> {
             let mut completed = false;
             loop {
                 completed |= self.gather(&mut lines);
-                let stored = self.store();
-                self.answer_error(stored)?;
+                self.store().or_else(|end| self.answer(end))?;
                 let too_long = |error| ErrorCode::MessageTooLong.with(error);
                 let Some(message) = lines.next_line().map_err(too_long)? else { break };
                 let message = message.to_vec();
@@ -284,14 +282,14 @@ impl Session<'_, '_, '_> {
         outcome
     }
 
-    /// Answers an error after which the connection goes on. Returns whether there was none.
-    fn answer_error(&mut self, outcome: Result<(), End>) -> Result<bool, End> {
-        match outcome {
-            Err(End::Refused(refusal)) if refusal.code.effect() == Effect::Continues => {
+    /// Answers an error after which the connection goes on. Returns any other one.
+    fn answer(&mut self, end: End) -> Result<(), End> {
+        match end {
+            End::Refused(refusal) if refusal.code.effect() == Effect::Continues => {
                 refusal.reply().write(&mut self.answers);
-                Ok(false)
+                Ok(())
             }
-            outcome => outcome.map(|()| true),
+            end => Err(end),
         }
     }
 

@@ -246,11 +246,10 @@ impl Layer for Tls {
 
     fn peer_names(&self) -> Vec<String> {
         let certificate = self.connection.peer_certificates().and_then(<[_]>::first);
-        let certificate = certificate.and_then(|der| webpki::EndEntityCert::try_from(der).ok());
-        let names = |certificate: webpki::EndEntityCert<'_>| {
-            certificate.valid_dns_names().map(str::to_owned).collect()
+        let Some(Ok(certificate)) = certificate.map(webpki::EndEntityCert::try_from) else {
+            return Vec::new();
         };
-        certificate.map(names).unwrap_or_default()
+        certificate.valid_dns_names().map(str::to_owned).collect()
     }
 
     fn read(&mut self, socket: &mut TimedSocket<'_>, buffer: &mut [u8]) -> io::Result<usize> {

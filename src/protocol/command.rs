@@ -49,8 +49,7 @@ impl<'a> Command<'a> {
     pub fn parse(text: &'a str, agencies: Agencies) -> Result<Command<'a>, Refusal> {
         let only_agency = |word, fields| {
             let [agency] = exactly(word, fields)?;
-            let invalid = |error: InvalidBet| ErrorCode::InvalidField.with(error);
-            agencies.parse(agency).map_err(invalid)
+            agencies.parse(agency).map_err(|error| ErrorCode::InvalidField.with(error))
         };
         let mut fields = text.split(FIELD_SEPARATOR);
         match fields.next().unwrap_or_default() {

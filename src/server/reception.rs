@@ -14,7 +14,6 @@ use log::{error, info, warn};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{Builder, Scope};
-use std::time::Duration;
 
 /// The number of file descriptors that connections must leave free: for the draw's result and its directory, and for
 /// files that the ledger may have to open again.
@@ -141,9 +140,7 @@ impl<'r> Reception<'r> {
         // Answers are written whole, so that delaying small segments gains nothing. It fails if the peer has closed
         // the connection, which the conversation will notice.
         let _gone = socket.set_nodelay(true);
-        let is_refused = place.eviction().is_some();
-        let time = if is_refused { REFUSAL_TIME_MAX } else { self.office.newcomer_timeout };
-        if let Some(mut stream) = self.identify(&socket, &place, &mut peer, time) {
+        if let Some(mut stream) = self.identify(&socket, &place, &mut peer) {
             session::converse(&mut stream, &mut place, peer, access, self.office);
         }
         // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
@@ -153,18 +150,19 @@ impl<'r> Reception<'r> {
         info!("action: close_socket | result: success | {name}");
     }
 
-    /// Performs the TLS handshake within `time`, if there is TLS, and notes the agencies that the peer may speak for.
+    /// Performs the TLS handshake, if there is TLS, and notes the agencies that the peer may speak for.
     /// Returns `None` if it fails.
     fn identify<'s>(
         &self,
         socket: &'s TcpStream,
         place: &Place<'_>,
         peer: &mut Peer,
-        time: Duration,
     ) -> Option<Stream<'s>> {
         let Some(acceptor) = self.tls else {
             return Some(Stream::plain(socket));
         };
+        let is_refused = place.eviction().is_some();
+        let time = if is_refused { REFUSAL_TIME_MAX } else { self.office.newcomer_timeout };
         match Stream::accept(socket, acceptor, time, &|| place.heard()) {
             Ok(Some(stream)) => {
                 let agencies = agencies_of(&stream.peer_names());

@@ -27,13 +27,12 @@ impl Session<'_, '_, '_> {
             if self.answers.len() >= ANSWERS_BYTES_MAX {
                 self.send()?;
             }
-            let executed = self.execute_command(command, lines);
-            if let Err(End::Refused(refusal)) = &executed {
-                let rest: Vec<&str> = std::iter::once(command).chain(commands.by_ref()).collect();
-                self.refuse_rest(refusal, &rest);
-            }
-            if !self.answer_error(executed)? {
-                return Ok(());
+            if let Err(end) = self.execute_command(command, lines) {
+                if let End::Refused(refusal) = &end {
+                    let rest: Vec<&str> = std::iter::once(command).chain(commands).collect();
+                    self.refuse_rest(refusal, &rest);
+                }
+                return self.answer(end);
             }
         }
         Ok(())
