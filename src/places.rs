@@ -8,7 +8,7 @@
 
 use crate::bet::AgencyId;
 use crate::system::lock;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -61,7 +61,7 @@ struct Table {
     /// The number of all of these, to find it without counting.
     count: usize,
     /// In the order of their evictions.
-    leaving: VecDeque<Arc<Connection>>,
+    leaving: Vec<Arc<Connection>>,
 }
 
 /// A connection, shared between its own thread and those that evict it.
@@ -148,10 +148,8 @@ impl Places {
     fn table_with_few_leaving(&self) -> Option<MutexGuard<'_, Table>> {
         let mut table = lock(&self.table);
         if table.leaving.len() >= LEAVING_MAX {
-            if let Some(oldest) = table.leaving.front() {
-                // Its thread had its time, or waits for a peer that does not read.
-                oldest.shut(Shutdown::Both);
-            }
+            // The thread of the oldest had its time, or waits for a peer that does not read.
+            table.leaving[0].shut(Shutdown::Both);
             let too_many = |table: &mut Table| !table.closed && table.leaving.len() >= LEAVING_MAX;
             let waited = self.left.wait_timeout_while(table, LEAVING_TIME_MAX, too_many);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -174,7 +172,7 @@ impl Table {
     fn make_leave(&mut self, connection: Arc<Connection>, why: Eviction) {
         let first = connection.eviction.set(why).is_ok();
         debug_assert!(first, "one that is leaving is on no other list");
-        self.leaving.push_back(connection);
+        self.leaving.push(connection);
     }
 
     /// Makes the connection of `holder` leave that has been idle longest. Returns `false` if there is none, or if all wait
