@@ -337,15 +337,17 @@ impl Read for Arrived {
     }
 }
 
-/// Returns why a client's certificate is rejected.
+/// Returns why a certificate is rejected.
 fn reason(error: &Error) -> String {
-    match error {
-        Error::InvalidCertificate(CertificateError::ExpiredContext { .. }) => {
-            "it has expired".into()
+    let Error::InvalidCertificate(why) = error else { return error.to_string() };
+    match why {
+        CertificateError::ExpiredContext { .. } => "it has expired".into(),
+        CertificateError::Revoked => "it was revoked".into(),
+        // Two authorities of one name differ only in their signatures.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "it is not signed by a trusted CA".into()
         }
-        Error::InvalidCertificate(CertificateError::Revoked) => "it was revoked".into(),
-        Error::InvalidCertificate(why) => why.to_string(),
-        other => other.to_string(),
+        why => why.to_string(),
     }
 }
 
@@ -353,10 +355,6 @@ fn reason(error: &Error) -> String {
 fn fault(error: Error) -> io::Error {
     match error {
         Error::NoCertificatesPresented => distrust("the peer presented no certificate".into()),
-        // Two authorities of one name differ only in their signatures.
-        Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => distrust("the peer's certificate is not signed by a trusted CA".into()),
         Error::InvalidCertificate(_) => {
             distrust(format!("the peer's certificate: {}", reason(&error)))
         }

@@ -351,12 +351,12 @@ fn who_is_of_another_authority_is_refused_on_either_side() {
     let ended = both.variable("CLI_ID", "3").run();
     ended.exits(1).says("error: TLS: the peer rejected this side's certificate: alert ");
     ended.never_says("next_try_ms");
-    let not_ours = "the peer's certificate is not signed by a trusted CA";
+    let not_ours = "the peer's certificate: it is not signed by a trusted CA";
     office.rejects(not_ours);
 
     // The client does not believe the server.
     let ended = office.client("agency-3").shows(&other, "agency-3").variable("CLI_ID", "3").run();
-    ended.exits(1).says("error: TLS: the peer's certificate is not signed by a trusted CA; ");
+    ended.exits(1).says("error: TLS: the peer's certificate: it is not signed by a trusted CA; ");
     ended.never_says("next_try_ms");
     office.server.logs("the peer rejected this side's certificate: alert ");
     assert_eq!(office.scratch.read("bets.csv"), "");
@@ -1220,6 +1220,21 @@ fn no_connection_outlives_its_certificate() {
     }
     assert_eq!(office.scratch.read("bets.csv").lines().count(), peers.len());
     office.talk("server", |peer| peer.asks_until("|3,4,ABIERTA|"));
+}
+
+#[test]
+fn no_connection_outlives_the_authority_that_signed_its_certificate() {
+    let office = Office::open();
+    let _others = Certificates::new(&office.scratch, "others", 1);
+    office.talk("agency-3", |peer| {
+        peer.says(BET);
+        peer.hears("CONFIRMARAPUESTA|1");
+        office.scratch.write("tls/authority.pem", office.scratch.read("others/authority.pem"));
+        office.reloads();
+        peer.says(BET);
+        peer.hears(&format!("{NOT_ANY_MORE}it is not signed by a trusted CA"));
+        peer.hears_the_end();
+    });
 }
 
 #[test]
