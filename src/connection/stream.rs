@@ -42,13 +42,10 @@ impl<'s> Stream<'s> {
         if !matches!(socket.within(time).peek()?, None | Some(TLS_FIRST_BYTE)) {
             return Ok(None);
         }
-        match acceptor.accept(&mut socket, heard) {
-            Ok(tls) => Ok(Some(Stream { socket, tls: Some(tls) })),
-            Err(error) => {
-                socket.drain();
-                Err(error)
-            }
-        }
+        let tls = acceptor.accept(&mut socket, heard);
+        // So that a reset does not destroy the alert.
+        let tls = tls.inspect_err(|_| socket.drain())?;
+        Ok(Some(Stream { socket, tls: Some(tls) }))
     }
 
     /// Performs the client's side of a TLS handshake, which may take `time`.

@@ -118,26 +118,22 @@ impl Session<'_, '_, '_> {
         self.free_memory(lines);
         let draw = self.office.draw;
         let fate = self.place.while_it_waits(|| draw.attend(agency, || self.hold_draw()));
-        match fate.map_err(Refusal::from)? {
+        let refusal = match fate.map_err(Refusal::from)? {
             Some(Fate::Held(result)) => {
                 self.verify_again()?;
                 let documents = result.winners(agency).iter().map(String::as_str).collect();
                 Reply::Winners { documents }.write(&mut self.answers);
                 self.winners_sent = Some(self.stream.is_quiet());
-                self.send()
+                return self.send();
             }
-            Some(Fate::Cancelled) => {
-                Err(ErrorCode::Stopping.with("no draw yet: the server stops").into())
-            }
+            Some(Fate::Cancelled) => ErrorCode::Stopping.with("no draw yet: the server stops"),
             Some(Fate::Failed) => {
-                let detail = "the draw could not be held, and the server stops";
-                Err(ErrorCode::Stopping.with(detail).into())
+                ErrorCode::Stopping.with("the draw could not be held, and the server stops")
             }
-            None => {
-                let detail = format_args!("agency {agency} waits on a newer connection");
-                Err(ErrorCode::Superseded.with(detail).into())
-            }
-        }
+            None => ErrorCode::Superseded
+                .with(format_args!("agency {agency} waits on a newer connection")),
+        };
+        Err(refusal.into())
     }
 
     fn hold_draw(&self) -> Fate<DrawResult> {
