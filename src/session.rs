@@ -57,7 +57,7 @@ pub(crate) struct Office<'o> {
 /// Serves `peer` until it ends the connection, an error closes it, it has to leave its place, or the server stops and
 /// its socket is shut for reading.
 pub(crate) fn converse(
-    stream: &mut Stream<'_>,
+    stream: Stream<'_>,
     place: &mut Place<'_>,
     peer: Peer,
     access: Access<'_>,
@@ -103,7 +103,7 @@ pub(crate) fn converse(
 }
 
 /// Sends a refusal to a peer that gets no conversation.
-pub(crate) fn turn_away(stream: &mut Stream<'_>, refusal: &Refusal) {
+pub(crate) fn turn_away(mut stream: Stream<'_>, refusal: &Refusal) {
     let mut line = Vec::new();
     refusal.reply().write(&mut line);
     if stream.within(REFUSAL_TIME_MAX).write_all(&line).is_ok() {
@@ -125,8 +125,8 @@ enum End {
     Ledger,
 }
 
-struct Session<'s, 'c, 'p> {
-    stream: &'s mut Stream<'c>,
+struct Session<'s, 'p> {
+    stream: Stream<'s>,
     place: &'s mut Place<'p>,
     /// The time by which a newcomer must have named its agency.
     newcomer_deadline: Instant,
@@ -142,7 +142,7 @@ struct Session<'s, 'c, 'p> {
     winners_sent: Option<bool>,
 }
 
-impl Session<'_, '_, '_> {
+impl Session<'_, '_> {
     fn run(&mut self) -> Result<(), End> {
         self.may_go_on()?;
         if let Some(agencies) = &self.peer.authorized {
@@ -343,7 +343,7 @@ mod tests {
     const TIME: Duration = Duration::from_secs(30);
 
     /// Calls `test` with a session of a lottery of one agency, and with its peer.
-    fn with_session(budget: &GrowthBudget, test: impl FnOnce(&mut Session<'_, '_, '_>, TcpStream)) {
+    fn with_session(budget: &GrowthBudget, test: impl FnOnce(&mut Session<'_, '_>, TcpStream)) {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let agencies = Agencies::new(1).expect("it is a number of agencies");
         let settings = Settings::for_tests(directory.path(), agencies);
@@ -364,7 +364,7 @@ mod tests {
         let mut place = places.enter(listener.accept().expect("one connects").0).expect("a place");
         let socket = place.socket();
         let mut session = Session {
-            stream: &mut Stream::plain(&socket),
+            stream: Stream::plain(&socket),
             place: &mut place,
             newcomer_deadline: Instant::now() + 2 * TIME,
             peer: Peer::at(address),

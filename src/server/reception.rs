@@ -140,8 +140,8 @@ impl<'r> Reception<'r> {
         // Answers are written whole, so that delaying small segments gains nothing. It fails if the peer has closed
         // the connection, which the conversation will notice.
         let _gone = socket.set_nodelay(true);
-        if let Some(mut stream) = self.identify(&socket, &place, &mut peer) {
-            session::converse(&mut stream, &mut place, peer, access, self.office);
+        if let Some(stream) = self.identify(&socket, &place, &mut peer) {
+            session::converse(stream, &mut place, peer, access, self.office);
         }
         // The place is freed before the socket is closed, so that a peer that sees the end finds a free place.
         drop(place);
@@ -177,7 +177,7 @@ impl<'r> Reception<'r> {
                 place.gives_way();
                 let refusal =
                     ErrorCode::TlsRequired.with("this server speaks TLS and nothing else");
-                session::turn_away(&mut Stream::plain(socket), &refusal);
+                session::turn_away(Stream::plain(socket), &refusal);
                 None
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use crate::protocol::{BatchReader, Command, ErrorCode, Refusal, Reply};
 use crate::text::LogValue;
 use log::{error, info, warn};
 
-impl Session<'_, '_, '_> {
+impl Session<'_, '_> {
     /// Executes the commands of a message, up to the first that fails.
     pub(super) fn execute(
         &mut self,
