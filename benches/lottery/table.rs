@@ -3,6 +3,7 @@
 use super::whole::{Run, median};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What is measured, and how often.
 pub(crate) struct Options {
@@ -59,6 +60,8 @@ impl<'s> Contender<'s> {
     }
 
     pub(crate) fn run(&mut self, counts: bool) {
+        // So that the disk does not write what the contender before left to it.
+        assert!(Command::new("sync").status().unwrap().success(), "the disk could not be synced");
         let run = self.run.as_ref().ok().map(|run| run());
         self.runs.extend(run.filter(|_| counts));
     }
