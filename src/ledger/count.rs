@@ -4,6 +4,10 @@ use super::pass::Lines;
 use crate::bet::row::agency_of;
 use crate::bet::{BET_BYTES_MIN, PerAgency};
 
+/// After so many lines of one agency there are likely many more, which are counted in blocks of so many bytes.
+const LINES_BEFORE_BLOCKS: u64 = 32;
+const BLOCK_BYTES: usize = 1024;
+
 /// The state of an agency.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
@@ -42,6 +46,11 @@ impl Lines for PerAgency<Account> {
             let (mut last, mut end, mut bets) = (0, 0, 0);
             // Rows come in batches, so most lines are of the agency of the line before.
             while begins(&lines[end..], prefix) {
+                if bets == LINES_BEFORE_BLOCKS {
+                    while let Some((more, bytes)) = block(&lines[end..], prefix) {
+                        (bets, end) = (bets + more, end + bytes);
+                    }
+                }
                 let rest = &lines[end..];
                 // A line that is shorter than the shortest one was not written by a ledger.
                 let least = rest.len().min("1,".len() + BET_BYTES_MIN);
@@ -62,6 +71,23 @@ impl Lines for PerAgency<Account> {
             }
         }
     }
+}
+
+/// Returns the number of lines that end in the block at the beginning of `text`, and their bytes. Returns `None` unless
+/// `prefix` follows each of them.
+fn block(text: &[u8], prefix: &[u8]) -> Option<(u64, usize)> {
+    let ends = text.get(..BLOCK_BYTES + prefix.len())?;
+    let ends = &ends[..BLOCK_BYTES];
+    for (place, expected) in (1..).zip(prefix) {
+        // Has no branch, so that the compiler compares many bytes at a time.
+        let differs =
+            |(end, byte): (&u8, &u8)| u8::from(*end == b'\n') & u8::from(byte != expected);
+        if ends.iter().zip(&text[place..]).fold(0, |any, pair| any | differs(pair)) != 0 {
+            return None;
+        }
+    }
+    let last = memchr::memrchr(b'\n', ends)?;
+    Some((memchr::memchr_iter(b'\n', ends).count() as u64, last + 1))
 }
 
 /// Returns whether `line` begins with `prefix`, which is a few bytes: a loop is quicker than a call to compare them.
@@ -106,6 +132,29 @@ mod tests {
             assert_eq!(found[2], (1, ROWS[4].as_bytes()));
             assert_eq!(found[10], (3, ROWS[6].as_bytes()));
             assert_eq!(found.iter().map(|(bets, _)| bets).sum::<u64>(), 7);
+        }
+    }
+
+    #[test]
+    fn long_runs_of_lines_end_where_another_agency_begins() {
+        let (own, other) = (ROWS[0], ROWS[2]);
+        // Each place of the other's line in the blocks, which its prefix begins like that of agency 1.
+        for before in 0..120 {
+            let mut count = accounts(11);
+            let after = ROWS[3].repeat(before) + ROWS[1];
+            count.add((own.repeat(before) + other + &after).as_bytes());
+            let found = |agency: usize| count.values().nth(agency - 1).cloned();
+            let bets = 2 * before as u64 + 1;
+            let last_row = ROWS[1].into();
+            assert_eq!(
+                found(1),
+                Some(Account { bets, last_row, ..Account::default() }),
+                "{before}"
+            );
+            assert_eq!(
+                found(11),
+                Some(Account { bets: 1, last_row: other.into(), ..Account::default() })
+            );
         }
     }
 
