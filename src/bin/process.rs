@@ -183,12 +183,14 @@ fn is_repeated(level: Level, record: &str, logged: &Mutex<BTreeSet<String>>) -> 
 }
 
 /// Starts the thread of stderr and calls `main`, which starts the logger and calls [`until_signal`] for its work. A signal
-/// before that ends the process with exit code 0.
+/// before that ends the process: as a failure if `must_finish`, and otherwise with exit code 0.
 pub(crate) fn run(
     program: Program,
+    must_finish: bool,
     main: impl FnOnce(&Stderr, Signals) -> Result<(), Failure>,
 ) -> ExitCode {
-    let started = signals_of(program).and_then(|signals| Ok((signals, Stderr::start()?)));
+    let signals = signals_of(program, if must_finish { EXIT_FAILURE } else { 0 });
+    let started = signals.and_then(|signals| Ok((signals, Stderr::start()?)));
     let (signals, (stderr, thread)) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -202,12 +204,13 @@ pub(crate) fn run(
     code
 }
 
-/// Returns the signals that a program handles. A client leaves SIGHUP at its default, so that it ends with its terminal.
-fn signals_of(program: Program) -> io::Result<Signals> {
+/// Returns the signals that a program handles, and ends it with `early_code` if one comes while it starts. A client leaves
+/// SIGHUP at its default, so that it ends with its terminal.
+fn signals_of(program: Program, early_code: u8) -> io::Result<Signals> {
     // A write beyond the limit of a file's size then fails with an error, as on a full disk, instead of a signal.
     flag::register(SIGXFSZ, Arc::default())?;
     for signal in [SIGTERM, SIGINT] {
-        flag::register_conditional_shutdown(signal, 0, Arc::clone(&IS_STARTING))?;
+        flag::register_conditional_shutdown(signal, early_code.into(), Arc::clone(&IS_STARTING))?;
     }
     let hangup = (program == Program::Server).then_some(SIGHUP);
     Signals::new([SIGTERM, SIGINT].into_iter().chain(hangup))

@@ -145,6 +145,7 @@ mod of_the_server {
             let scratch = Scratch::new();
             let server = scratch.server().started_by(&slow).start();
             server.catches_signals();
+            server.is_blocked();
             server.signal(signal);
             server.ends().exits(0);
         }
@@ -214,12 +215,19 @@ mod of_the_server {
             let pipe =
                 std::process::Command::new("mkfifo").arg(scratch.path("config.toml")).status();
             assert!(pipe.expect("`mkfifo` can be run").success());
-            for program in [scratch.server(), scratch.bare_client()] {
+            // A script goes on after a success.
+            let programs = [
+                (scratch.server(), 0),
+                (scratch.bare_client(), 0),
+                (scratch.server().arguments(&["--verify"]), 1),
+                (scratch.bare_client().arguments(&["--status"]), 1),
+            ];
+            for (program, code) in programs {
                 let program = program.start();
                 program.catches_signals();
                 program.is_blocked();
                 program.signal(signal);
-                program.ends().exits(0);
+                program.ends().exits(code);
             }
             assert_eq!(scratch.names(), ["config.toml"]);
         }

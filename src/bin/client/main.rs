@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         switch("quiet", "Show no progress, and of the log only errors unless --log-level is set"),
     ];
     let arguments = Arguments::parse(Program::Client, ABOUT, others, EXAMPLES);
-    process::run(Program::Client, |stderr, signals| run(&arguments, stderr, signals))
+    let must_finish = arguments.is_set("status");
+    process::run(Program::Client, must_finish, |stderr, signals| run(&arguments, stderr, signals))
 }
 
 /// Reads the settings and runs the task of the arguments until a signal comes.

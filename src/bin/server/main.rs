@@ -57,7 +57,8 @@ fn main() -> ExitCode {
     ];
     let arguments = Arguments::parse(Program::Server, ABOUT, others, EXAMPLES);
     start_again_with_one_arena();
-    process::run(Program::Server, |stderr, signals| run(&arguments, stderr, signals))
+    let must_finish = arguments.is_set("verify");
+    process::run(Program::Server, must_finish, |stderr, signals| run(&arguments, stderr, signals))
 }
 
 /// Replaces this program by itself with a variable for the allocator, if its address space is limited and the variable is
