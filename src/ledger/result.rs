@@ -105,7 +105,7 @@ impl DrawResult {
         let there = String::from_utf8_lossy(text);
         let mut lines = (1..).zip(there.split('\n').zip(given.split('\n')));
         if let Some((place, (line, given))) = lines.find(|(_, (line, given))| line != given) {
-            let (line, given) = (excerpt(line), excerpt(given));
+            let [line, given] = excerpts(line, given);
             Some(format!("line {place} is \"{line}\", and the bets give \"{given}\""))
         } else if there != given {
             Some("has more or fewer lines than the bets give".into())
@@ -117,8 +117,29 @@ impl DrawResult {
     }
 }
 
+/// Returns excerpts of two texts, from shortly before their first difference: lists of winners are long.
+fn excerpts(one: &str, other: &str) -> [String; 2] {
+    const CHARS_BEFORE: usize = 20;
+    let same = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+    let from = same.saturating_sub(CHARS_BEFORE);
+    [one, other].map(|text| excerpt(&text.chars().skip(from).collect::<String>()))
+}
+
 /// Returns the time in UTC, to the second.
 fn now() -> Datetime {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     now.parse().expect("TOML takes its dates from the same standard")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::excerpts;
+
+    #[test]
+    fn two_long_lists_show_where_they_differ() {
+        let list = |last| format!("winners = [{}{last}]", "\"12345678\", ".repeat(10));
+        let shown = [" \"12345678\", 30904465]", " \"12345678\", 30904466]"];
+        assert_eq!(excerpts(&list(30_904_465), &list(30_904_466)), shown);
+        assert_eq!(excerpts("bets = 15", "bets = 14"), ["bets = 15", "bets = 14"]);
+    }
 }
