@@ -102,8 +102,7 @@ fn if_no_file(error: &io::Error) -> &'static str {
 fn remedy_of(code: Option<ErrorCode>) -> &'static str {
     match code {
         Some(ErrorCode::UnknownCommand) => {
-            "; a server that does not know REANUDAR needs client.resume or CLI_RESUME set to false, and one that does \
-             not know ESTADO has no --status"
+            "; for a server without REANUDAR set client.resume or CLI_RESUME to false; one without ESTADO has no --status"
         }
         Some(ErrorCode::DrawHeld) => {
             "; bets that were not stored before the draw are not part of it. `server --new-draw` prepares \

@@ -705,10 +705,7 @@ mod batches {
         let office = Office::shared(false);
         let server = honest(&office);
         let ended = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf)).run();
-        ended
-            .exits(1)
-            .says("unknown_command")
-            .says("needs client.resume or CLI_RESUME set to false");
+        ended.exits(1).says("unknown_command").says("set client.resume or CLI_RESUME to false");
         assert_eq!(locked(&office).stored, Vec::<String>::new());
     }
 
@@ -718,7 +715,10 @@ mod batches {
         let scratch = Scratch::new();
         let server = honest(&Office::shared(false));
         let ended = scratch.client(&server.address).arguments(&["--status"]).run();
-        ended.exits(1).says("unknown_command: what is that; ").says("ESTADO has no --status");
+        ended
+            .exits(1)
+            .says("unknown_command: what is that; ")
+            .says("without ESTADO has no --status");
     }
 
     #[test]
@@ -1102,16 +1102,15 @@ mod bad_servers {
             }
             peer.listens_on();
         });
-        let client = agency_1(&scratch, &server.address, csv(&bets(1, 10), Ends::Lf));
+        // A second for the reply of each would be longer than a program may take.
+        let client = agency_1(&scratch, &server.address, csv(&bets(1, 100), Ends::Lf));
         let settings = [
             ("CLI_BATCH_MAX_AMOUNT", "1"),
             ("CLI_REPLY_TIMEOUT_MS", "1000"),
             ("CLI_RETRY_FOR_MS", "0"),
         ];
-        let start = Instant::now();
         client.variables(&settings).run().exits(1);
-        // A second for the next reply, and not for each of nine.
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!(server.connections(), 2);
     }
 
     #[test]

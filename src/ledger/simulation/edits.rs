@@ -307,44 +307,30 @@ fn bets_that_are_edited_while_the_server_runs_end_it_before_the_next_confirmatio
 }
 
 #[test]
-fn a_link_to_the_bets_that_leads_elsewhere_ends_the_server_before_the_next_confirmation() {
+fn a_link_that_leads_elsewhere_ends_the_server_before_the_next_confirmation() {
     let row = rows_of(agency(3));
-    let edits: [EditDisk<'_>; 3] =
-        [&|disk| disk.put("bets.csv", b""), &|disk| drop(disk.take("bets.csv")), &|disk| {
-            disk.put("other/bets.csv", &disk.bytes("real/bets.csv").expect("it is there"));
-            disk.link("bets.csv", "other/bets.csv");
-        }];
-    for (edit, seed) in edits.iter().flat_map(|edit| (0..8).map(move |seed| (edit, seed))) {
-        let disk = SimulatedDisk::new(seed);
-        disk.link("bets.csv", "real/bets.csv");
-        let (mut writer, _) = start(&disk).expect("a good disk");
-        assert_eq!(store(&mut writer, 3, &row[..1]), Some(Ok(())));
-        edit(&disk);
-        let answer = ask_to_store(&mut writer, 3, &row[1..2]);
-        let error = writer.commit().expect_err("it was edited").to_string();
-        let is_noticed = error.starts_with("bets.csv: was removed or replaced");
-        assert!(is_open(&answer) && is_noticed, "seed {seed}: {error}");
-    }
-}
-
-#[test]
-fn a_link_to_the_journal_that_leads_elsewhere_ends_the_server_before_the_next_confirmation() {
-    let row = rows_of(agency(3));
-    let edits: [EditDisk<'_>; 3] =
-        [&|disk| disk.put("other/j", b""), &|disk| drop(disk.take("other/j")), &|disk| {
-            disk.put("other/k", &disk.bytes("other/j").expect("it is there"));
-            disk.link("bets.journal", "other/k");
-        }];
-    for (edit, seed) in edits.iter().flat_map(|edit| (0..8).map(move |seed| (edit, seed))) {
-        let disk = SimulatedDisk::new(seed);
-        disk.link("bets.journal", "other/j");
-        let (mut writer, _) = start(&disk).expect("a good disk");
-        assert_eq!(store(&mut writer, 3, &row[..1]), Some(Ok(())));
-        edit(&disk);
-        let answer = ask_to_store(&mut writer, 3, &row[1..2]);
-        let error = writer.commit().expect_err("it was edited").to_string();
-        let is_noticed = error.starts_with("bets.journal: was removed or replaced");
-        assert!(is_open(&answer) && is_noticed, "seed {seed}: {error}");
+    for name in ["bets.csv", "bets.journal"] {
+        let edits: [EditDisk<'_>; 5] = [
+            &|disk| disk.put(name, b""),
+            &|disk| drop(disk.take(name)),
+            &|disk| disk.put("real/file", b""),
+            &|disk| drop(disk.take("real/file")),
+            &|disk| {
+                disk.put("other/file", &disk.bytes("real/file").expect("it is there"));
+                disk.link(name, "other/file");
+            },
+        ];
+        for (edit, seed) in edits.iter().flat_map(|edit| (0..8).map(move |seed| (edit, seed))) {
+            let disk = SimulatedDisk::new(seed);
+            disk.link(name, "real/file");
+            let (mut writer, _) = start(&disk).expect("a good disk");
+            assert_eq!(store(&mut writer, 3, &row[..1]), Some(Ok(())));
+            edit(&disk);
+            let answer = ask_to_store(&mut writer, 3, &row[1..2]);
+            let error = writer.commit().expect_err("it was edited").to_string();
+            let is_noticed = error.starts_with(&format!("{name}: was removed or replaced"));
+            assert!(is_open(&answer) && is_noticed, "seed {seed}: {error}");
+        }
     }
 }
 
