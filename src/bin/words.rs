@@ -22,11 +22,15 @@ pub(crate) fn state(state: AgencyState) -> &'static str {
     }
 }
 
-/// Returns the state of the draw, which is short enough for a narrow terminal if few agencies are missing.
-pub(crate) fn draw(summary: &Summary) -> String {
+/// Returns the state of the draw, which is short enough for a narrow terminal if few agencies are missing. `number` writes
+/// the numbers of bets and of winners.
+pub(crate) fn draw(summary: &Summary, number: fn(u64) -> String) -> String {
     let (bets, missing) = (summary.bets(), summary.missing());
     match summary.winners {
-        Some(winners) => format!("draw: held over {bets} {}, {winners} won", noun_for(bets, "bet")),
+        Some(winners) => {
+            let noun = noun_for(bets, "bet");
+            format!("draw: held over {} {noun}, {} won", number(bets), number(winners))
+        }
         None if missing.is_empty() => "draw: every agency is done".into(),
         None => {
             let agencies = noun_for(missing.len() as u64, "agency");

@@ -10,7 +10,7 @@ pub(crate) fn table(summary: &Summary) -> String {
     for (agency, AgencySummary { bets, state }) in (1_u32..).zip(&summary.agencies) {
         text.push_str(&format!("{agency:>6}  {bets:>10}  {}\n", words::state(*state)));
     }
-    text + &words::draw(summary) + "\n"
+    text + &words::draw(summary, |number| number.to_string()) + "\n"
 }
 
 /// The shape of the JSON, which scripts depend on.

@@ -68,7 +68,7 @@ fn lines(summary: &Summary, listed: usize, number: fn(u64) -> String) -> Vec<Str
             "{more}{all} agencies, {bets} bets: {open} open, {waiting} waiting for the draw"
         ));
     }
-    lines.push(words::draw(summary));
+    lines.push(words::draw(summary, number));
     lines
 }
 
@@ -97,6 +97,6 @@ mod tests {
         assert_eq!(held.len(), 8);
         let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
         assert_eq!(held[6], format!("494 more; {total}"));
-        assert_eq!(held[7], "draw: held over 617283500 bets, 1 won");
+        assert_eq!(held[7], "draw: held over 617,283,500 bets, 1 won");
     }
 }
