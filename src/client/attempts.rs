@@ -38,7 +38,8 @@ pub(super) struct Progress {
     pub(super) confirmed: u64,
     /// Whether bets were sent and not confirmed on the same connection.
     pub(super) in_doubt: bool,
-    /// The time of the last progress, moved forward by the waits that do not count as time without it.
+    /// The time of the last progress, or of the end of a long wait for the draw. The waits that do not count as time without
+    /// progress move it forward.
     last: Instant,
     /// The number of failures since then.
     failures: u32,
@@ -47,8 +48,8 @@ pub(super) struct Progress {
 }
 
 impl Attempts<'_> {
-    /// Connects in its turn and calls `attempt`, which ends the turn, until it returns that all is done, or another attempt
-    /// would not help. Calls `reconnecting` after each attempt that failed.
+    /// Connects in its turn and calls `attempt`, which ends the turn, until that returns `true`, fails in a way that another
+    /// attempt would not mend, or has made no progress for the time to retry. Calls `reconnecting` before each pause.
     pub(super) fn run(
         &self,
         reconnecting: impl Fn(),
@@ -139,13 +140,14 @@ impl Progress {
         self.last += start.elapsed();
     }
 
-    /// Does not count the time since `start`, because the client only waited for the draw. If it waited for longer
-    /// than any pause takes, the next one is the shortest.
+    /// Does not count the time since `start`, because the client only waited for the draw. A wait that is longer than any
+    /// pause is progress, because the server was there. The agencies that wait for a turn are not told of it.
     pub(super) fn waited_since(&mut self, start: Instant) {
         if start.elapsed() >= PAUSE_MAX {
-            self.failures = 0;
+            (self.last, self.failures) = (Instant::now(), 0);
+        } else {
+            self.leave_out_since(start);
         }
-        self.leave_out_since(start);
     }
 
     /// Returns the pause before the next attempt: exponential back-off with jitter. Returns `None` after `retry_for`

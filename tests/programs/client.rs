@@ -6,8 +6,8 @@ use crate::fake_server::{FakeServer, Office, honest, honest_unless, locked};
 use crate::sample::{Bet, Ends, bets, csv, stored};
 use crate::support::program::{Ended, Scratch, Start, WITHIN, lasting_address};
 use loteria::protocol::ErrorCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const SINGLE: [(&str, &str); 6] = [
@@ -1443,6 +1443,29 @@ mod bad_servers {
         let client = agency_1(&scratch, &server.address, csv(&bets(1, 5), Ends::Lf));
         client.variable("CLI_RETRY_FOR_MS", "1000").run().succeeds();
         assert_eq!(server.connections(), 2);
+    }
+
+    #[test]
+    fn a_client_that_waits_for_the_draw_has_all_its_time_to_retry_at_each_outage_of_the_server() {
+        const AWAY: Duration = Duration::from_millis(1_600);
+        let scratch = Scratch::new();
+        let (away_since, is_first) = (Mutex::new(None), AtomicBool::new(true));
+        let server = honest_unless(&Office::shared(true), move |peer, _, message| {
+            let mut away_since = locked(&away_since);
+            if away_since.get_or_insert_with(Instant::now).elapsed() < AWAY {
+                return true;
+            }
+            let ends = message.starts_with("GANADORES") && is_first.swap(false, Ordering::SeqCst);
+            if ends {
+                // This is as long as the longest pause.
+                peer.is_silent_for(Duration::from_secs(5));
+                *away_since = Some(Instant::now());
+            }
+            ends
+        });
+        // Without bets there are no confirmations, which would be progress too.
+        let client = agency_1(&scratch, &server.address, "");
+        client.variable("CLI_RETRY_FOR_MS", "3000").run().succeeds();
     }
 
     #[test]

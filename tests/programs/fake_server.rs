@@ -216,8 +216,8 @@ impl Office {
     }
 }
 
-pub(crate) fn locked(office: &Mutex<Office>) -> MutexGuard<'_, Office> {
-    office.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A fake server that answers everything at once.
