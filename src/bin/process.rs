@@ -9,7 +9,7 @@ use log::{Level, error, info, log_enabled, warn};
 use loteria::config::{self, Config, InvalidConfig, Program};
 use loteria::connection::TlsFiles;
 use loteria::stop::{Stop, Stopper};
-use loteria::system::lock;
+use loteria::system::{address_space_max, lock};
 use loteria::text::LogValue;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
@@ -19,7 +19,8 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::Builder;
@@ -189,6 +190,7 @@ pub(crate) fn run(
     must_finish: bool,
     main: impl FnOnce(&Stderr, Signals) -> Result<(), Failure>,
 ) -> ExitCode {
+    start_again_with_one_arena();
     let signals = signals_of(program, if must_finish { EXIT_FAILURE } else { 0 });
     let started = signals.and_then(|signals| Ok((signals, Stderr::start()?)));
     let (signals, (stderr, thread)) = match started {
@@ -202,6 +204,22 @@ pub(crate) fn run(
     let code = exit(main(&stderr, signals), &stderr);
     stderr.close(thread);
     code
+}
+
+/// Replaces this program by itself with a variable for the allocator, if its address space is limited and the variable is
+/// not set. Otherwise glibc reserves 64 MiB of address space for each of its first threads, and fails for the next
+/// ones. If the program cannot be replaced, it goes on as it is.
+fn start_again_with_one_arena() {
+    const VARIABLE: &str = "MALLOC_ARENA_MAX";
+    if address_space_max().is_some()
+        && env::var_os(VARIABLE).is_none()
+        && let Ok(program) = env::current_exe()
+    {
+        let mut again = Command::new(program);
+        let mut words = env::args_os();
+        again.arg0(words.next().unwrap_or_default()).args(words).env(VARIABLE, "1");
+        let _failed = again.exec();
+    }
 }
 
 /// Returns the signals that a program handles, and ends it with `early_code` if one comes while it starts. A client leaves

@@ -354,7 +354,7 @@ fn peers_that_take_all_address_space_leave_enough_for_their_own_open_batches() {
     }
     let scratch = Scratch::new();
     // Under a limit the system's library takes less.
-    let server = scratch.server().limited("-v 500000").start();
+    let server = scratch.server().limited("-v 100000").start();
     server.address();
     let idle = status_kib(&server, "VmSize:");
     server.stops_on("TERM");
@@ -638,6 +638,20 @@ fn a_client_with_too_few_file_descriptors_for_its_agencies_says_so_at_once() {
     assert!(client.last().contains("`ulimit -n`"), "{client}");
     // With enough of them it goes on where the other got to.
     let client = scratch.client(&server.address()).run();
+    client.succeeds();
+    assert_eq!(client.sorted_stdout().len(), AGENCIES, "one bet of each wins");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_with_little_address_space_has_enough_for_its_agencies() {
+    const AGENCIES: usize = 30;
+    let scratch = Scratch::new();
+    for agency in 1..=AGENCIES {
+        scratch.write(&format!("agencies/agency-{agency}.csv"), csv(&bets(agency, 4), Ends::Lf));
+    }
+    let server = scratch.server().variable("AGENCIES", AGENCIES.to_string()).start();
+    let client = scratch.client(&server.address()).limited("-v 300000").run();
     client.succeeds();
     assert_eq!(client.sorted_stdout().len(), AGENCIES, "one bet of each wins");
 }

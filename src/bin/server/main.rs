@@ -12,17 +12,14 @@ use loteria::draw::Draw;
 use loteria::ledger::{self, DrawResult, Found, Ledger, OpenError, Repair};
 use loteria::server;
 use loteria::stop::{self, Stop};
-use loteria::system;
 use loteria::text::LogValue;
 use process::arguments::{Arguments, switch};
 use process::stderr::Stderr;
 use process::{Failure, Signals};
-use std::env;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 const ABOUT: &str = "\
@@ -56,25 +53,8 @@ fn main() -> ExitCode {
         switch("progress", "Log the state of each agency if there is no terminal to show it on"),
     ];
     let arguments = Arguments::parse(Program::Server, ABOUT, others, EXAMPLES);
-    start_again_with_one_arena();
     let must_finish = arguments.is_set("verify");
     process::run(Program::Server, must_finish, |stderr, signals| run(&arguments, stderr, signals))
-}
-
-/// Replaces this program by itself with a variable for the allocator, if its address space is limited and the variable is
-/// not set. Otherwise glibc reserves 64 MiB of address space for each of its first threads, and fails for the next
-/// ones. If the program cannot be replaced, it goes on as it is.
-fn start_again_with_one_arena() {
-    const VARIABLE: &str = "MALLOC_ARENA_MAX";
-    if system::address_space_max().is_some()
-        && env::var_os(VARIABLE).is_none()
-        && let Ok(program) = env::current_exe()
-    {
-        let mut again = Command::new(program);
-        let mut words = env::args_os();
-        again.arg0(words.next().unwrap_or_default()).args(words).env(VARIABLE, "1");
-        let _failed = again.exec();
-    }
 }
 
 /// Reads the settings and runs the task of the arguments until a signal comes.
