@@ -30,19 +30,18 @@ pub fn place(
         let attempts = Attempts { id: agency, settings, stop, sockets, turns: &turns };
         // The stored bets of the agency before this bet was sent for the first time.
         let mut before = None;
-        let mut is_sent = false;
+        let mut may_be_stored = false;
         let outcome = attempts.run(
             || {},
             |conversation, _turn, progress| {
                 let is_done = settings.resume && is_stored(agency, bet, conversation, &mut before)?;
                 if !is_done {
-                    is_sent = true;
-                    progress.in_doubt = true;
+                    (may_be_stored, progress.in_doubt) = (true, true);
                     let sent = conversation.send(batch.messages());
                     let sent = sent.and_then(|()| conversation.expect_stored(1));
                     if matches!(sent, Err(Error::Refused(..))) {
                         // The server did not store the bet, so bets that are stored by now are those of other clients.
-                        before = None;
+                        (before, may_be_stored) = (None, false);
                     }
                     sent?;
                 }
@@ -51,13 +50,19 @@ pub fn place(
                 Ok(true)
             },
         );
-        if is_sent && matches!(outcome, Err(Error::Stopped)) {
-            info!(
-                "action: interrupt | result: success | stored: unknown | next: compare the agency's bets in \
-                 --status before the bet is placed again"
-            );
-        }
-        outcome
+        outcome.map_err(|error| match error {
+            Error::Stopped if may_be_stored => {
+                info!(
+                    "action: interrupt | result: success | stored: unknown | next: compare the agency's bets in \
+                     --status before the bet is placed again"
+                );
+                error
+            }
+            error if may_be_stored => Error::Failed(format!(
+                "{error}; this bet may be stored: look for it in bets.csv before it is placed again"
+            )),
+            error => error,
+        })
     })
 }
 
@@ -81,7 +86,7 @@ fn is_stored(
         }
         since => Err(Error::Failed(format!(
             "connection lost before the confirmation, and {since} bets of the agency were stored meanwhile, by \
-             another client too: this bet may be among them or not. Look for it in bets.csv before it is placed again"
+             another client too"
         ))),
     }
 }

@@ -487,6 +487,32 @@ mod single_bets {
     }
 
     #[test]
+    fn one_that_may_be_stored_when_the_client_gives_up_is_said_to_be_so() {
+        const LOOK: &str =
+            "this bet may be stored: look for it in bets.csv before it is placed again";
+        // The answer to the bet. Afterwards each connection ends at once.
+        for (answer, may_be_stored) in [
+            ("", true),
+            ("CONFIRMARAPUESTA|2\n", true),
+            ("ERROR|stopping|none is stored\n", false),
+            ("ERROR|storage_failed|none is stored\n", false),
+        ] {
+            let scratch = Scratch::new();
+            let server = honest_unless(&Office::shared(true), move |peer, _, message| {
+                let ends = message.starts_with("APUESTA");
+                if ends {
+                    peer.says(answer);
+                }
+                ends || peer.number > 1
+            });
+            let client = scratch.client(&server.address).variables(&SINGLE);
+            let ended = client.variable("CLI_RETRY_FOR_MS", "200").run();
+            ended.exits(1);
+            assert_eq!(ended.last().contains(LOOK), may_be_stored, "{answer:?}: {ended}");
+        }
+    }
+
+    #[test]
     fn one_is_sent_again_where_another_client_stored_other_bets_meanwhile() {
         // The first message of the bet gets this answer, or none.
         let refusals = RETRIED.map(|code| format!("ERROR|{code}|none is stored\n"));
