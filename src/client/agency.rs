@@ -177,8 +177,10 @@ impl Attempt<'_, '_> {
         }
         self.hear_until(window - writer.closed().len().min(window))?;
         self.progress.in_doubt = true;
-        self.conversation.send(writer.messages())?;
         self.sent.extend(writer.closed());
+        // The server may have confirmed or refused batches before it stopped reading.
+        let written = self.conversation.write(writer.messages());
+        written.map_err(|error| error.unless_refused(self.hear_until(0)))?;
         writer.clear();
         self.paced = !batch_period.is_zero();
         // The confirmation can arrive during the pause.
@@ -264,11 +266,18 @@ fn other_file(why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::{Agency, Attempt};
     use crate::bet::AgencyId;
+    use crate::client::attempts::{Attempts, Progress};
+    use crate::client::bets_file::BetsFile;
+    use crate::client::conversation::Conversation;
+    use crate::client::dial::{Turn, Turns};
     use crate::client::{Error, Observer, Settings, run};
+    use crate::connection::OpenSockets;
     use crate::stop::{Stop, Stopper, beside};
+    use std::collections::VecDeque;
     use std::io::{self, BufRead, BufReader, Write};
-    use std::net::TcpListener;
+    use std::net::{Shutdown, TcpListener};
     use std::thread;
     use std::time::Duration;
 
@@ -313,6 +322,55 @@ mod tests {
         let outcome = run(agencies, &settings, &PanicsFor(None), &Stop::never());
         outcome.expect("it has its winners");
         server.join().expect("it does not panic");
+    }
+
+    #[test]
+    fn after_a_write_that_failed_the_replies_are_read_up_to_the_first_that_confirms_no_batch() {
+        // The replies that arrive, the bets that they confirm, and whether one of them is a refusal of a batch.
+        for (replies, confirmed, is_refused) in [
+            ("CONFIRMARAPUESTA|1\nCONFIRMARAPUESTA|1\n", 2, false),
+            ("CONFIRMARAPUESTA|1\nERROR|batch_too_long|why\n", 1, true),
+            ("CONFIRMARAPUESTA|1\nECO|x\nERROR|batch_too_long|why\n", 1, false),
+            ("CONFIRMARAPUESTA|2\n", 0, false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let scratch = tempfile::NamedTempFile::new().expect("a scratch file");
+            let bets = "Ana,Paz,30904461,1999-03-17,7574\n".repeat(5);
+            std::fs::write(&scratch, bets).expect("the scratch file can be written");
+            // One write has four batches of one bet.
+            let settings = Settings { window: 16, ..Settings::for_tests(&listener, TIME) };
+            let server = thread::spawn(move || {
+                let (mut socket, _) = listener.accept().expect("the client connects");
+                socket.write_all(replies.as_bytes()).expect("the client reads");
+                io::copy(&mut socket, &mut io::sink()).expect("the client says no more");
+            });
+            let (settings, stop) = (&settings, &Stop::never());
+            let (sockets, waiting, turns) =
+                (&OpenSockets::default(), &OpenSockets::default(), &Turns::new());
+            let (id, observer) = (AgencyId::new(1).expect("it is an agency"), &PanicsFor(None));
+            let file = BetsFile::check(scratch.path(), stop, |_| {}).expect("it is valid");
+            let agency = &Agency { id, file, settings, stop, observer, waiting };
+            let attempts = Attempts { id, settings, stop, sockets, turns };
+            let (mut outcome, mut heard) = (Ok(()), 0);
+            let work =
+                |conversation: &mut Conversation<'_>, _: Turn<'_>, progress: &mut Progress| {
+                    conversation.socket.shutdown(Shutdown::Write).expect("it is connected");
+                    let (last, sent) = (None, VecDeque::new());
+                    let mut attempt =
+                        Attempt { agency, conversation, progress, last, sent, paced: false };
+                    outcome = attempt.send_rest();
+                    heard = progress.confirmed;
+                    Ok(true)
+                };
+            attempts.run(|| {}, work).expect("it is done");
+            let is_right = match outcome {
+                Err(Error::Refused(..)) => is_refused,
+                Err(Error::Lost(_)) => !is_refused,
+                _ => false,
+            };
+            assert!(is_right && heard == confirmed, "{replies:?}: {heard}, {outcome:?}");
+            server.join().expect("it does not panic");
+        }
     }
 
     #[test]

@@ -70,6 +70,14 @@ impl Error {
         ))
     }
 
+    /// Returns the refusal in what was read after a write failed with this error, or this error if there is none.
+    pub(super) fn unless_refused<T>(self, heard: Result<T, Error>) -> Error {
+        match heard {
+            Err(refused @ (Error::Refused(..) | Error::Distrust(_))) => refused,
+            _ => self,
+        }
+    }
+
     /// Returns the remedy if every attempt ends with this error. Returns `None` if another attempt would not help.
     pub(super) fn remedy(&self) -> Option<&'static str> {
         use ErrorCode::{
