@@ -196,7 +196,8 @@ impl Config {
     ///
     /// The agency is invalid.
     pub fn agency(&self) -> Result<Option<AgencyId>, InvalidConfig> {
-        Ok(self.value(&table::ID)?.and_then(|id| AgencyId::parse(id.to_str()?)))
+        let parse = |id: OsString| id.to_str().and_then(AgencyId::parse);
+        Ok(self.value(&table::ID)?.map(|id| parse(id).expect("the table has the same range")))
     }
 
     /// Returns the directory of the agencies' files.
@@ -266,11 +267,12 @@ impl Config {
 /// would otherwise be taken for a module that logs nothing.
 fn is_filter(text: &str) -> bool {
     let (parts, search) = text.split_once('/').unwrap_or((text, ""));
-    let is_part = |part: &str| {
-        let level = part.split_once('=').map_or(part, |(_module, level)| level).trim();
-        level.is_empty()
-            || level.parse::<LevelFilter>().is_ok()
-            || ["loteria", "server", "client"].iter().any(|module| level.starts_with(module))
+    let is_level = |text: &str| text.is_empty() || text.parse::<LevelFilter>().is_ok();
+    let is_module =
+        |text: &str| ["loteria", "server", "client"].iter().any(|name| text.starts_with(name));
+    let is_part = |part: &str| match part.split_once('=') {
+        Some((_module, level)) => is_level(level.trim()),
+        None => is_level(part.trim()) || is_module(part.trim()),
     };
     parts.split(',').all(is_part) && !search.contains('/')
 }

@@ -91,7 +91,8 @@ fn exit(outcome: Result<(), Failure>, stderr: &Stderr) -> ExitCode {
             ExitCode::from(EXIT_FAILURE)
         }
         Err(Failure::Usage(error)) => {
-            error!("action: config | result: fail | error: {}", LogValue(&error));
+            let error = LogValue(error);
+            error!("action: config | result: fail | error: {error}");
             if !log_enabled!(Level::Error) {
                 // Logging may be off, perhaps because of this very error.
                 stderr.say(&format!("error: {error}"));

@@ -27,7 +27,7 @@ pub(super) fn parse(text: &str) -> Result<HashMap<&'static str, OsString>, (usiz
     for (section, content) in table.get_ref() {
         let name = section.get_ref();
         if !SETTINGS.iter().any(|setting| setting.key.split('.').next() == Some(name)) {
-            wrong.push((section.span().start, format!("unknown section {name}")));
+            wrong.push((section.span().start, format!("unknown key or section {name}")));
         } else if let DeValue::Table(settings) = content.get_ref() {
             for (key, value) in settings {
                 match setting(&format!("{name}.{}", key.get_ref()), key, value) {

@@ -274,7 +274,7 @@ fn tls_needs_all_of_its_files_and_a_program_that_was_built_with_it() {
 #[test]
 fn a_key_that_nobody_knows_is_refused_by_both_programs_with_its_name_and_line() {
     let cases = [
-        ("surprise = 1\n", "1", "surprise"),
+        ("surprise = 1\n", "1", "key or section surprise"),
         ("[surprise]\n", "1", "surprise"),
         ("[server]\n\nport = 1\n", "3", "port"),
         ("[client]\nbatch_max_amounts = 1\n", "2", "batch_max_amounts"),
@@ -568,11 +568,23 @@ mod levels {
     }
 
     #[test]
+    fn a_usage_error_is_one_line_without_control_characters_where_the_log_is_off_too() {
+        let scratch = Scratch::new();
+        let client = scratch.bare_client().variable("LOG_LEVEL", "off");
+        let ended = client.variable("CLI_WINDOW", "1\u{1b}[31m\n|").run();
+        let told = "error: CLI_WINDOW: must be a number from 1 to 4096, not \"1 [31m ¦\"\n";
+        ended.exits(2);
+        assert_eq!(ended.stderr, [told], "{ended}");
+    }
+
+    #[test]
     fn a_filter_with_a_misspelled_level_is_refused_and_one_of_a_module_is_not() {
         let scratch = Scratch::new();
         fs::create_dir(scratch.path("bets.csv")).expect("a directory");
         let server = |filter| scratch.server().variable("RUST_LOG", filter);
-        for filter in ["zzz", "debgu,server=info", "server=inof", "a=b=info", "3", "info/a/b"] {
+        for filter in
+            ["zzz", "debgu,server=info", "server=inof", "a=b=info", "a=client", "3", "info/a/b"]
+        {
             refused(&server(filter).run(), "RUST_LOG: must be a level or a filter", filter);
         }
         for filter in ["ERROR", " info , other=off", "loteria::session,error", "error/bets"] {
