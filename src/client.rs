@@ -79,8 +79,7 @@ pub trait Observer: Sync {
     fn invalid_line(&self, report: &str);
     /// The server has stored `bets` of the agency's bets durably, of `of` in its file.
     fn confirmed(&self, agency: AgencyId, bets: u64, of: u64);
-    /// There is no connection, or it is lost, and the agency with `of` bets in its file retries after a pause. One of the
-    /// other methods is called next.
+    /// There is no connection, or it is lost, and the agency with `of` bets in its file retries after a pause.
     fn reconnecting(&self, agency: AgencyId, of: u64);
     /// The agency has sent its `bets` bets and waits for the draw.
     fn waiting(&self, agency: AgencyId, bets: u64);

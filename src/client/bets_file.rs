@@ -1,5 +1,5 @@
-//! An agency's file, read twice: once to check every line, once to send them. It is open only while it is read, so
-//! that an agency that waits needs no file descriptor for it.
+//! An agency's file, read once to check every line, and once for each connection to send them. It is open only while it
+//! is read, so that an agency that waits needs no file descriptor for it.
 
 use super::error::Error;
 use crate::bet::row::{Fields, InvalidRow, ROW_BYTES_MAX};

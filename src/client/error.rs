@@ -103,7 +103,7 @@ fn if_no_file(error: &io::Error) -> &'static str {
     use io::ErrorKind::{NotADirectory, NotFound, Other};
     // `Other` is that of a directory, a pipe or a device.
     let is_no_file = matches!(error.kind(), NotFound | NotADirectory | Other);
-    if is_no_file { "; --file CSV names another" } else { "" }
+    if is_no_file { "; --agency N --file CSV names another" } else { "" }
 }
 
 /// Returns the remedy for a refusal, which follows its detail in the message.

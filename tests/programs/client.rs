@@ -197,14 +197,18 @@ mod files {
         run_unheard(one, 1).says("agencies/agency-1.csv: ");
         std::fs::create_dir_all(scratch.path("agencies/agency-1.csv")).expect("a directory");
         run_unheard(one, 1).says("agencies/agency-1.csv: ");
+        let of_all = run_unheard(|address| scratch.client(address), 1);
+        of_all.says("agencies/agency-1.csv: ").says("--agency N --file CSV names another");
         run_unheard(|address| one(address).arguments(&["--file", "no.csv"]), 1).says("no.csv: ");
         let pipe = std::process::Command::new("mkfifo").arg(scratch.path("pipe")).status();
         assert!(pipe.expect("`mkfifo` can be run").success());
         let pipe = run_unheard(|address| one(address).arguments(&["--file", "pipe"]), 1);
-        pipe.says("pipe: not a regular file; --file CSV names another");
+        pipe.says("pipe: not a regular file; --agency N --file CSV names another");
         let below_a_file = |address: &str| one(address).variable("CLI_AGENCIES_DIR", "file");
         scratch.write("file", "");
-        run_unheard(below_a_file, 1).says("file/agency-1.csv: ").says("--file CSV names another");
+        run_unheard(below_a_file, 1)
+            .says("file/agency-1.csv: ")
+            .says("--agency N --file CSV names another");
     }
 
     #[test]
