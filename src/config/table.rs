@@ -167,10 +167,10 @@ impl Kind {
     ///
     /// The rule that it breaks.
     pub(super) fn normal(self, given: OsString) -> Result<OsString, String> {
-        if self == Path {
-            return if given.is_empty() { Err(self.rule()) } else { Ok(given) };
-        }
-        let text = given.into_string().map_err(|_| "must be UTF-8".to_owned())?;
+        let text = match given.into_string() {
+            Err(path) if self == Path => return Ok(path),
+            text => text.map_err(|_| "must be UTF-8".to_owned())?,
+        };
         let normal = match self {
             Number(least, most) => {
                 let number = text.parse().ok().filter(|number| (least..=most).contains(number));
@@ -188,7 +188,7 @@ impl Kind {
                 let level = text.parse::<log::LevelFilter>().ok();
                 level.map(|level| level.to_string().to_lowercase())
             }
-            Path => None,
+            Path => Some(text.clone()).filter(|path| !path.is_empty()),
         };
         normal.map(OsString::from).ok_or_else(|| format!("{}, not \"{text}\"", self.rule()))
     }

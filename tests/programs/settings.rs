@@ -161,7 +161,11 @@ fn the_files_of_the_server_have_a_key_a_variable_and_a_flag() {
     by_variable().run().exits(1).says("bets: variable.csv | draw: variable.toml");
     let by_flag = by_variable().arguments(&["--bets", "flag.csv", "--draw", "flag.toml"]);
     by_flag.run().exits(1).says("bets: flag.csv | draw: flag.toml").says("error: flag.csv: ");
-    server().arguments(&["--draw", ""]).run().exits(2).says("error: --draw: must name a file");
+    server()
+        .arguments(&["--draw", ""])
+        .run()
+        .exits(2)
+        .says("error: --draw: must name a file or a directory, not \"\"");
 }
 
 #[test]
