@@ -143,17 +143,16 @@ impl Places {
         self.left.notify_all();
     }
 
-    /// Returns the table, and first ends a connection that is leaving if there are too many. Returns `None` if it does
+    /// Returns the table, and first ends the connections that are leaving if they are too many. Returns `None` if they do
     /// not end in time, or after `Places::close`.
     fn table_with_few_leaving(&self) -> Option<MutexGuard<'_, Table>> {
-        let mut table = lock(&self.table);
-        if table.leaving.len() >= LEAVING_MAX {
-            // The thread of the oldest had its time, or waits for a peer that does not read.
-            table.leaving[0].shut(Shutdown::Both);
-            let too_many = |table: &mut Table| !table.closed && table.leaving.len() >= LEAVING_MAX;
-            let waited = self.left.wait_timeout_while(table, LEAVING_TIME_MAX, too_many);
-            table = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let table = lock(&self.table);
+        // The threads of the oldest had most time to tell their peers, or wait for ones that do not read.
+        let surplus = (table.leaving.len() + 1).saturating_sub(LEAVING_MAX);
+        table.leaving[..surplus].iter().for_each(|oldest| oldest.shut(Shutdown::Both));
+        let too_many = |table: &mut Table| !table.closed && table.leaving.len() >= LEAVING_MAX;
+        let waited = self.left.wait_timeout_while(table, LEAVING_TIME_MAX, too_many);
+        let table = waited.unwrap_or_else(PoisonError::into_inner).0;
         (!table.closed && table.leaving.len() < LEAVING_MAX).then_some(table)
     }
 
@@ -280,7 +279,7 @@ impl Place<'_> {
     /// # Errors
     ///
     /// The connection has to leave: it was evicted before, or all others of its holder wait for the draw.
-    pub(crate) fn belongs_to(&mut self, agencies: Vec<AgencyId>) -> Result<(), Eviction> {
+    pub fn belongs_to(&mut self, agencies: Vec<AgencyId>) -> Result<(), Eviction> {
         let max = CONNECTIONS_PER_AGENCY_MAX * agencies.len().max(1);
         let holder = match agencies[..] {
             [agency] => Holder::Agency(agency),

@@ -4,7 +4,8 @@
 use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
 use crate::support::transcript::plays;
 use crate::{asks_for_winners, bet, is_attended, row, store};
-use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN, Places};
+use loteria::bet::AgencyId;
+use loteria::places::{CONNECTIONS_PER_AGENCY_MAX, NEWCOMERS_MIN, Place, Places};
 use loteria::protocol::ErrorCode;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -323,26 +324,49 @@ fn a_batch_that_is_open_when_its_connection_has_to_leave_is_not_stored() {
     );
 }
 
+/// One more connects: its own side, and its place.
+fn next<'p>(listener: &TcpListener, places: &'p Places) -> (TcpStream, Option<Place<'p>>) {
+    let peer = TcpStream::connect(listener.local_addr().expect("its address")).expect("it listens");
+    peer.set_read_timeout(Some(PATIENCE)).expect("a bound for reads");
+    (peer, places.enter(listener.accept().expect("a peer comes").0))
+}
+
 #[test]
 fn where_64_connections_are_leaving_and_do_not_end_the_next_gets_no_place() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("its address");
     let places = Places::new(1);
-    let next = || {
-        let peer = TcpStream::connect(address).expect("it listens");
-        let place = places.enter(listener.accept().expect("a peer comes").0);
-        (peer, place)
-    };
     // Each takes the place of the one before, and no thread ends those.
-    let mut taken: VecDeque<_> = (0..65).map(|_| next()).collect();
+    let mut taken: VecDeque<_> = (0..65).map(|_| next(&listener, &places)).collect();
     assert!(taken.iter().all(|(_, place)| place.is_some()));
-    assert!(next().1.is_none());
+    assert!(next(&listener, &places).1.is_none());
     // A thread that waits for its peer would wake up now.
     let (mut oldest, place) = taken.pop_front().expect("the first");
-    oldest.set_read_timeout(Some(PATIENCE)).expect("a bound for reads");
     assert_eq!(oldest.read(&mut [0]).expect("its end"), 0);
     drop(place);
-    assert!(next().1.is_some());
+    assert!(next(&listener, &places).1.is_some());
+}
+
+#[test]
+fn if_many_more_are_leaving_and_do_not_end_the_next_connection_shuts_all_but_the_last_63() {
+    const NEWCOMERS: usize = 100;
+    const LEAVING: usize = NEWCOMERS - CONNECTIONS_PER_AGENCY_MAX;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let places = Places::new(4 * NEWCOMERS);
+    let mut taken: VecDeque<_> = (0..NEWCOMERS).map(|_| next(&listener, &places)).collect();
+    // All name one agency, and no thread ends those that have to leave.
+    let agency = AgencyId::new(1).expect("an agency");
+    for (_, place) in &mut taken {
+        place.as_mut().expect("a place").belongs_to(vec![agency]).expect("it may stay");
+    }
+    assert!(next(&listener, &places).1.is_none());
+    // Threads that wait for their peers would wake up now.
+    for (mut oldest, _place) in taken.drain(..LEAVING - 63) {
+        assert_eq!(oldest.read(&mut [0]).expect("its end"), 0);
+    }
+    let (spared, _) = &taken[0];
+    spared.set_nonblocking(true).expect("it is open");
+    spared.peek(&mut [0]).expect_err("it is not shut");
+    assert!(next(&listener, &places).1.is_some());
 }
 
 #[test]
