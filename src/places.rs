@@ -114,10 +114,12 @@ impl Places {
         Some(Place { places: self, connection, holder })
     }
 
-    /// Closes the newcomer that has been silent longest, because the system has no room for another connection.
-    /// Blocks until a connection has ended, for at most `LEAVING_TIME_MAX`.
-    pub(crate) fn make_room(&self) {
+    /// Closes the newcomer that has been silent longest, because the system has no room for another connection. Those that
+    /// are leaving already are shut, because their peers may not read. Blocks until a connection has ended, for at most
+    /// `LEAVING_TIME_MAX`.
+    pub fn make_room(&self) {
         let mut table = lock(&self.table);
+        table.leaving.iter().for_each(|connection| connection.shut(Shutdown::Both));
         let why = Eviction::Connections(table.count);
         table.evict(&Holder::Newcomers, why);
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);

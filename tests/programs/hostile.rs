@@ -314,7 +314,9 @@ fn peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held() {
         }
         assert!(start.elapsed() < WITHIN, "there is never a place");
     }
-    assert!(line(&mut peers[0]).starts_with("ERROR|too_many_connections|"));
+    // On a busy machine some are shut before their threads can tell them.
+    let is_told = |peer| line(peer).starts_with("ERROR|too_many_connections|");
+    assert!(peers[..10].iter_mut().any(is_told));
     agency.says("GANADORES|1");
     agency.hears("GANADORES|");
     assert!(scratch.read_if_there("sorteo.toml").is_some());

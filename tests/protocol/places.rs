@@ -370,6 +370,22 @@ fn if_many_more_are_leaving_and_do_not_end_the_next_connection_shuts_all_but_the
 }
 
 #[test]
+fn if_the_system_has_no_room_a_newcomer_that_was_told_to_leave_and_does_not_is_shut_for_the_next() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let places = Places::new(10);
+    let [(mut first, _first), (mut second, _second)] = [(); 2].map(|()| next(&listener, &places));
+    // No thread ends them.
+    places.make_room();
+    first.set_nonblocking(true).expect("it is open");
+    first.read(&mut [0]).expect_err("its thread has time to tell it");
+    first.set_nonblocking(false).expect("it is open");
+    places.make_room();
+    assert_eq!(first.read(&mut [0]).expect("its end"), 0);
+    second.set_nonblocking(true).expect("it is open");
+    second.read(&mut [0]).expect_err("its thread has time to tell it");
+}
+
+#[test]
 fn a_newcomer_that_does_not_read_loses_its_connection_after_its_time_and_not_that_of_a_message() {
     let time = Duration::from_secs(1);
     let office = Office::start(Lottery { newcomer_timeout: time, ..Lottery::of(10_000) });
