@@ -85,11 +85,12 @@ impl Acceptor {
         socket: &mut TimedSocket<'_>,
         heard: &dyn Fn(),
     ) -> io::Result<Box<dyn Layer>> {
-        let identity = newest(&self.identity);
+        // The certificate is verified within the handshake, whose end the client can put off.
+        let (identity, at) = (newest(&self.identity), Instant::now());
         let connection = ServerConnection::new(Arc::clone(&identity.config)).map_err(fault)?;
         let mut tls = Tls::shake_hands(connection.into(), socket, heard)?;
         let shared = Arc::clone(&self.identity);
-        tls.verified = Some(Verified { identity, at: Instant::now(), shared });
+        tls.verified = Some(Verified { identity, at, shared });
         Ok(Box::new(tls))
     }
 }

@@ -1288,6 +1288,37 @@ fn no_connection_outlives_the_time_of_its_certificate_by_more_than_a_second() {
 }
 
 #[test]
+fn a_handshake_that_ends_long_after_the_certificate_was_shown_does_not_prolong_its_time() {
+    let office = Office::open();
+    let expires = office.certificates.sign_for(Duration::from_secs(5), 3);
+    let mut config = of_agency_3(&office.certificates, ring::default_provider());
+    // In small records, so that the last one has nothing of the certificate.
+    config.max_fragment_size = Some(64);
+    let mut stream = connect(&office, &Arc::new(config));
+    stream.conn.write_tls(&mut stream.sock).expect("it can be sent");
+    while stream.conn.is_handshaking() {
+        stream.conn.read_tls(&mut stream.sock).expect("the server's part of the handshake");
+        stream.conn.process_new_packets().expect("a good one");
+    }
+    let begun = Instant::now();
+    let mut rest = Vec::new();
+    while stream.conn.wants_write() {
+        stream.conn.write_tls(&mut rest).expect("there is room");
+    }
+    let (last, shown) = rest.split_last().expect("the client's part of the handshake");
+    stream.sock.write_all(shown).expect("it can be sent");
+    // The server looks at a certificate again after a second.
+    let late = expires.max(begun + Duration::from_secs(1));
+    thread::sleep(late.saturating_duration_since(Instant::now()));
+    stream.sock.write_all(&[*last]).expect("it can be sent");
+    let mut peer = Peer::over(stream);
+    peer.says(BET);
+    peer.hears(&format!("{NOT_ANY_MORE}it has expired"));
+    peer.hears_the_end();
+    assert_eq!(office.scratch.read("bets.csv"), "");
+}
+
+#[test]
 fn a_list_that_is_out_of_date_counts_all_the_same() {
     let office = office_with_list();
     let revoked = office.connector("agency-4");
