@@ -174,7 +174,8 @@ impl Session<'_, '_> {
 
     /// Reads the bytes that have arrived, or blocks until some do. Returns `false` if the peer has ended the connection.
     fn receive(&mut self, lines: &mut LineBuffer<'_>, deadline: Instant) -> Result<bool, End> {
-        let deadline = self.limited(deadline);
+        let is_newcomer = self.place.is_newcomer();
+        let deadline = if is_newcomer { deadline.min(self.newcomer_deadline) } else { deadline };
         let count = loop {
             if !lines.has_grown() && self.batches.open == Open::Nothing {
                 // The rows of a large buffer take as much memory as the buffer.
@@ -209,12 +210,11 @@ impl Session<'_, '_> {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
             Err(error) if is_timeout(&error) => {
-                let (limit, missing) =
-                    if self.place.is_newcomer() && deadline == self.newcomer_deadline {
-                        (self.office.newcomer_timeout, "agency named")
-                    } else {
-                        (self.office.message_timeout, "complete message")
-                    };
+                let (limit, missing) = if is_newcomer && deadline == self.newcomer_deadline {
+                    (self.office.newcomer_timeout, "agency named")
+                } else {
+                    (self.office.message_timeout, "complete message")
+                };
                 let detail = format_args!("no {missing} within {} ms", limit.as_millis());
                 Err(ErrorCode::TimedOut.with(detail).into())
             }
@@ -298,16 +298,13 @@ impl Session<'_, '_> {
         self.stream.verify_again().map_err(|rejected| ErrorCode::CertificateRejected.with(rejected))
     }
 
-    /// Returns `deadline`, or that of a newcomer if the connection is one and that is earlier.
-    fn limited(&self, deadline: Instant) -> Instant {
-        if self.place.is_newcomer() { deadline.min(self.newcomer_deadline) } else { deadline }
-    }
-
     fn send(&mut self) -> Result<(), End> {
         if !self.answers.is_empty() {
-            let (now, time) = (Instant::now(), self.office.message_timeout);
-            // A newcomer whose time is over still has time to take the error that says so.
-            let deadline = self.limited(now + time).max(now + time.min(REFUSAL_TIME_MAX));
+            let mut deadline = Instant::now() + self.office.message_timeout;
+            if self.place.is_newcomer() {
+                // It has time to take the error that says that its time is over.
+                deadline = deadline.min(self.newcomer_deadline + REFUSAL_TIME_MAX);
+            }
             self.stream.until(deadline).write_all(&self.answers)?;
             self.answers.clear();
         }

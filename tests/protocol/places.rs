@@ -400,6 +400,26 @@ fn a_newcomer_that_does_not_read_loses_its_connection_after_its_time_and_not_tha
 }
 
 #[test]
+fn a_newcomer_that_reads_slowly_loses_its_connection_a_second_after_its_time() {
+    const COMMANDS: usize = 1_000;
+    let time = Duration::from_secs(1);
+    let office = Office::start(Lottery { newcomer_timeout: time, ..Lottery::of(10_000) });
+    let mut slow = office.agency();
+    // The replies are far more than the system buffers.
+    slow.says(&["ESTADO"; COMMANDS].join(";"));
+    // Its time has begun by the first reply, or is over on a busy machine. It takes some of each within a second.
+    let mut heard = slow.rest_of_a_line();
+    let end = Instant::now() + time + Duration::from_secs(1);
+    while Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+        heard.extend(slow.rest_of_a_line());
+    }
+    heard.extend(slow.rest());
+    let replies = heard.iter().filter(|&&byte| byte == b'\n').count();
+    assert!(replies < COMMANDS / 2, "it was sent {replies} replies");
+}
+
+#[test]
 fn a_newcomer_has_its_time_to_name_an_agency_whatever_else_it_says() {
     const TIME: Duration = Duration::from_millis(400);
     let office = Office::start(Lottery { newcomer_timeout: TIME, ..Lottery::of(5) });

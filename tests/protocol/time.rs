@@ -88,7 +88,7 @@ fn who_does_not_read_its_answers_loses_its_connection_and_nobody_else_does() {
 fn who_reads_its_answers_late_but_within_the_time_gets_all_of_them() {
     let office = Office::start(Lottery::of(1));
     let mut late = office.agency();
-    // A newcomer has another limit, which is a second at least.
+    // A newcomer has another limit.
     store(&mut late, 1, 30_904_460);
     let echo = format!("ECO|{}", "x".repeat(8000));
     let line = format!("{echo}\n").into_bytes();
