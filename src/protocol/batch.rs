@@ -34,24 +34,12 @@ pub struct BatchReader {
     agency: AgencyId,
     agencies: Agencies,
     command: Vec<u8>,
-    /// The bytes of `command`, and ones in their places.
-    command_word: u128,
-    command_mask: u128,
 }
 
 impl BatchReader {
     /// Returns a reader of the batches of `agency`, which is one of `agencies`.
     pub fn new(agency: AgencyId, agencies: Agencies) -> BatchReader {
-        let command = bet_start(agency);
-        let mut word = [0; size_of::<u128>()];
-        word[..command.len()].copy_from_slice(&command);
-        BatchReader {
-            agency,
-            agencies,
-            command_word: u128::from_le_bytes(word),
-            command_mask: u128::from_le_bytes(word.map(|byte| if byte == 0 { 0 } else { 0xFF })),
-            command,
-        }
+        BatchReader { agency, agencies, command: bet_start(agency) }
     }
 
     /// Appends the rows of the batch at the beginning of `text` to `rows`. The batch is a whole message: valid bets of
@@ -73,7 +61,7 @@ impl BatchReader {
     fn read_bets(&self, text: &[u8], rows: &mut Vec<u8>) -> Option<BatchRead> {
         let mut rest = text;
         let mut bets = 0;
-        while let Some(bet_text) = self.after_command(rest) {
+        while let Some(bet_text) = rest.strip_prefix(self.command.as_slice()) {
             let end = match plain_bet(bet_text, BAR) {
                 Some(bet) if bet_text.get(bet.end()) == Some(&SEMICOLON) => {
                     self.copy_row(rest, &bet, rows)
@@ -86,20 +74,6 @@ impl BatchReader {
         let after = rest.strip_prefix(word::CLOSE_BATCH.as_bytes()).filter(|_| bets > 0)?;
         let after = after.strip_prefix(&[LINE_END])?;
         Some(BatchRead { bets, message_bytes: text.len() - after.len() })
-    }
-
-    /// Returns the text after the beginning of a bet. Returns `None` if there is no such beginning.
-    #[inline]
-    fn after_command<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
-        // Comparing a fixed number of bytes takes a few instructions, and nearly all texts have as many.
-        match text.first_chunk() {
-            Some(begin) => {
-                let is_command =
-                    u128::from_le_bytes(*begin) & self.command_mask == self.command_word;
-                is_command.then(|| &text[self.command.len()..])
-            }
-            None => text.strip_prefix(self.command.as_slice()),
-        }
     }
 
     /// Appends the row of a plain bet, whose command is at the beginning of `text`. Returns the end of the command.
