@@ -12,8 +12,6 @@ const SHRUNK_ROOM: usize = 512;
 const CAPACITY_MAX: usize = 1 << 20;
 /// The size of a buffer that does not grow, in bytes.
 const FIXED_CAPACITY: usize = 80 << 10;
-/// A buffer that has grown shrinks after so many reads in a row that fill less than its initial size.
-const SMALL_READS_MAX: u32 = 64;
 
 /// The memory that many buffers share to grow beyond their initial size, in bytes.
 #[derive(Debug)]
@@ -44,8 +42,6 @@ pub struct LineBuffer<'b> {
     line_bytes_max: usize,
     /// `None` if it keeps its size.
     budget: Option<&'b GrowthBudget>,
-    /// The number of the last reads in a row that filled less than its initial size.
-    small_reads: u32,
 }
 
 impl LineBuffer<'static> {
@@ -70,7 +66,7 @@ impl<'b> LineBuffer<'b> {
     ) -> LineBuffer<'b> {
         assert!(line_bytes_max < capacity, "a line has to fit into the buffer");
         let bytes = vec![0; capacity];
-        LineBuffer { bytes, start: 0, end: 0, line_bytes_max, budget, small_reads: 0 }
+        LineBuffer { bytes, start: 0, end: 0, line_bytes_max, budget }
     }
 
     /// Reads once from `reader`. Returns the number of bytes that were read, 0 at its end. Complete lines must have been
@@ -86,12 +82,8 @@ impl<'b> LineBuffer<'b> {
         let room = self.bytes.len() - self.end;
         let count = reader.read(&mut self.bytes[self.end..])?;
         self.end += count;
-        let is_small = count < room.min(CAPACITY_MIN);
-        self.small_reads = if is_small { self.small_reads.saturating_add(1) } else { 0 };
         if count == room {
             self.grow();
-        } else if self.small_reads >= SMALL_READS_MAX && self.has_grown() {
-            self.shrink();
         }
         Ok(count)
     }
@@ -190,37 +182,11 @@ pub struct LineTooLong(usize);
 
 #[cfg(test)]
 mod tests {
-    use super::{CAPACITY_MIN, GrowthBudget, LineBuffer, SHRUNK_ROOM, SMALL_READS_MAX};
+    use super::{CAPACITY_MIN, GrowthBudget, LineBuffer, SHRUNK_ROOM};
 
     /// Returns the rest of `budget`, in units of the initial size.
     fn left(budget: &GrowthBudget) -> usize {
         budget.0.load(std::sync::atomic::Ordering::Relaxed) / CAPACITY_MIN
-    }
-
-    #[test]
-    fn a_buffer_that_has_grown_shrinks_after_many_small_reads() {
-        let budget = GrowthBudget::new(8 * CAPACITY_MIN);
-        let mut lines = LineBuffer::growing(100, &budget);
-        let text = b"one line\n".repeat(8 * CAPACITY_MIN);
-        let read = |lines: &mut LineBuffer<'_>, mut reader: &[u8]| {
-            lines.fill(&mut reader).expect("a slice can be read");
-            while lines.next_line().expect("it is short").is_some() {}
-        };
-        for _ in 0..2 {
-            while !lines.has_grown() {
-                read(&mut lines, &text);
-            }
-            for small_reads in [SMALL_READS_MAX - 1, SMALL_READS_MAX] {
-                // A large one counts anew.
-                read(&mut lines, &text);
-                for _ in 1..small_reads {
-                    read(&mut lines, b"one line\n");
-                    assert!(lines.has_grown());
-                }
-            }
-            read(&mut lines, b"last");
-            assert_eq!((lines.rest(), left(&budget)), (&b"last"[..], 8));
-        }
     }
 
     #[test]
