@@ -326,7 +326,7 @@ impl Session<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::{Batches, End, Office, Peer, Session, summary};
-    use crate::bet::Agencies;
+    use crate::bet::{Agencies, AgencyId, Bet};
     use crate::connection::Stream;
     use crate::draw::Draw;
     use crate::ledger::{Ledger, Settings};
@@ -342,8 +342,11 @@ mod tests {
 
     const TIME: Duration = Duration::from_secs(30);
 
-    /// Calls `test` with a session of a lottery of one agency, and with its peer.
-    fn with_session(budget: &GrowthBudget, test: impl FnOnce(&mut Session<'_, '_>, TcpStream)) {
+    /// Calls `test` with a session of a lottery of one agency, with its peer, and with the places.
+    fn with_session(
+        budget: &GrowthBudget,
+        test: impl FnOnce(&mut Session<'_, '_>, TcpStream, &Places),
+    ) {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let agencies = Agencies::new(1).expect("it is a number of agencies");
         let settings = Settings::for_tests(directory.path(), agencies);
@@ -375,7 +378,7 @@ mod tests {
             answers: Vec::new(),
             winners_sent: None,
         };
-        test(&mut session, peer);
+        test(&mut session, peer, &places);
         ledger.close().expect("the disk works");
     }
 
@@ -383,7 +386,7 @@ mod tests {
     fn a_connection_that_is_silent_after_much_gives_the_memory_of_its_buffer_back() {
         // So that one buffer can double once.
         let budget = GrowthBudget::new(16 << 10);
-        with_session(&budget, |session, mut peer| {
+        with_session(&budget, |session, mut peer, _| {
             let many_lines = b"ECO|to and fro\n".repeat(4_000);
             let deadline = Instant::now() + TIME;
             session.batches.rows = Vec::with_capacity(1 << 20);
@@ -422,13 +425,25 @@ mod tests {
     #[test]
     fn an_agency_whose_connection_is_lost_before_it_waits_has_no_more_bets_and_has_to_ask_again() {
         let budget = GrowthBudget::new(0);
-        with_session(&budget, |session, _peer| {
+        with_session(&budget, |session, _peer, _| {
             session.place.socket().shutdown(Shutdown::Write).expect("it is open");
             let outcome =
                 session.execute(b"ECO|a;GANADORES|1\n", &mut LineBuffer::growing(100, &budget));
             assert!(matches!(outcome, Err(End::Io(_))), "{outcome:?}");
             let summary = summary(&session.access, session.office.draw).expect("the ledger runs");
             assert_eq!(summary.agencies[0].state, AgencyState::Finished);
+        });
+    }
+
+    #[test]
+    fn a_connection_that_has_to_leave_as_it_names_its_agency_hears_nothing_of_its_bet() {
+        let budget = GrowthBudget::new(0);
+        with_session(&budget, |session, _peer, places| {
+            places.make_room();
+            let agency = AgencyId::new(1).expect("an agency");
+            let bet = Bet::new(["Ana", "Paz", "30904465", "1999-03-17", "7574"]).expect("a bet");
+            let refusal = session.add(agency, &bet).expect_err("it has to leave");
+            assert_eq!(refusal.detail, "limit of 1 connections reached");
         });
     }
 }

@@ -88,8 +88,12 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    fn add(&mut self, agency: AgencyId, bet: &Bet<'_>) -> Result<(), Refusal> {
-        self.speak_for(agency).map_err(|refusal| self.for_next_bet(refusal))?;
+    pub(super) fn add(&mut self, agency: AgencyId, bet: &Bet<'_>) -> Result<(), Refusal> {
+        self.speak_for(agency).map_err(|refusal| match self.place.eviction() {
+            // The bet is not the reason.
+            Some(_) => refusal,
+            None => self.for_next_bet(refusal),
+        })?;
         if !self.batches.add(agency, bet) {
             let detail = format_args!("a batch must have at most {BATCH_BYTES_MAX} bytes as CSV");
             return Err(self.for_next_bet(ErrorCode::BatchTooLong.with(detail)));
