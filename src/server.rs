@@ -29,7 +29,7 @@ const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// The capacity of the channel through which sessions report agencies that have been told their winners.
 const TOLD_MAX: usize = 256;
 /// The time that conversations have to end by themselves when the server stops.
-const STOP_GRACE: Duration = Duration::from_millis(500);
+pub const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// The settings of a server.
 #[derive(Clone, Debug)]

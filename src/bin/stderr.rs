@@ -25,7 +25,7 @@ const STALLED_AFTER: Duration = Duration::from_millis(500);
 const GATHER_TIME: Duration = Duration::from_millis(5);
 /// The longest time that the end of the program waits for a reader that takes nothing, and for any reader after a
 /// signal.
-const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
+const FLUSH_TIME_MAX: Duration = Duration::from_millis(400);
 /// The longest time that a stop waits for a reader of stdout.
 const PRINT_TIME_MAX: Duration = Duration::from_millis(250);
 /// The assumed size of a terminal whose size is unknown.
@@ -390,10 +390,71 @@ fn erase(output: &mut Vec<u8>, drawn: &mut Vec<usize>, width: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{FLUSH_TIME_MAX, Shared, Stderr, cut};
+    use super::{
+        FLUSH_TIME_MAX, PRINT_TIME_MAX, QUEUE_BYTES_MAX, STALLED_AFTER, Shared, State, Stderr, cut,
+    };
+    use loteria::server::STOP_GRACE;
     use loteria::system::lock;
     use std::sync::Arc;
     use std::thread;
+    use std::time::{Duration, Instant};
+
+    /// Says a line to a full queue, whose reader is alive: it takes something now and then, but never enough for the line.
+    /// After `time` calls `over`. Returns what became of the queue.
+    fn say_to_a_slow_reader(time: Duration, over: impl FnOnce(&Stderr)) -> State {
+        let stderr = Stderr(Arc::default());
+        lock(&stderr.0.state).unwritten = 2 * QUEUE_BYTES_MAX;
+        let (sayer, start) = (stderr.clone(), Instant::now());
+        let sayer = thread::spawn(move || sayer.say("a line"));
+        let mut over = Some(over);
+        while !sayer.is_finished() {
+            if start.elapsed() >= time
+                && let Some(over) = over.take()
+            {
+                over(&stderr);
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "the line is still waited for");
+            lock(&stderr.0.state).writes += 1;
+            thread::sleep(Duration::from_millis(1));
+        }
+        std::mem::take(&mut lock(&stderr.0.state))
+    }
+
+    #[test]
+    fn a_line_waits_for_a_reader_that_is_slow_but_alive() {
+        // This thread may be held up for so long that it seems dead, but not each time.
+        let waits = |_| {
+            let state = say_to_a_slow_reader(STALLED_AFTER + STALLED_AFTER / 2, |stderr| {
+                lock(&stderr.0.state).unwritten = 0;
+                stderr.0.written.notify_all();
+            });
+            state.dropped == 0 && state.queue == b"a line\n"
+        };
+        assert!((0..5).any(waits), "it was dropped");
+    }
+
+    #[test]
+    fn a_stop_waits_for_no_reader_that_is_slow_but_alive() {
+        let state = say_to_a_slow_reader(STALLED_AFTER / 5, Stderr::stop_waiting);
+        assert_eq!((state.dropped, state.queue.len()), (1, 0));
+    }
+
+    #[test]
+    fn all_that_a_stop_waits_for_takes_less_than_a_second() {
+        // A server waits for peers that do not read, a client for the reader of stdout, and both for that of stderr.
+        for wait in [STOP_GRACE, PRINT_TIME_MAX] {
+            assert!(wait + FLUSH_TIME_MAX < Duration::from_millis(950), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stalled_has_to_catch_up_to_half_of_the_queue() {
+        let half = QUEUE_BYTES_MAX / 2;
+        let has_room =
+            |unwritten, dropped| State { unwritten, dropped, ..State::default() }.has_room(100);
+        assert!(has_room(half, 0) && !has_room(half, 1));
+        assert!(has_room(half - 100, 1));
+    }
 
     #[test]
     fn a_line_that_is_cut_shows_it() {

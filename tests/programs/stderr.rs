@@ -97,7 +97,7 @@ fn a_reader_that_goes_on_reads_how_many_lines_were_dropped() {
 fn a_slow_reader_loses_no_line() {
     let (scratch, address) = (Scratch::new(), lasting_address());
     many_bets(&scratch);
-    // It ends by itself: after a signal it would wait for its reader for half a second only.
+    // It ends by itself: after a signal it would wait for its reader for a moment only.
     let server = server_that_logs_all(&scratch, &address).arguments(&["--exit-after-draw"]);
     let (server, reader) = unread(server);
     let log = read_slowly(reader);
