@@ -329,3 +329,36 @@ impl Drop for Place<'_> {
         lock(&self.places.table).remove(&self.connection, &self.holder);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Places;
+    use crate::bet::AgencyId;
+    use std::io::Read;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::Duration;
+
+    #[test]
+    fn a_stop_wakes_the_threads_of_all_connections_those_that_are_drained_and_that_leave_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let places = Places::new(3);
+        let enter = || {
+            let peer = TcpStream::connect(address).expect("it listens");
+            let place = places.enter(listener.accept().expect("one connects").0);
+            (place.expect("a place"), peer)
+        };
+        let mut held = [enter(), enter(), enter()];
+        held[0].0.belongs_to(vec![AgencyId::new(1).expect("an agency")]).expect("its first");
+        held[1].0.gives_way();
+        let another = enter();
+        assert!(held[1].0.eviction().is_some(), "it has given way");
+        another.0.gives_way();
+        places.close(Shutdown::Read);
+        for (place, _silent) in held.iter().chain([&another]) {
+            let socket = place.socket();
+            socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a bound for reads");
+            assert_eq!((&*socket).read(&mut [0]).expect("the end"), 0);
+        }
+    }
+}

@@ -338,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn names_that_were_just_changed_have_no_version_yet() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        // The clock of a file system may stand for a while, so that a further change would show no other time. This
+        // thread may be held up for longer than that, but not each time.
+        let has_none = |number| {
+            let bets = scratch.path().join(format!("{number}.csv"));
+            fs::write(&bets, "bets").expect("a file");
+            FileSystem.names_version(&bets).expect("a directory").is_none()
+        };
+        assert!((0..100).any(has_none), "each change had a version at once");
+    }
+
+    #[test]
     fn names_have_another_version_as_soon_as_one_is_another_files() {
         let scratch = tempfile::tempdir().expect("a directory");
         let directory = scratch.path().join("files");

@@ -431,6 +431,19 @@ fn a_start_that_gets_no_thread_says_which() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_connection_that_gets_no_thread_is_closed_without_an_error() {
+    let scratch = Scratch::new();
+    let Some(server) = scratch.server_of(54_325) else { return };
+    // Six threads of its own.
+    let server = server.started_by(&["prlimit", "--nproc=6"]).start();
+    let address = server.address();
+    Peer::at(&address).hears_the_end();
+    server.logs("action: start_thread | result: fail | error: ");
+    server.stops_on("TERM");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_client_that_gets_no_thread_for_an_agency_does_not_wait_for_the_draw_with_the_others() {
     let scratch = Scratch::new();
     let server = scratch.server().arguments(&["--agencies", "2"]).start();

@@ -6,7 +6,7 @@ use crate::fake_server::{FakeServer, Office, locked};
 use crate::sample::{Ends, bets, csv, five_agencies, stored};
 use crate::support::peer::Peer;
 use crate::support::program::{
-    Ended, Program, Scratch, Start, lasting_address, show, starts_programs,
+    Ended, Program, Scratch, Start, lasting_address, not_tried, starts_programs,
 };
 use std::fs::File;
 use std::io::{ErrorKind, pipe};
@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SIGNALS: [&str; 2] = ["TERM", "INT"];
 const ACCEPTED: &str = "action: accept_connections | result: success";
@@ -125,8 +125,7 @@ mod of_the_server {
             limited
         });
         let Some(group) = group else {
-            show("not tried: no control group can be limited here");
-            return;
+            return not_tried("control group that can be limited");
         };
         let enter = format!("echo $$ >{}/cgroup.procs && exec \"$0\" \"$@\"", group.display());
         stops_within_its_limits(scratch.server().started_by(&["/bin/sh", "-c", &enter]));
@@ -181,25 +180,29 @@ mod of_the_server {
         }
     }
 
+    /// Writes a sparse `bets.csv`, which takes minutes to read.
+    fn write_endless_bets(scratch: &Scratch) {
+        let bets = File::create(scratch.path("bets.csv")).expect("a file");
+        bets.set_len(1 << 40).expect("a sparse file");
+    }
+
     #[test]
     fn it_stops_while_it_reads_its_bets_at_the_start() {
         let scratch = Scratch::new();
-        let line = "1,Ana,Gómez,30000001,2000-02-29,75\n";
-        scratch.write("bets.csv", line.repeat(600_000));
+        write_endless_bets(&scratch);
         let server = scratch.server().start();
-        server.has_thread("signals");
+        server.logs("action: config | result: success");
         let ended = server.stops_on("TERM");
-        // It may have been faster than the signal.
         ended.says("action: close_socket | result: success | address: ");
         ended.says("action: close_file | result: success | file: bets.csv");
+        assert_eq!(scratch.names(), ["bets.csv"]);
     }
 
     #[test]
     fn a_check_that_is_stopped_has_not_succeeded() {
         for signal in SIGNALS {
             let scratch = Scratch::new();
-            let bets = File::create(scratch.path("bets.csv")).expect("a file");
-            bets.set_len(1 << 40).expect("a sparse file, which takes minutes to read");
+            write_endless_bets(&scratch);
             let check = scratch.bare_server().arguments(&["--verify"]).start();
             check.logs("action: config | result: success");
             check.signal(signal);
@@ -239,7 +242,7 @@ mod of_the_server {
         let names = sources.lines().filter_map(|line| line.strip_prefix("hosts:"));
         // Only glibc reads this file and the one of the aliases.
         if !cfg!(target_env = "gnu") || names.map(str::trim).collect::<Vec<_>>() != ["files dns"] {
-            return show("not tried: names are looked up in another way here");
+            return not_tried("look-up of names in files and then by DNS");
         }
         for signal in SIGNALS {
             let scratch = Scratch::new();
@@ -403,6 +406,7 @@ mod of_the_client {
     fn it_stops_while_nobody_reads_what_it_prints() {
         // More than a pipe holds.
         const AGENCIES: usize = 10_000;
+        let mut quickest = Duration::MAX;
         for signal in SIGNALS {
             let scratch = Scratch::new();
             let server = FakeServer::start(|peer| {
@@ -424,14 +428,18 @@ mod of_the_client {
                 let client = client.stdout_to(File::from(OwnedFd::from(writer))).start();
                 client.has_thread("stdout");
                 client.is_blocked();
+                let start = Instant::now();
                 if arguments == ["--status"] {
                     interrupt_status(client, signal);
                 } else {
                     stop(client, signal, 1);
                 }
+                quickest = quickest.min(start.elapsed());
                 drop(reader);
             }
         }
+        // The promise is a second. A machine may be too busy for one of the four, or for three.
+        assert!(quickest < Duration::from_secs(3), "the quickest stop took {quickest:?}");
     }
 
     #[test]

@@ -307,6 +307,7 @@ fn nobody_comes_back_without_showing_its_certificate_again() {
         stream.write_all(b"ECO|a\n").expect("it can be sent");
         stream.read_exact(&mut [0; 6]).expect("an answer");
         assert_eq!(stream.conn.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        assert_eq!(stream.conn.tls13_tickets_received(), 0, "with one it could send early data");
     }
 }
 
@@ -1361,8 +1362,12 @@ fn a_list_says_nothing_of_certificates_of_another_authority_of_the_same_name() {
 }
 
 #[test]
-fn a_list_that_no_trusted_authority_signed_is_warned_of_at_the_start_and_at_sighup() {
+fn a_list_that_no_trusted_authority_signed_revokes_none_and_is_warned_of_at_the_start_and_at_sighup()
+ {
     let office = office_with_list();
+    let listed = office.connector("agency-4");
+    office.revokes(4);
+    talk(&office.address, &listed, |peer| peer.is_refused("CertificateRevoked"));
     let other = Certificates::new(&office.scratch, "other", 5);
     other.revoke(4);
     let lists = ["tls", "other"].map(|directory| format!("{directory}/revoked.pem"));
@@ -1384,6 +1389,10 @@ fn a_list_that_no_trusted_authority_signed_is_warned_of_at_the_start_and_at_sigh
     changed.replace_range(at..=at, if &own[at..=at] == "A" { "B" } else { "A" });
     reloads(&changed);
     office.server.logs(&warning(1));
+    talk(&office.address, &listed, |peer| {
+        peer.says("REANUDAR|4");
+        peer.hears("REANUDAR|0");
+    });
     let authorities = ["tls/authority.pem", "other/authority.pem"];
     let authorities = authorities.map(|file| office.scratch.read(file)).concat();
     office.scratch.write("both.pem", authorities);

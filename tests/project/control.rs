@@ -3,8 +3,8 @@
 //!
 //! Without python3 nothing of this is tried, and the tests say so.
 
-use crate::pages::{root, skipped, tool};
-use crate::support::program::{Program, Start, lasting_address, run};
+use crate::pages::{root, tool};
+use crate::support::program::{Program, Start, lasting_address, run, skipped};
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -4,9 +4,9 @@
 //! A recipe whose tool is not installed is skipped, and says so. The one for PostgreSQL asks the server of the
 //! variables that `psql` knows (`PGHOST`, …), and is skipped where `PGHOST` is not set.
 
-use crate::pages::{Block, blocks, page, python_has, skipped, tool};
+use crate::pages::{Block, blocks, page, python_has, tool};
 use crate::support::peer::Peer;
-use crate::support::program::{Start, lasting_address, run};
+use crate::support::program::{Start, lasting_address, run, skipped};
 use std::fs;
 use std::path::Path;
 use std::process::Command;

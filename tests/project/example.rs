@@ -4,8 +4,8 @@
 //!
 //! Without python3 nothing of this is tried, and the tests say so.
 
-use crate::pages::{page, root, skipped, tool};
-use crate::support::program::{Program, Start, lasting_address, run};
+use crate::pages::{page, root, tool};
+use crate::support::program::{Program, Start, lasting_address, run, skipped};
 use std::fmt::Write;
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -6,8 +6,8 @@
 //! and the tests say so. The draw runs on a cluster of two workers within this machine; the one with machines of
 //! their own is `make docker-national`.
 
-use crate::pages::{page, python_has, root, skipped};
-use crate::support::program::{Ended, Program, Start, lasting_address};
+use crate::pages::{page, python_has, root};
+use crate::support::program::{Ended, Program, Start, lasting_address, skipped};
 use serde::Deserialize;
 use std::fmt::Write;
 use std::fs;

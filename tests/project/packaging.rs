@@ -2,8 +2,8 @@
 //! `docs/operations.md` must work as they stand, the unit must be one that systemd takes, and the version must be
 //! the same wherever it is written. `tests/docker/run.sh` builds and installs the package itself.
 
-use super::pages::{page, root, skipped, tool};
-use crate::support::program::{Start, lasting_address, run};
+use super::pages::{page, root, tool};
+use crate::support::program::{Start, lasting_address, run, skipped};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};

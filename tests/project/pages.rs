@@ -1,7 +1,6 @@
 //! The pages of the project, their fenced blocks, and the tools that their readers have.
 
 use crate::support::program::run;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -76,11 +75,4 @@ pub(crate) fn python_has(module: &str) -> bool {
         python.args(["-c", &format!("import {module}")]);
         run(python).code == Some(0)
     }
-}
-
-/// Says that something was not tried, where it cannot be overlooked.
-pub(crate) fn skipped(what: &str, missing: &str) {
-    // Not by `eprintln`, which the test runner keeps to itself where a test passes; and in one piece.
-    let text = format!("\nSKIPPED, NOT TESTED: {what}: no {missing} here\n");
-    io::stderr().write_all(text.as_bytes()).expect("somebody who reads it");
 }

@@ -6,9 +6,9 @@
 //! A command that [`KNOWN`] does not list fails: say there how it is tried. A block of `text` behind commands shows
 //! lines that they print, of which a `…` stands for anything.
 
-use crate::pages::{Block, blocks, page, prose, root, skipped, tool};
+use crate::pages::{Block, blocks, page, prose, root, tool};
 use crate::support::peer::Peer;
-use crate::support::program::{Ended, Program, Start, lasting_address, run};
+use crate::support::program::{Ended, Program, Start, lasting_address, run, skipped};
 use loteria::config::{self, Config, Fallback, Kind, SETTINGS};
 use std::collections::BTreeSet;
 use std::fs;

@@ -670,7 +670,7 @@ mod record_run {
     #[test]
     fn the_picture_in_the_readme_shows_what_two_terminals_show() {
         if !PathBuf::from("/dev/ptmx").exists() || Command::new("python3").output().is_err() {
-            crate::pages::skipped("scripts/record-run.py", "python3 with terminals");
+            crate::support::program::skipped("scripts/record-run.py", "python3 with terminals");
             return;
         }
         let scratch = scratch();

@@ -2,6 +2,7 @@
 //! is played: as it stands, with each byte sent by itself, and, where there is one connection, all at
 //! once and in two pieces. Its tables are compared with the code's.
 
+use crate::support::peer::{Lottery, Office};
 use crate::support::transcript::{Step, Transcript, play_cut};
 use loteria::bet::{AGENCIES_MAX, NAME_CHARS_MAX, NUMBER_MAX};
 use loteria::config::{Fallback, SETTINGS};
@@ -126,6 +127,35 @@ fn the_longest_replies_are_within_their_bounds() {
 }
 
 #[test]
+fn no_error_is_longer_than_a_message_whatever_it_repeats() {
+    let office = Office::start(Lottery::of(1));
+    let mut agency = office.agency();
+    let commands =
+        ["?", "ECO|?", "ECO|a|?", "ESTADO|?", "FINAPUESTA|?", "GANADORES|?", "REANUDAR|?"];
+    let bet = ["1", "Ana", "Paz", "30904465", "1999-03-17", "7574"];
+    let bets = (0..=bet.len()).map(|field| {
+        let mut fields = bet.to_vec();
+        match fields.get_mut(field) {
+            Some(field) => *field = "?",
+            None => fields.push("?"),
+        }
+        format!("APUESTA|{};FINAPUESTA", fields.join("|"))
+    });
+    for command in commands.map(str::to_owned).into_iter().chain(bets) {
+        // Of one to four bytes each, most of which an error escapes.
+        for repeated in ['x', '"', '\\', '|', '\t', '\u{7f}', '\u{85}', '\u{2028}', '\u{10ffff}'] {
+            let room = MESSAGE_BYTES_MAX - command.len();
+            let text = repeated.to_string().repeat(room / repeated.len_utf8());
+            agency.says(&command.replace('?', &text));
+            let reply = agency.hears_a_line();
+            let bytes = reply.len() + 1;
+            assert!(bytes <= MESSAGE_BYTES_MAX, "{command} of {repeated:?}: {bytes} bytes");
+            assert!(reply.starts_with("ERROR|") || command == "ECO|?", "{command}: {reply}");
+        }
+    }
+}
+
+#[test]
 fn the_page_names_the_defaults_of_the_settings() {
     for (variable, before, unit, after) in [
         ("SERVER_MESSAGE_TIMEOUT_MS", "a *message timeout*, ", 1_000, " seconds unless it is"),
@@ -201,6 +231,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "the_table_of_bounds_has_the_bounds_of_the_code",
             "the_longest_replies_are_within_their_bounds",
+            "no_error_is_longer_than_a_message_whatever_it_repeats",
             "winners_may_be_more_than_fit_into_a_message",
             "the_longest_status_is_read_and_its_bets_are_shown_up_to_the_largest_number",
             "a_message_of_8192_bytes_is_taken_and_one_byte_more_is_not",
@@ -225,6 +256,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     (
         "Refused up to its end",
         &[
+            "the_rest_of_a_batch_with_an_error_is_dropped_up_to_its_end_which_is_not_answered",
             "whatever_the_error_is_the_batch_is_refused_and_only_its_end_ends_it",
             "what_is_not_executed_of_a_message_is_no_beginning_of_a_batch",
             "hundreds_of_conversations_of_several_connections_go_as_the_model_of_the_page_says",
@@ -316,7 +348,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         "Time",
         &[
             "the_page_names_the_defaults_of_the_settings",
-            "who_is_silent_hears_that_its_time_is_up_at_any_place_between_messages",
+            "who_is_silent_hears_that_its_time_is_up_and_no_sooner_at_any_place_between_messages",
             "who_drips_hears_that_its_time_is_up_however_steadily_it_does",
             "a_message_in_time_begins_the_time_anew",
             "the_time_of_the_first_message_begins_at_the_end_of_the_handshake",
@@ -344,6 +376,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "an_agency_that_waits_needs_no_other_connection",
             "where_each_connection_is_an_agencys_only_one_the_next_hears_so_at_once_until_one_leaves",
             "connections_count_for_the_agencies_of_their_certificates_as_soon_as_they_have_shown_them",
+            "a_connection_that_gets_no_thread_is_closed_without_an_error",
             "peers_that_take_all_file_descriptors_do_not_keep_the_draw_from_being_held",
             "where_64_connections_are_leaving_and_do_not_end_the_next_gets_no_place",
         ],
@@ -381,6 +414,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "a_revoked_certificate_is_refused_and_another_of_the_same_agency_is_not",
             "a_server_shows_its_renewed_certificate_after_sighup_and_keeps_the_one_before_if_it_cannot",
             "a_list_that_is_out_of_date_counts_all_the_same",
+            "a_list_that_no_trusted_authority_signed_revokes_none_and_is_warned_of_at_the_start_and_at_sighup",
             "a_list_says_nothing_of_certificates_of_another_authority_of_the_same_name",
             "of_an_authority_without_a_list_no_certificate_is_revoked",
             "while_an_authority_is_replaced_both_are_believed",

@@ -12,9 +12,14 @@ fn the_rest_of_a_batch_with_an_error_is_dropped_up_to_its_end_which_is_not_answe
         1> [1 30904463];[1 30904464 x];ECO|open
         1> [1 30904465];FINAPUESTA
         1> [1 30904466];FINAPUESTA
+        1> [1 30904467 x]
+        1> FINAPUESTA|x
+        1> FINAPUESTA
         1< ERROR|invalid_bet|bet 2: …
         1< ECO|open
         1< CONFIRMARAPUESTA|1
+        1< ERROR|invalid_bet|bet 1: …
+        1< CONFIRMARAPUESTA|0
         stored documents: 30904466
         ",
     );

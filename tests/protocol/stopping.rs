@@ -122,24 +122,29 @@ fn a_lottery_of_ten_thousand_agencies_stops_while_one_waits_for_the_others() {
 
 #[test]
 fn who_does_not_read_its_answers_does_not_hold_the_stop_up() {
-    let mut office = Office::start(Lottery::of(5));
-    let deaf = office.agency();
-    let echo = format!("ECO|{}\n", "x".repeat(8000)).into_bytes();
-    let mut stream = deaf.stream();
-    stream.set_write_timeout(Some(Duration::from_millis(200))).expect("a bound");
-    // Until the server can write no more and therefore reads no more, for a good while.
-    let (mut sent, mut refused) = (0, 0);
-    while refused < 4 {
-        match stream.write(&echo[sent % echo.len()..]) {
-            Ok(count) => (sent, refused) = (sent + count, 0),
-            Err(_) => refused += 1,
-        }
-    }
+    // Far more than a stop waits for any peer, and far less than a peer may take.
+    const SOON: Duration = Duration::from_secs(3);
+    // A machine may be too busy for a stop once, but not each time.
+    assert!((0..4).any(|_| stop_with_a_deaf_peer() < SOON), "no stop is over within {SOON:?}");
+}
+
+/// Stops a server with a peer that does not read. Returns how long that took.
+fn stop_with_a_deaf_peer() -> Duration {
+    // So many winners that the system takes no more than a part of the replies. A stop wakes a thread that writes, and a
+    // short rest of a reply may then find room.
+    let bets = "1,Ana,Paz,30904465,1999-03-17,7574\n".repeat(250_000);
+    let mut office = Office::start_over_bets(&bets, Lottery::of(1));
+    let mut deaf = office.agency();
+    deaf.says(&["GANADORES|1"; 4].join(";"));
+    deaf.stream().peek(&mut [0]).expect("a reply");
+    thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
     office.stop();
+    start.elapsed()
 }
 
 #[test]
-fn a_peer_that_is_being_drained_does_not_hold_the_stop_up() {
+fn a_server_with_peers_that_are_being_drained_stops_and_tells_the_others() {
     plays(
         r"
         lottery: 5 agencies, winning number 7574, at most 1 connection
@@ -223,7 +228,13 @@ fn what_was_confirmed_is_stored_and_batches_are_whole_however_a_stop_cuts_in() {
 #[test]
 fn a_batch_that_is_being_stored_when_the_stop_comes_is_confirmed() {
     const BATCHES: usize = 20;
-    for round in 0..10 {
+    const ROUNDS: u64 = 10;
+    let mut in_time = 0;
+    for round in 0.. {
+        if round >= ROUNDS && in_time > 0 {
+            break;
+        }
+        assert!(round < 4 * ROUNDS, "no stop was in time");
         let mut office = Office::start(Lottery::of(5));
         let agencies: Vec<Agency> = (0..3).map(|_| office.agency()).collect();
         let mut is_in_time = false;
@@ -248,7 +259,7 @@ fn a_batch_that_is_being_stored_when_the_stop_comes_is_confirmed() {
                 })
             });
             let sending: Vec<_> = sending.collect();
-            std::thread::sleep(Duration::from_millis(2 * round));
+            std::thread::sleep(Duration::from_millis(2 * (round % ROUNDS)));
             let start = Instant::now();
             office.stop();
             is_in_time = start.elapsed() < Duration::from_millis(500);
@@ -256,6 +267,7 @@ fn a_batch_that_is_being_stored_when_the_stop_comes_is_confirmed() {
         });
         // After that time a server closes every connection. A machine may be too busy to reply before.
         if is_in_time {
+            in_time += 1;
             office.has_stored_count(confirmed);
         }
     }
@@ -391,8 +403,9 @@ fn a_server_that_is_to_end_after_the_draw_stays_its_time_for_an_agency_that_has_
             std::mem::forget(waiting);
         },
     ];
-    thread::scope(|scope| {
-        for leaves in ways {
+    let time = ends_after_the_draw().message_timeout();
+    let took = thread::scope(|scope| {
+        let waiting = ways.map(|leaves| {
             scope.spawn(move || {
                 let mut office = ends_after_the_draw();
                 let (mut waiting, other) = (office.agency(), office.agency());
@@ -401,11 +414,14 @@ fn a_server_that_is_to_end_after_the_draw_stays_its_time_for_an_agency_that_has_
                 let start = Instant::now();
                 leaves(waiting, other);
                 office.ends_by_itself();
-                let took = start.elapsed();
-                assert!(took >= office.message_timeout(), "it went after {took:?}");
-            });
-        }
+                start.elapsed()
+            })
+        });
+        waiting.map(|thread| thread.join().expect("no panic"))
     });
+    assert!(took.iter().all(|took| *took >= time), "it went too early: {took:?}");
+    // A machine may be too busy for one of them.
+    assert!(took.iter().any(|took| *took < 3 * time), "it stayed too long: {took:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::support::peer::{Agency, Lottery, Office};
 use crate::{asks_for_winners, bet, is_attended, store};
 use loteria::protocol::ErrorCode;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SHORT_MS: u64 = 500;
 
@@ -21,15 +21,22 @@ fn hears_that_time_is_up(agency: &mut Agency) {
 }
 
 #[test]
-fn who_is_silent_hears_that_its_time_is_up_at_any_place_between_messages() {
+fn who_is_silent_hears_that_its_time_is_up_and_no_sooner_at_any_place_between_messages() {
     let office = Office::start(short());
+    let start = Instant::now();
     let [mut silent, mut idle, mut within] = [1, 2, 3].map(|_| office.agency());
     idle.says(&format!("{};ECO|a", bet(1, 30_904_461)));
     idle.hears("ECO|a");
     within.sends(b"ECO|never comple");
-    for agency in [&mut silent, &mut idle, &mut within] {
-        hears_that_time_is_up(agency);
-    }
+    std::thread::scope(|scope| {
+        for agency in [&mut silent, &mut idle, &mut within] {
+            scope.spawn(move || {
+                hears_that_time_is_up(agency);
+                let took = start.elapsed();
+                assert!(took >= Duration::from_millis(SHORT_MS), "its time was up after {took:?}");
+            });
+        }
+    });
     office.has_stored("");
 }
 
@@ -81,6 +88,8 @@ fn who_does_not_read_its_answers_loses_its_connection_and_nobody_else_does() {
         !loteria::connection::is_timeout(&error),
         "the server should have ended the connection: {error}"
     );
+    let heard = String::from_utf8(deaf.rest()).expect("text");
+    assert!(heard.starts_with("ECO|x") && !heard.contains("ERROR"), "it ends without an error");
     store(&mut office.agency(), 1, 30_904_461);
 }
 

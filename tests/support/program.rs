@@ -82,7 +82,7 @@ impl Scratch {
         let mut probe = Command::new(words[0]);
         probe.args(&words[1..]).args(["test", "-x"]).arg(program.executable());
         if !probe.output().is_ok_and(|output| output.status.success()) {
-            show("not tried: no other user can run the programs here");
+            not_tried("other user who can run the programs");
             return None;
         }
         fs::set_permissions(self.path(""), PermissionsExt::from_mode(0o777)).expect("its own");
@@ -127,12 +127,24 @@ pub(crate) fn lasting_address() -> String {
     panic!("no free port");
 }
 
+/// Says that something was not tried, where it cannot be overlooked.
+pub(crate) fn skipped(what: &str, missing: &str) {
+    // Not by `eprintln`, which the test runner keeps to itself where a test passes; and in one piece.
+    let text = format!("\nSKIPPED, NOT TESTED: {what}: no {missing} here\n");
+    std::io::stderr().write_all(text.as_bytes()).expect("somebody who reads it");
+}
+
+/// Says that the test of this thread was not tried, or only in part.
+pub(crate) fn not_tried(missing: &str) {
+    skipped(thread::current().name().unwrap_or("a test"), missing);
+}
+
 /// Whether these words start another program here, as `strace` with its arguments does where it may.
 pub(crate) fn starts_programs(words: &[&str]) -> bool {
     let probe = Command::new(words[0]).args(&words[1..]).arg("true").output();
     let starts = probe.is_ok_and(|output| output.status.success());
     if !starts {
-        show(&format!("not tried: {} starts no program here", words[0]));
+        not_tried(&format!("{} that starts programs", words[0]));
     }
     starts
 }

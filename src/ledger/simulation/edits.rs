@@ -3,7 +3,7 @@
 use super::disk::SimulatedDisk;
 use super::{
     agency, ask_to_store, good, good_with_seed, hold, is_open, request, rows_of, settings, start,
-    store, stored_of,
+    start_with, store, stored_of,
 };
 use crate::bet::Agencies;
 use crate::ledger::aside::set_aside_on;
@@ -13,7 +13,7 @@ use crate::ledger::open::open;
 use crate::ledger::verify::{Verified, verify_on};
 use crate::ledger::writer::{Writer, WriterFailed};
 use crate::ledger::{Ledger, OpenError, Settings};
-use crate::stop::Stop;
+use crate::stop::{Stop, Stopper};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -32,6 +32,26 @@ fn stored() -> (SimulatedDisk, Writer<SimulatedDisk>) {
         assert_eq!(store(&mut writer, number, &rows_of(agency(number))[bets]), Some(Ok(())));
     }
     (disk, writer)
+}
+
+/// Stores the first `bets` bets of agency 1, each in a record of its own.
+fn store_one_by_one(writer: &mut Writer<SimulatedDisk>, bets: usize) {
+    for row in rows_of(agency(1))[..bets].chunks(1) {
+        assert_eq!(store(writer, 1, row), Some(Ok(())));
+    }
+}
+
+/// A line of another program ends the server as it is about to store the first of `rows`.
+fn fail_over_a_foreign_line(
+    disk: &SimulatedDisk,
+    mut writer: Writer<SimulatedDisk>,
+    rows: &[String],
+) {
+    disk.edit("bets.csv", |bytes| bytes.extend(b"1,x\n"));
+    let answer = ask_to_store(&mut writer, 1, &rows[..1]);
+    assert!(writer.commit().is_err() && is_open(&answer));
+    drop(writer);
+    disk.kill();
 }
 
 /// The disk of a server that has stopped in order.
@@ -410,6 +430,75 @@ fn what_was_confirmed_is_in_the_file_that_is_refused_after_an_edit_and_a_power_c
 }
 
 #[test]
+fn a_foreign_line_is_refused_after_a_start_too_however_full_the_log_was() {
+    // The log of a test has room for seven records and for the seal.
+    for bets in 0..10 {
+        let (disk, mut writer) = good();
+        store_one_by_one(&mut writer, bets);
+        fail_over_a_foreign_line(&disk, writer, &rows_of(agency(1))[bets..]);
+        refuses(&disk, " bytes of bets were confirmed");
+    }
+}
+
+#[test]
+fn a_record_in_the_log_that_contradicts_those_before_it_is_refused() {
+    let what = "contradicts what comes before it";
+    // The first record once more.
+    let (disk, writer) = stored();
+    drop(writer);
+    disk.kill();
+    disk.edit("bets.journal", |bytes| bytes.copy_within(..4096, 3 * 4096));
+    refuses(&disk, what);
+    // One that would fit, behind a seal.
+    let (disk, mut writer) = good();
+    store_one_by_one(&mut writer, 2);
+    let two = disk.bytes("bets.journal").expect("it is there");
+    let (disk, mut writer) = good();
+    store_one_by_one(&mut writer, 1);
+    fail_over_a_foreign_line(&disk, writer, &rows_of(agency(1))[1..]);
+    let behind_the_seal = |bytes: &mut Vec<u8>| {
+        bytes[2 * 4096..3 * 4096].copy_from_slice(&two[4096..2 * 4096]);
+    };
+    disk.edit("bets.journal", behind_the_seal);
+    refuses(&disk, what);
+}
+
+#[test]
+fn records_whose_slot_is_damaged_twice_are_refused() {
+    let (disk, mut writer) = stored();
+    // A large group, which a slot records, and a small one behind it.
+    for bets in [0..38, 38..39] {
+        assert_eq!(store(&mut writer, 3, &rows_of(agency(3))[bets]), Some(Ok(())));
+    }
+    drop(writer);
+    disk.kill();
+    let journal = disk.bytes("bets.journal").expect("it is there");
+    assert_eq!(parse(&journal).expect("it is intact").slot.epoch, 2);
+    let even = journal.len() - 4 * 4096..journal.len() - 2 * 4096;
+    disk.edit("bets.journal", |bytes| bytes[even].fill(0x55));
+    refuses(&disk, "the slot of the newest records is missing");
+}
+
+#[test]
+fn a_start_is_interrupted_while_it_reads_its_bets() {
+    let disk = stopped();
+    let journal = disk.bytes("bets.journal");
+    let (stopper, stop) = Stopper::new();
+    stopper.stop();
+    let interrupted = |disk: &SimulatedDisk| {
+        let error = open(disk.clone(), &settings(), &stop).err().expect("the stop has come");
+        assert!(matches!(error, OpenError::Interrupted), "{error}");
+        disk.kill();
+    };
+    interrupted(&disk);
+    assert_eq!(disk.bytes("bets.journal"), journal);
+    // Without a journal it checks every line.
+    disk.take("bets.journal");
+    interrupted(&disk);
+    assert_eq!(disk.names(), ["bets.csv"]);
+}
+
+#[test]
 fn the_draw_is_held_over_exactly_the_bytes_that_were_confirmed() {
     let edits: [Edit<'_>; 4] =
         [&|bytes| bytes[20] ^= 1, &|bytes| bytes.fill(0), &|bytes| bytes.truncate(100), &|bytes| {
@@ -593,4 +682,51 @@ fn only_a_finished_draw_is_set_aside_and_links_are_followed() {
     assert!(aside.iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
     start(&disk).expect("a new lottery begins where the links lead");
     assert_eq!(disk.bytes("real/bets.csv"), Some(Vec::new()));
+}
+
+#[test]
+fn no_file_of_an_earlier_draw_is_overwritten_by_one_that_is_set_aside() {
+    for taken in ["bets.1.csv", "bets.1.journal", "sorteo.1.toml"] {
+        let disk = finished();
+        disk.put(taken, b"earlier");
+        set_aside_on(disk.clone(), &settings(), &Stop::never()).expect("a finished draw");
+        assert_eq!(disk.bytes(taken).as_deref(), Some(&b"earlier"[..]), "{taken}");
+        let mut names = vec![taken, "bets.2.csv", "bets.2.journal", "sorteo.2.toml"];
+        names.sort_unstable();
+        assert_eq!(disk.names(), names);
+    }
+}
+
+#[test]
+fn a_draw_in_two_directories_is_set_aside_as_a_whole_after_a_death_at_each_call() {
+    const SEEDS: u64 = 6;
+    let settings = Settings { result: "draws/sorteo.toml".into(), ..settings() };
+    for calls in 0.. {
+        let mut survived = 0;
+        for seed in 0..SEEDS {
+            let disk = SimulatedDisk::new(seed);
+            let (mut writer, _) = start_with(&disk, &settings).expect("a good disk");
+            assert_eq!(store(&mut writer, 1, &rows_of(agency(1))), Some(Ok(())));
+            hold(&mut writer).0.expect("a good disk");
+            writer.close().expect("a good disk");
+            drop(writer);
+            disk.misbehave(0, Some(calls));
+            let set_aside = || set_aside_on(disk.clone(), &settings, &Stop::never());
+            let is_done = set_aside().is_ok();
+            survived += u64::from(is_done);
+            disk.cut_power();
+            // The journal is renamed last.
+            if !is_done && disk.bytes("bets.journal").is_some() {
+                let again = set_aside();
+                again.unwrap_or_else(|error| panic!("seed {seed}, {calls} calls: {error}"));
+            }
+            let mut names = disk.names();
+            names.retain(|name| !name.ends_with(".draft"));
+            let aside = ["bets.1.csv", "bets.1.journal", "draws/sorteo.1.toml"];
+            assert_eq!(names, aside, "seed {seed}, {calls} calls");
+        }
+        if survived == SEEDS {
+            return;
+        }
+    }
 }
