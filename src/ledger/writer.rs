@@ -145,7 +145,8 @@ impl<D: Disk> Writer<D> {
         self.journal.slot.held.is_some()
     }
 
-    /// Adds a batch to the group, or rejects it immediately.
+    /// Adds a batch to the group, or its rejection. That too is sent after the group is stored: otherwise the session of a
+    /// rejected batch could send the next one at once, and peers that do so would keep the group from ending.
     fn gather(&mut self, store: StoreRequest) {
         let account = &self.accounts[store.agency];
         let refused = if self.is_draw_held() {
@@ -159,7 +160,7 @@ impl<D: Disk> Writer<D> {
             self.group.requests.push(store);
             return;
         };
-        store.answer(Err(refused));
+        self.group.answers.push(Box::new(move |_| store.answer(Err(refused))));
     }
 
     /// Replies after the group is stored, so that a request that stores nothing does not end the group early.
