@@ -279,7 +279,7 @@ impl<D: Disk> Writer<D> {
             let what = "bytes are not those that were confirmed: the draw is not held";
             return Err(self.changed(self.bets_name.clone(), format!("its {bytes} {what}")));
         }
-        let sha256 = self.follower.digest(self.extent.bytes, &self.stop);
+        let sha256 = self.follower.digest(self.extent, &self.stop);
         let Some(sha256) = sha256.map_err(WriterFailed::Scan)? else { return Ok(None) };
         let (number, accounts, winners) = (self.winning_number, &self.accounts, winners.documents);
         let result = DrawResult::new(number, self.extent, sha256, accounts, winners);
@@ -290,8 +290,7 @@ impl<D: Disk> Writer<D> {
             // Only another program can have written it since the start. Servers with one name for their results lock the
             // same draft, so none writes it from here on.
             if self.disk.exists(path)? {
-                let what =
-                    "it exists, and this server did not write it: name another with DRAW_FILE";
+                let what = "it exists, and this server did not write it: name another with --draw";
                 return Err(io::Error::other(what));
             }
             file.write_at(text.as_bytes(), 0)
