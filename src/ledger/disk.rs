@@ -119,7 +119,8 @@ impl Disk for FileSystem {
 
     fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
         let directory = directory_of(path);
-        patiently(|| File::open(directory))?.sync_all().map_err(|error| {
+        let synced = patiently(|| File::open(directory)).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| {
             let directory = directory.display();
             let what = format!(
                 "the directory {directory} cannot be synced: {error}; put the files on another file system"
@@ -264,21 +265,23 @@ pub(super) fn write_zeros(file: &impl DiskFile, bytes: usize) -> io::Result<()> 
     Ok(())
 }
 
-/// Fails if [`replace`] could not create a file at `path`.
+/// Fails if [`replace`] could not create a file at `path`, or make its name durable.
 pub(super) fn try_replace(disk: &impl Disk, path: &Path) -> io::Result<()> {
     let draft = draft_of(path);
     // Locked until it is removed, so that it is not another server's by then.
     let _locked = create_draft(disk, &draft)?;
-    disk.remove(&draft)
+    disk.remove(&draft)?;
+    disk.sync_directory_of(path)
 }
 
 /// Creates a draft, or opens one that was left, and locks it. Fails if another server has it, or has renamed it meanwhile.
 /// The error names the draft if something else is in its place.
 fn create_draft<D: Disk>(disk: &D, draft: &Path) -> io::Result<D::File> {
-    let locked = disk.create(draft).and_then(|file| {
-        if disk.link_target(draft)?.is_some() {
+    let locked = disk.link_target(draft).and_then(|target| {
+        if target.is_some() {
             return Err(io::Error::other("not a regular file, but a symbolic link"));
         }
+        let file = disk.create(draft)?;
         let is_locked = file.try_lock(Mode::Write)? && file.is_at(draft)?;
         if is_locked { Ok(file) } else { Err(io::Error::other("another server is using it")) }
     });

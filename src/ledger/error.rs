@@ -2,7 +2,7 @@
 
 use crate::system::if_denied;
 use std::io;
-use std::io::ErrorKind::{NotADirectory, NotFound};
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 use std::path::{Path, PathBuf};
 
 /// Returns `outcome` with an error that names the file at `path`.
@@ -15,9 +15,15 @@ pub(super) fn refused(path: &Path, what: impl Into<String>) -> OpenError {
     OpenError::Refused { path: path.to_owned(), what: what.into() }
 }
 
-fn if_missing(error: &io::Error) -> &'static str {
-    let is_missing = matches!(error.kind(), NotFound | NotADirectory);
-    if is_missing { "; --bets and DRAW_FILE name others, in directories that exist" } else { "" }
+/// Returns the end of a message for a file that cannot be used: the way out.
+fn way_out(error: &io::Error) -> String {
+    match error.kind() {
+        PermissionDenied => if_denied(error, "use it and its directory"),
+        NotFound | NotADirectory => {
+            "; --bets and --draw name others, in directories that exist".into()
+        }
+        _ => "; --bets and --draw name other files".into(),
+    }
 }
 
 /// The reason why a ledger was not opened, checked or set aside. Nothing was changed, except that
@@ -25,7 +31,7 @@ fn if_missing(error: &io::Error) -> &'static str {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file could not be used.
-    #[error("{}: {error}{}{}", path.display(), if_missing(error), if_denied(error, "use it and its directory"))]
+    #[error("{}: {error}{}", path.display(), way_out(error))]
     Io {
         /// Its path.
         path: PathBuf,
@@ -68,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_used_is_named_with_the_way_out() {
-        let others = "; --bets and DRAW_FILE name others, in directories that exist";
+        let others = "; --bets and --draw name others, in directories that exist";
         // Only Linux tells the user.
         let denied = if cfg!(target_os = "linux") {
             " must be able to use it and its directory"
@@ -79,6 +85,7 @@ mod tests {
             (ErrorKind::PermissionDenied, denied),
             (ErrorKind::NotFound, others),
             (ErrorKind::NotADirectory, others),
+            (ErrorKind::StorageFull, "; --bets and --draw name other files"),
         ] {
             let failed = at::<()>(Path::new("bets.csv"), Err(io::Error::from(kind)));
             let told = failed.expect_err("it fails").to_string();

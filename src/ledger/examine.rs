@@ -57,7 +57,7 @@ impl<'f> Examined<'f> {
         let mut examined = Examined { accounts, result: None, differences: Vec::new(), repair };
 
         let mut differs = |what| examined.differences.push((files.paths.bets.as_path(), what));
-        // Without a seal a crash can leave no file while the log has all of its rows.
+        // Without a seal the log can have all of its rows. Then a start writes the file again.
         if files.bets.is_none() && (base.bytes > 0 || confirmed.sealed && end > 0) {
             differs(format!("is missing, and {end} bytes of bets were confirmed"));
         } else if length < base.bytes

@@ -38,9 +38,9 @@ impl Paths {
         let names = [&bets, &journal, &result, &drafts[0], &drafts[1]];
         for (place, name) in names.iter().enumerate() {
             if names[..place].iter().any(|other| names_one_file(name, other)) {
-                let what = "is the path of two files: --bets, the journal beside it with the extension journal, \
-                            DRAW_FILE, and the last two with .draft behind, under which they are written before they \
-                            are complete, must be five different ones";
+                let what = "two files have this path: the bets, their journal with the extension journal, the \
+                            result, and the drafts of the last two with .draft behind need five different ones; \
+                            change --bets or --draw";
                 return Err(refused(name, what));
             }
         }
@@ -58,8 +58,8 @@ impl Paths {
             without_journal
         } else if draw_was_held {
             format!(
-                "restore the file, or move {result} and {journal} away to hold the draw again over the bets that are \
-                 there"
+                "restore the file, or move {result} and {journal} away, if they are there, to hold another draw: with \
+                 the same winning number, over the bets that are there and those that the agencies send again"
             )
         } else {
             format!("restore the file, or {without_journal}")
@@ -166,8 +166,8 @@ impl<'s, F: DiskFile> Files<'s, F> {
         let noun = noun_for(stored.into(), "agency");
         let what = format!(
             "the bets are of a lottery of {stored} {noun}, and this one has {asked}: go on with AGENCIES={stored}; \
-             or begin another lottery, after the draw with --new-draw, before it without the files (docker compose \
-             down -v)"
+             or begin another lottery: after the draw run --new-draw; before it move the files away (in Docker: docker \
+             compose down -v)"
         );
         let Paths { journal, result, .. } = &self.paths;
         Err(refused(if self.journal.is_some() { journal } else { result }, what))
@@ -204,7 +204,7 @@ fn lock<D: Disk>(disk: &D, path: &Path, mode: Mode) -> Result<Option<D::File>, O
         Ok(Some(file))
     } else {
         let what =
-            "another server is using it: stop it, or name other files with --bets and DRAW_FILE";
+            "another server is using it: stop it, or name other files with --bets and --draw";
         Err(refused(path, what))
     }
 }

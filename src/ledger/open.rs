@@ -51,8 +51,13 @@ pub(super) fn open<D: Disk>(
         Some(_) => make_durable(&disk, &paths.result),
     };
     at(&paths.result, ready)?;
+    if journal.is_none() {
+        // Without both, the settings are to blame, which name `bets.csv`.
+        let path = if bets.is_none() { &paths.bets } else { &paths.journal };
+        at(path, disk::try_replace(&disk, &paths.journal))?;
+    }
     let Some(bets) = bets else {
-        // Nothing was locked, so another server may have come and gone meanwhile. Everything is checked again with the
+        // `bets.csv` was not locked, so another server may have come and gone meanwhile. Everything is checked again with the
         // lock of the new file.
         at(&paths.bets, disk.create(&paths.bets))?;
         drop(journal);

@@ -103,6 +103,10 @@ impl DrawResult {
         let given = DrawResult::new(number, confirmed.extent(), sha256, accounts, winners);
         let given = DrawResult { held_at: self.held_at, ..given }.to_toml();
         let there = String::from_utf8_lossy(text);
+        if let Some(held) = confirmed.slot.held.filter(|held| held.winning_number != number) {
+            let held_on = held.winning_number;
+            return Some(format!("winning_number is {number}, and the draw was held on {held_on}"));
+        }
         let mut lines = (1..).zip(there.split('\n').zip(given.split('\n')));
         if let Some((place, (line, given))) = lines.find(|(_, (line, given))| line != given) {
             let [line, given] = excerpts(line, given);
@@ -122,7 +126,9 @@ fn excerpts(one: &str, other: &str) -> [String; 2] {
     const CHARS_BEFORE: usize = 20;
     let same = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
     let from = same.saturating_sub(CHARS_BEFORE);
-    [one, other].map(|text| excerpt(&text.chars().skip(from).collect::<String>()))
+    let cut = if from > 0 { "…" } else { "" };
+    [one, other]
+        .map(|text| excerpt(&cut.chars().chain(text.chars().skip(from)).collect::<String>()))
 }
 
 /// Returns the time in UTC, to the second.
@@ -138,7 +144,7 @@ mod tests {
     #[test]
     fn two_long_lists_show_where_they_differ() {
         let list = |last| format!("winners = [{}{last}]", "\"12345678\", ".repeat(10));
-        let shown = [" \"12345678\", 30904465]", " \"12345678\", 30904466]"];
+        let shown = ["… \"12345678\", 30904465]", "… \"12345678\", 30904466]"];
         assert_eq!(excerpts(&list(30_904_465), &list(30_904_466)), shown);
         assert_eq!(excerpts("bets = 15", "bets = 14"), ["bets = 15", "bets = 14"]);
     }

@@ -25,8 +25,8 @@ pub struct Verified {
 ///
 /// # Errors
 ///
-/// There is no file, one cannot be read, the bets are of a lottery with another number of agencies, setting the files
-/// aside was interrupted, or `stop` came.
+/// There is no file, one cannot be read, a server is using them, two have one path, the bets are of a lottery with another
+/// number of agencies, setting the files aside was interrupted, or `stop` came.
 pub fn verify(settings: &Settings, stop: &Stop) -> Result<Verified, OpenError> {
     verify_on(&FileSystem, settings, stop)
 }
@@ -143,7 +143,7 @@ impl Differences {
                 self.push(bets, format!("the last {written_bytes} confirmed bytes {what}"));
             }
             if cut_bytes > 0 {
-                let last = if files.journal.is_some() { "confirmed byte" } else { "line end" };
+                let last = if confirmed.slot.epoch > 0 { "confirmed byte" } else { "line end" };
                 let what = format!("behind its last {last}: the next start cuts them off");
                 self.push(bets, format!("has {cut_bytes} bytes {what}"));
             }

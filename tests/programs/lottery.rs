@@ -395,7 +395,7 @@ fn a_check_counts_what_there_is_and_says_so_if_there_is_nothing() {
     let server = || scratch.server().arguments(&["--agencies", "1"]);
     let check = || server().arguments(&["--verify"]).run();
     let why =
-        "error: bets.csv: no such file, and no journal beside it; --bets and DRAW_FILE name others";
+        "error: bets.csv: no such file, and no journal beside it; --bets and --draw name others";
     check().exits(1).says(why);
     let held = server().start();
     let mut agency = Peer::at(held.address());
@@ -534,7 +534,7 @@ fn another_number_of_agencies_is_refused_after_a_draw_without_its_journal_too() 
             let ended = server("2", switches).refuses_to_start();
             ended.says(
                 "error: sorteo.toml: the bets are of a lottery of 1 agency, and this one has 2: go on with \
-                 AGENCIES=1; or begin another lottery, after the draw with --new-draw, before it without the files",
+                 AGENCIES=1; or begin another lottery: after the draw run --new-draw; before it move the files away",
             );
         }
         // Whatever comes next, the draw that was held is set aside.
@@ -608,6 +608,25 @@ fn a_check_says_as_a_start_does_that_a_new_draw_was_interrupted() {
 }
 
 #[test]
+fn a_new_draw_that_was_interrupted_overwrites_no_file_that_was_set_aside() {
+    let scratch = Scratch::new();
+    let server =
+        |switches: &[&str]| scratch.server().arguments(&["--agencies", "1"]).arguments(switches);
+    hold_draw(server(&[]), Some(BET));
+    server(&["--new-draw"]).run().exits(0);
+    let drawn = scratch.read("bets.1.csv");
+    // As if it had been killed before the last of its three steps.
+    fs::rename(scratch.path("bets.1.journal"), scratch.path("bets.journal")).expect("a file");
+    scratch.write("bets.csv", "somebody's own");
+    let why = "error: bets.csv: bets.1.csv is there already: move one of the two away";
+    server(&["--new-draw"]).refuses_to_start().says(why);
+    assert_eq!(scratch.read("bets.1.csv"), drawn);
+    fs::remove_file(scratch.path("bets.csv")).expect("a file");
+    server(&["--new-draw"]).run().exits(0);
+    assert_eq!(scratch.names(), ["bets.1.csv", "bets.1.journal", "sorteo.1.toml"]);
+}
+
+#[test]
 fn of_two_that_set_a_draw_aside_at_the_same_time_the_one_that_is_held_up_leaves_the_next_lottery() {
     let scratch = Scratch::new();
     let server =
@@ -640,7 +659,8 @@ fn after_the_draw_the_way_out_of_changed_bets_leads_to_a_draw_over_those_that_ar
     let row = "1,Eva,Sosa,30904462,1999-03-17,7574\n";
     scratch.write("bets.csv", scratch.read("bets.csv") + row);
     running.signal("TERM");
-    let way_out = "restore the file, or move sorteo.toml and bets.journal away to hold the draw again over the bets that are there";
+    let way_out = "restore the file, or move sorteo.toml and bets.journal away, if they are there, to hold another draw: with the same \
+                   winning number, over the bets that are there and those that the agencies send again";
     running.ends().exits(1).says("error: bets.csv: has ").says(way_out);
     server().refuses_to_start().says("error: bets.csv: has ").says(way_out);
     for name in ["sorteo.toml", "bets.journal"] {
@@ -656,11 +676,18 @@ fn a_draft_that_is_in_the_way_is_named() {
         let scratch = Scratch::new();
         let draft = format!("{file}.draft");
         fs::create_dir(scratch.path(&draft)).expect("a directory");
-        scratch
-            .server()
-            .refuses_to_start()
-            .says(&format!("error: {file}: {draft}: not a regular file"));
+        scratch.write("bets.csv", ROW_AND_MORE);
+        let refused = scratch.server().refuses_to_start();
+        refused
+            .says(&format!("error: {file}: {draft}: not a regular file; --bets and --draw name "));
+        assert_eq!(scratch.read("bets.csv"), ROW_AND_MORE, "it was cut: {refused}");
     }
+    let scratch = Scratch::new();
+    std::os::unix::fs::symlink("victim", scratch.path("sorteo.toml.draft")).expect("a link");
+    let refused = scratch.server().refuses_to_start();
+    refused
+        .says("error: sorteo.toml: sorteo.toml.draft: not a regular file, but a symbolic link; ");
+    assert!(!scratch.path("victim").exists(), "it was created: {refused}");
     let scratch = Scratch::new();
     let server = scratch.server().arguments(&["--agencies", "1"]).start();
     let mut agency = Peer::at(server.address());
@@ -690,7 +717,7 @@ fn a_file_that_has_the_name_of_another_ones_draft_is_refused_at_the_start() {
         std::os::unix::fs::symlink(".", scratch.path("here")).expect("a symbolic link");
         let names = [("BETS_FILE", bets), ("DRAW_FILE", draw)];
         let refused = scratch.server().variables(&names).refuses_to_start();
-        refused.says(&format!("{draft}: is the path of two files: "));
+        refused.says(&format!("{draft}: two files have this path: "));
         assert!(!scratch.path(bets).exists() && !scratch.path(draw).exists(), "{refused}");
     }
 }
@@ -707,7 +734,7 @@ fn files_that_are_one_under_two_names_are_refused_at_the_start() {
         fs::create_dir(scratch.path("there")).expect("a directory");
         std::os::unix::fs::symlink(".", scratch.path("here")).expect("a symbolic link");
         let names = [("BETS_FILE", bets), ("DRAW_FILE", draw)];
-        scratch.server().variables(&names).refuses_to_start().says("is the path of two files");
+        scratch.server().variables(&names).refuses_to_start().says("two files have this path: ");
         assert_eq!(scratch.names(), ["here", "there"]);
     }
 }
@@ -985,7 +1012,9 @@ fn a_pipe_in_the_place_of_a_file_is_an_error_that_names_it_and_is_not_waited_for
             let pipe = std::process::Command::new("mkfifo").arg(scratch.path(name)).status();
             assert!(pipe.expect("`mkfifo` can be run").success());
             let ended = scratch.server().arguments(arguments).refuses_to_start();
-            ended.says(&format!("error: {name}: not a regular file"));
+            ended.says(&format!(
+                "error: {name}: not a regular file; --bets and --draw name other files"
+            ));
         }
     }
 }
@@ -995,8 +1024,26 @@ fn a_result_that_could_not_be_written_is_an_error_at_the_start_and_nothing_is_to
     let scratch = Scratch::new();
     let server = scratch.server().variable("DRAW_FILE", "no/where/sorteo.toml");
     let ended = server.refuses_to_start();
-    ended.says("error: no/where/sorteo.toml: ").says("--bets and DRAW_FILE name others");
+    ended.says("error: no/where/sorteo.toml: ").says("--bets and --draw name others");
     assert_eq!(scratch.names(), [""; 0]);
+}
+
+#[test]
+fn a_result_whose_name_could_not_be_made_durable_is_an_error_at_the_start() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("draws")).expect("a directory");
+    let draws = fs::canonicalize(scratch.path("draws")).expect("a directory");
+    let draws = draws.to_str().expect("a path in UTF-8");
+    let failing = ["strace", "-D", "-f", "-o", "/dev/null", "-P", draws];
+    let failing = [&failing[..], &["-e", "inject=fsync:error=EINVAL"]].concat();
+    if !starts_programs(&failing) {
+        return;
+    }
+    let server = scratch.server().arguments(&["--draw", "draws/sorteo.toml"]).started_by(&failing);
+    server
+        .refuses_to_start()
+        .says("error: draws/sorteo.toml: the directory draws cannot be synced");
+    assert_eq!(scratch.names(), ["draws"]);
 }
 
 /// Copies of the files are made one after the other while bets come in; each starts a server that has all bets

@@ -538,7 +538,7 @@ fn a_result_that_is_not_what_the_bets_give_is_refused_and_so_is_one_that_is_gone
         (text.replace("00000071", "00000072"), "line 9 is \"winners = [\"00000072\"]\", and the "),
         (
             text.replace("winning_number = 7", "winning_number = 8"),
-            "give \"winners = [\"00000081\"]",
+            "winning_number is 8, and the draw was held on 7",
         ),
         (text.replace("id = 1", "id = 2"), "line 7 is \"id = 2\", and the bets give \"id = 1\""),
         (text.replace("held_at = 2", "held_at = 1"), "was changed after the draw"),
