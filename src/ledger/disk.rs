@@ -242,6 +242,17 @@ pub(super) fn replace<D: Disk>(
     path: &Path,
     fill: impl FnOnce(&D::File) -> io::Result<()>,
 ) -> io::Result<D::File> {
+    let file = write_draft(disk, path, fill)?;
+    name_draft(disk, path)?;
+    Ok(file)
+}
+
+/// Creates the draft of the file at `path`, and makes its content durable. [`name_draft`] is the other half.
+pub(super) fn write_draft<D: Disk>(
+    disk: &D,
+    path: &Path,
+    fill: impl FnOnce(&D::File) -> io::Result<()>,
+) -> io::Result<D::File> {
     let draft = draft_of(path);
     let file = create_draft(disk, &draft)?;
     let filled = file.truncate(0).and_then(|()| fill(&file)).and_then(|()| file.sync());
@@ -250,9 +261,13 @@ pub(super) fn replace<D: Disk>(
         let _removed = disk.remove(&draft);
         return Err(error);
     }
-    disk.rename(&draft, path)?;
-    disk.sync_directory_of(path)?;
     Ok(file)
+}
+
+/// Gives the draft of the file at `path` its name, durably.
+pub(super) fn name_draft(disk: &impl Disk, path: &Path) -> io::Result<()> {
+    disk.rename(&draft_of(path), path)?;
+    disk.sync_directory_of(path)
 }
 
 /// Writes zeros over the first `bytes` bytes of a file.

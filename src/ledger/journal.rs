@@ -55,6 +55,7 @@
 //! The weak point: damage to the last record looks like a crash within it.
 
 use super::disk::{self, Disk, DiskFile};
+use super::error::{OpenError, at};
 use crate::bet::Agencies;
 use std::io;
 use std::path::Path;
@@ -366,17 +367,22 @@ pub(super) struct Journal<F> {
 }
 
 impl<F: DiskFile> Journal<F> {
-    /// Creates a journal at `path` whose first slot is `slot`. A crash leaves none, or a complete one.
+    /// Creates a journal at `path` whose first slot is `slot`. A crash leaves none, or a complete one. Calls `confirm`
+    /// when the disk has room for the journal, and gives it its name only after that.
     pub(super) fn create<D: Disk<File = F>>(
         disk: &D,
         path: &Path,
         slot: Slot,
-    ) -> io::Result<Journal<F>> {
+        confirm: impl FnOnce() -> Result<(), OpenError>,
+    ) -> Result<Journal<F>, OpenError> {
         let slot = Slot { epoch: 1, ..slot };
-        let file = disk::replace(disk, path, |file| {
+        let draft = disk::write_draft(disk, path, |file| {
             disk::write_zeros(file, JOURNAL_BYTES)?;
             file.write_at(&slot.to_copies(), Slot::offset(1) as u64)
-        })?;
+        });
+        let file = at(path, draft)?;
+        confirm()?;
+        at(path, disk::name_draft(disk, path))?;
         Ok(Journal { is_direct: file.set_direct(true), file, slot, log_end: 0, log_used: 0 })
     }
 

@@ -75,12 +75,15 @@ pub(super) fn open<D: Disk>(
         held: held.map(|(result, text)| Held::on(result.winning_number, text)),
         aside: 0,
     };
-    at(&paths.bets, write_confirmed(&disk, &paths, &bets, &confirmed))?;
+    let confirm = || at(&paths.bets, write_confirmed(&disk, &paths, &bets, &confirmed));
     let journal = match journal {
-        None => Journal::create(&disk, &paths.journal, slot),
-        Some(file) => Journal::resume(file, slot, confirmed.has_empty_log()),
+        // A torn line is cut off only if there is room for the journal, because the start logs the cut.
+        None => Journal::create(&disk, &paths.journal, slot, confirm)?,
+        Some(file) => {
+            confirm()?;
+            at(&paths.journal, Journal::resume(file, slot, confirmed.has_empty_log()))?
+        }
     };
-    let journal = at(&paths.journal, journal)?;
     let found = Found { bets: accounts.values().map(|account| account.bets).sum(), result, repair };
     let (bets_name, bets) = (settings.bets.clone(), Arc::new(bets));
     Ok((Opened { disk, paths, bets_name, bets, journal, extent, accounts }, found))

@@ -482,6 +482,12 @@ fn a_start_without_room_for_the_journal_leaves_no_part_of_it() {
     scratch.server().limited("-f 4096").refuses_to_start().says("error: bets.journal: ");
     assert_eq!(scratch.names(), ["bets.csv"]);
     assert_eq!(scratch.read("bets.csv"), "");
+    // The next start cuts the torn line off, and logs that.
+    let torn = "1,Ana,Paz,30904461,1999-03-17,7574\n1,An";
+    scratch.write("bets.csv", torn);
+    scratch.server().limited("-f 4096").refuses_to_start().says("error: bets.journal: ");
+    assert_eq!(scratch.names(), ["bets.csv"]);
+    assert_eq!(scratch.read("bets.csv"), torn);
 }
 
 #[test]

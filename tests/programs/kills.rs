@@ -312,12 +312,18 @@ fn everything_is_on_disk_before_anyone_hears_of_it() {
     let directory = directory.to_str().expect("a path in UTF-8");
     let calls = calls_of(&scratch.read("trace"), directory);
     let expected = [
-        // The start: an empty file and its journal.
+        // The start tries the directories of the result and of the journal, and does so again with the lock of a new
+        // `bets.csv`.
+        "fsync ",
+        "fsync ",
+        "fsync ",
+        "fsync ",
+        // An empty file and its journal.
+        "ftruncate bets.journal.draft",
+        "fdatasync bets.journal.draft",
         "ftruncate bets.csv",
         "fdatasync bets.csv",
         "fsync ",
-        "ftruncate bets.journal.draft",
-        "fdatasync bets.journal.draft",
         "rename bets.journal.draft bets.journal",
         "fsync ",
         "fdatasync bets.journal",
