@@ -32,6 +32,10 @@ impl Paths {
     fn of(disk: &impl Disk, settings: &Settings) -> Result<Paths, OpenError> {
         let follow = |path: &Path| at(path, disk::follow_links(disk, path));
         let bets = follow(&settings.bets)?;
+        if bets.file_name().is_none() {
+            // The journal beside it would have no other name.
+            return at(&bets, Err(io::Error::other("not a regular file, but a directory")));
+        }
         let journal = follow(&journal_of(&bets))?;
         let result = follow(&settings.result)?;
         let drafts = [&journal, &result].map(|path| disk::draft_of(path));
