@@ -54,15 +54,14 @@ pub(super) fn verify_on(
     if files.bets.is_none() && by_journal.is_none() {
         differences.push(bets, "is missing, and no journal says what was confirmed".into());
     }
-    let journal_bytes = by_journal.as_ref().map(|confirmed| confirmed.extent().bytes);
     // The checksum of a journal stands for a check of the lines.
-    let confirmed = match by_journal {
-        Some(confirmed) => Some(confirmed),
+    let by_lines = match by_journal {
+        Some(_) => None,
         None => differences.note(files.lines_confirm())?,
     };
     let mut count = 0;
-    if let Some(confirmed) = confirmed {
-        count = differences.examine(&files, &confirmed)?;
+    if let Some(confirmed) = by_journal.as_ref().or(by_lines.as_ref()) {
+        count = differences.examine(&files, confirmed)?;
     } else if let Some(draw) = &draw {
         let invalid = draw.as_ref().err().cloned();
         differences.push(result, invalid.unwrap_or("cannot be compared with the bets".into()));
@@ -75,13 +74,13 @@ pub(super) fn verify_on(
             let noun = noun_for(winners, "winner");
             format!("held at {} on {number}, {winners} {noun}", draw.held_at)
         }
-        _ if journal_bytes.is_none() && !differences.0.is_empty() => {
+        _ if by_journal.is_none() && !differences.0.is_empty() => {
             "not there, and no journal says whether the draw was held".into()
         }
         _ => "not there, the draw was not held".into(),
     };
-    let of_journal = match journal_bytes {
-        Some(bytes) => format!("confirms {bytes} bytes of bets"),
+    let of_journal = match by_journal {
+        Some(confirmed) => format!("confirms {} bytes of bets", confirmed.extent().bytes),
         None => "not there, no bets are stored".into(),
     };
     let of_bets = match files.bets {

@@ -425,14 +425,14 @@ fn a_check_counts_what_there_is_and_says_so_if_there_is_nothing() {
 #[test]
 fn a_check_says_of_each_file_what_it_is_whatever_the_others_are() {
     const MISSING: &str = "bets.journal: is missing: nothing says what was confirmed";
-    const TORN: &str = "bets.csv: has 4 bytes behind its last ";
+    const TORN: &str = "bets.csv: has 4 bytes behind its last line end: ";
     let (result, no_draw) =
         ("sorteo.toml: held at ", "sorteo.toml: not there, the draw was not held");
     let (journal, bets) = ("bets.journal: confirms 35 bytes of bets", "bets.csv: 1 bet, all valid");
     let unknown = "sorteo.toml: not there, and no journal says whether the draw was held";
     let not_compared = "sorteo.toml: cannot be compared with the bets";
     // Whether the draw is held, and what befalls the files afterwards.
-    let states: [(bool, &[Edit<'_>], &[&str]); 12] = [
+    let states: [(bool, &[Edit<'_>], &[&str]); 13] = [
         (true, &[], &[result, journal, bets]),
         (false, &[], &[no_draw, journal, bets]),
         (
@@ -446,6 +446,11 @@ fn a_check_says_of_each_file_what_it_is_whatever_the_others_are() {
         (true, &[("bets.journal", None)], &[result, MISSING, bets]),
         (false, &[("bets.journal", None)], &[unknown, MISSING, bets]),
         (false, &[("bets.journal", Some("x"))], &[unknown, "bets.journal: has 1 bytes", bets]),
+        (
+            false,
+            &[("bets.journal", Some("")), ("bets.csv", Some(ROW_AND_MORE))],
+            &[unknown, "bets.journal: has 0 bytes", TORN],
+        ),
         (
             true,
             &[("bets.journal", None), ("bets.csv", Some(ROW_AND_MORE)), ("sorteo.toml", Some("x"))],
@@ -999,6 +1004,10 @@ fn bets_in_a_place_that_is_no_file_are_an_error_that_names_it() {
     elsewhere.refuses_to_start().says("error: no/where/bets.csv: ");
     let device = scratch.server().arguments(&["--bets", "/dev/null"]);
     device.refuses_to_start().says("/dev/null: ");
+    for directory in [".", "..", "/"] {
+        let refused = scratch.server().arguments(&["--bets", directory]).refuses_to_start();
+        refused.says(&format!("error: {directory}: not a regular file, but a directory"));
+    }
 }
 
 #[test]
