@@ -8,7 +8,6 @@ use super::open::{self, Opened};
 use crate::bet::Agencies;
 use crate::stop::Stop;
 use std::ffi::OsString;
-use std::io;
 use std::path::Path;
 
 const NOT_FINISHED: &str = "is missing, because the draw is not finished; start without --new-draw to finish it, or move \
@@ -69,15 +68,14 @@ fn finish(disk: &impl Disk, paths: &Paths, number: u32) -> Result<Paths, OpenErr
         (&paths.result, &names.result),
         (&paths.journal, &names.journal),
     ] {
+        let (is_here, is_there) = (at(from, disk.exists(from))?, at(to, disk.exists(to))?);
+        if is_here && is_there {
+            let what = "is there already: move one of the two away, and run --new-draw again";
+            return Err(refused(from, format!("{} {what}", to.display())));
+        }
         let rename = || {
-            match (disk.exists(from)?, disk.exists(to)?) {
-                (false, true) => {}
-                (true, true) => {
-                    let what =
-                        "is there already: move one of the two away, and run --new-draw again";
-                    return Err(io::Error::other(format!("{} {what}", to.display())));
-                }
-                (_, false) => disk.rename(from, to)?,
+            if !is_there {
+                disk.rename(from, to)?;
             }
             disk.sync_directory_of(to)
         };

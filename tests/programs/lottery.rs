@@ -623,8 +623,9 @@ fn a_new_draw_that_was_interrupted_overwrites_no_file_that_was_set_aside() {
     // As if it had been killed before the last of its three steps.
     fs::rename(scratch.path("bets.1.journal"), scratch.path("bets.journal")).expect("a file");
     scratch.write("bets.csv", "somebody's own");
-    let why = "error: bets.csv: bets.1.csv is there already: move one of the two away";
-    server(&["--new-draw"]).refuses_to_start().says(why);
+    let why = "error: bets.csv: bets.1.csv is there already: move one of the two away, and run --new-draw again";
+    let refused = server(&["--new-draw"]).refuses_to_start();
+    assert!(refused.last().trim_end().ends_with(why), "{refused}");
     assert_eq!(scratch.read("bets.1.csv"), drawn);
     fs::remove_file(scratch.path("bets.csv")).expect("a file");
     server(&["--new-draw"]).run().exits(0);
