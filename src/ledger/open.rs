@@ -52,8 +52,9 @@ pub(super) fn open<D: Disk>(
     };
     at(&paths.result, ready)?;
     if journal.is_none() {
-        // Without both, the settings are to blame, which name `bets.csv`.
-        let path = if bets.is_none() { &paths.bets } else { &paths.journal };
+        // Without both, the settings are to blame, which name `bets.csv`, unless a link leads to the journal elsewhere.
+        let is_beside = paths.journal.parent() == paths.bets.parent();
+        let path = if bets.is_none() && is_beside { &paths.bets } else { &paths.journal };
         at(path, disk::try_replace(&disk, &paths.journal))?;
     }
     let Some(bets) = bets else {

@@ -1030,12 +1030,16 @@ fn a_pipe_in_the_place_of_a_file_is_an_error_that_names_it_and_is_not_waited_for
 }
 
 #[test]
-fn a_result_that_could_not_be_written_is_an_error_at_the_start_and_nothing_is_touched() {
+fn a_result_or_a_journal_that_could_not_be_written_is_an_error_at_the_start_and_nothing_is_touched()
+{
     let scratch = Scratch::new();
     let server = scratch.server().variable("DRAW_FILE", "no/where/sorteo.toml");
     let ended = server.refuses_to_start();
     ended.says("error: no/where/sorteo.toml: ").says("--bets and --draw name others");
     assert_eq!(scratch.names(), [""; 0]);
+    std::os::unix::fs::symlink("no/where/j", scratch.path("bets.journal")).expect("a link");
+    scratch.server().refuses_to_start().says("error: no/where/j: ");
+    assert_eq!(scratch.names(), ["bets.journal"]);
 }
 
 #[test]
