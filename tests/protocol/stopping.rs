@@ -1,7 +1,7 @@
 //! At stake: that a stop ends every connection in every state, tells each peer, and loses nothing
 //! that was confirmed.
 
-use crate::support::peer::{Agency, Lottery, Office};
+use crate::support::peer::{Agency, Lottery, Office, PATIENCE};
 use crate::support::transcript::plays;
 use crate::{bet, bet_on, is_attended};
 use loteria::protocol::ErrorCode;
@@ -136,6 +136,8 @@ fn stop_with_a_deaf_peer() -> Duration {
     let mut office = Office::start_over_bets(&bets, Lottery::of(1));
     let mut deaf = office.agency();
     deaf.says(&["GANADORES|1"; 4].join(";"));
+    // In a debug build the draw takes most of a second, and on a busy machine far more.
+    deaf.stream().set_read_timeout(Some(8 * PATIENCE)).expect("a bound for reads");
     deaf.stream().peek(&mut [0]).expect("a reply");
     thread::sleep(Duration::from_millis(200));
     let start = Instant::now();
