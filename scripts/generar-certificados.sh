@@ -13,8 +13,8 @@
 #   revoked.pem, revoked.txt       the list of revoked certificates, and what it is made from
 #   replaced/                      certificates that were replaced, for --revoke: they are valid until they expire
 #
-# Keeps certificates that exist, except agencies.pem if there are more agencies. A new one is valid for DAYS days (730),
-# and that of the authority for ten years.
+# Keeps certificates that exist, except agencies.pem if it makes one of an agency: then it makes that anew too. A new one
+# is valid for DAYS days (730), and that of the authority for ten years.
 #
 # --renew replaces each certificate that expires within 30 days, and its key, by one for the same names.
 # --revoke puts the certificate of agency N on the list and removes it and its key; the next run without --revoke

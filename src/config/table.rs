@@ -128,7 +128,7 @@ settings! {
     RESUME: CLIENT, "client.resume", "CLI_RESUME", "",
         Switch, Value("true"), "Continue after the stored bets; false for servers without REANUDAR";
     REPLY_TIMEOUT: CLIENT, "client.reply_timeout_ms", "CLI_REPLY_TIMEOUT_MS", "",
-        MILLISECONDS, Value("30000"), "Milliseconds for a confirmation";
+        MILLISECONDS, Value("30000"), "Milliseconds to wait for a confirmation";
     RETRY_FOR: CLIENT, "client.retry_for_ms", "CLI_RETRY_FOR_MS", "",
         MILLISECONDS_OR_NONE, Value("60000"), "Milliseconds to retry without progress";
     TLS_CERTIFICATE: BOTH, "tls.certificate", "TLS_CERTIFICATE", "",

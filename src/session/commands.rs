@@ -130,7 +130,7 @@ impl Session<'_, '_> {
                 self.winners_sent = Some(self.stream.is_quiet());
                 return self.send();
             }
-            Some(Fate::Cancelled) => ErrorCode::Stopping.with("no draw yet: the server stops"),
+            Some(Fate::Cancelled) => ErrorCode::Stopping.with("the server stops without a draw"),
             Some(Fate::Failed) => {
                 ErrorCode::Stopping.with("the draw could not be held, and the server stops")
             }
@@ -175,7 +175,7 @@ impl Session<'_, '_> {
         let detail = match self.batches.open {
             Open::Nothing => return Ok(()),
             Open::Bets(bets) => format!("a batch of {bets} bets is open, and is refused"),
-            Open::Refused => "a batch that was refused is open up to its end".to_owned(),
+            Open::Refused => "the refused batch needs its FINAPUESTA first".to_owned(),
         };
         Err(ErrorCode::OpenBatch.with(detail))
     }

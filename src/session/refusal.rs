@@ -32,7 +32,7 @@ impl From<Eviction> for Refusal {
             Eviction::Connections(max) => ErrorCode::TooManyConnections
                 .with(format_args!("limit of {max} connections reached")),
             Eviction::Agency(max) => ErrorCode::Superseded
-                .with(format_args!("newer connections of the agency, which may have {max}")),
+                .with(format_args!("limit of {max} connections of the agency reached")),
         }
     }
 }

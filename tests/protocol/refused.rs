@@ -44,7 +44,7 @@ fn whatever_the_error_is_the_batch_is_refused_and_only_its_end_ends_it() {
             1> [1 30904462];ESTADO|1;[1 30904463]
             1< ERROR|field_count|…
             1> REANUDAR|1
-            1< ERROR|open_batch|a batch that was refused is open up to its end
+            1< ERROR|open_batch|the refused batch needs its FINAPUESTA first
             1> FINAPUESTA;FINAPUESTA
             1< CONFIRMARAPUESTA|0
             stored: 0"

@@ -98,11 +98,10 @@ pub(crate) fn variables(
 /// Returns the agencies of the directory, each with its file.
 fn agencies_in(directory: &Path) -> Result<Vec<(AgencyId, PathBuf)>, Failure> {
     let failed = |error| {
-        let looked = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
-        let (directory, looked) = (directory.display(), looked.display());
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         Failure::Failed(format!(
-            "{directory}: {error}; looked for agency-N.csv in {looked}; name another directory with CLI_AGENCIES_DIR, or a \
-             file with --agency N --file CSV"
+            "{}: {error}; name another directory with CLI_AGENCIES_DIR, or a file with --agency N --file CSV",
+            directory.display()
         ))
     };
     let mut agencies = Vec::new();

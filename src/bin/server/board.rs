@@ -10,7 +10,7 @@ use loteria::ledger::{Access, DrawResult};
 use loteria::session;
 use loteria::stop::Stop;
 use loteria::summary::{AgencyState, AgencySummary, Summary};
-use loteria::text::log_lines;
+use loteria::text::{log_lines, noun_for};
 use std::time::Duration;
 
 /// The period of updates.
@@ -55,17 +55,18 @@ fn board(summary: &Summary, rows: usize) -> Vec<String> {
 fn lines(summary: &Summary, listed: usize, number: fn(u64) -> String) -> Vec<String> {
     let Summary { agencies, .. } = summary;
     let describe = |(agency, AgencySummary { bets, state }): (u32, &AgencySummary)| {
-        format!("agency {agency:>3} {:>12} bets, {}", number(*bets), words::state(*state))
+        let (noun, state) = (noun_for(*bets, "bet"), words::state(*state));
+        format!("agency {agency:>3} {:>12} {noun}, {state}", number(*bets))
     };
     let mut lines: Vec<String> = (1..).zip(agencies).take(listed).map(describe).collect();
     let all = agencies.len();
     if listed < all {
-        let more = if listed == 0 { String::new() } else { format!("{} more; all ", all - listed) };
+        let more = if listed == 0 { String::new() } else { format!("{} more; ", all - listed) };
         let count = |state| agencies.iter().filter(|agency| agency.state == state).count();
         let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
         let bets = number(summary.bets());
         lines.push(format!(
-            "{more}{all} agencies, {bets} bets: {open} open, {waiting} waiting for the draw"
+            "{more}all {all}: {bets} bets, {open} open, {waiting} waiting for the draw"
         ));
     }
     lines.push(words::draw(summary, number));
@@ -93,9 +94,12 @@ mod tests {
         let five = board(&lottery(5, None), 24);
         assert_eq!(five[0], "agency   1    1,234,567 bets, open");
         assert_eq!(five[5], "draw: waits for agencies 1, 2, 3, 4, 5");
+        let agency = AgencySummary { bets: 1, state: AgencyState::Waiting };
+        let one = board(&Summary { winners: None, agencies: vec![agency] }, 24);
+        assert_eq!(one[0], "agency   1            1 bet, waiting for the draw");
         let held = board(&lottery(500, Some(1)), 10);
         assert_eq!(held.len(), 8);
-        let total = "all 500 agencies, 617,283,500 bets: 500 open, 0 waiting for the draw";
+        let total = "all 500: 617,283,500 bets, 500 open, 0 waiting for the draw";
         assert_eq!(held[6], format!("494 more; {total}"));
         assert_eq!(held[7], "draw: held over 617,283,500 bets, 1 won");
     }
