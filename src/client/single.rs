@@ -51,11 +51,13 @@ pub fn place(
             },
         );
         outcome.map_err(|error| match error {
-            Error::Stopped if may_be_stored => {
-                info!(
-                    "action: interrupt | result: success | stored: unknown | next: compare the agency's bets in \
-                     --status before the bet is placed again"
-                );
+            Error::Stopped => {
+                let stored = if may_be_stored {
+                    "unknown | next: compare the agency's bets in --status before the bet is placed again"
+                } else {
+                    "0 | next: run the client again, it places the bet"
+                };
+                info!("action: interrupt | result: success | stored: {stored}");
                 error
             }
             error if may_be_stored => Error::Failed(format!(
