@@ -4,7 +4,8 @@
 //! A connection has a *holder*, with which its limit is counted: its agency, or, if its certificate names several and it
 //! has named none of them yet, the list of these. Until the holder is known, the connection is a *newcomer*. A connection
 //! that is closed for another is *leaving*: it is shut for reading, so that its own thread wakes, sends the error to its
-//! peer, and ends. The thread that accepts waits for it only if too many are leaving.
+//! peer, and ends. The thread that accepts waits for it only if too many are leaving, or if the system
+//! has no room for another connection.
 
 use crate::bet::AgencyId;
 use crate::system::lock;
@@ -114,12 +115,12 @@ impl Places {
         Some(Place { places: self, connection, holder })
     }
 
-    /// Closes the newcomer that has been silent longest, because the system has no room for another connection. Those that
-    /// are leaving already are shut, because their peers may not read. Blocks until a connection has ended, for at most
+    /// Closes the newcomer that has been silent longest, because the system has no room for another connection. Shuts the
+    /// one that has been leaving longest, because its peer may not read. Blocks until a connection has ended, for at most
     /// `LEAVING_TIME_MAX`.
     pub fn make_room(&self) {
         let mut table = lock(&self.table);
-        table.leaving.iter().for_each(|connection| connection.shut(Shutdown::Both));
+        table.leaving.first().into_iter().for_each(|oldest| oldest.shut(Shutdown::Both));
         let why = Eviction::Connections(table.count);
         table.evict(&Holder::Newcomers, why);
         let _ended = self.left.wait_timeout(table, LEAVING_TIME_MAX);
@@ -145,8 +146,8 @@ impl Places {
         self.left.notify_all();
     }
 
-    /// Returns the table, and first ends the connections that are leaving if they are too many. Returns `None` if they do
-    /// not end in time, or after `Places::close`.
+    /// Returns the table. If too many connections are leaving, first shuts the oldest of them, and waits for their ends.
+    /// Returns `None` if they do not end in time, or after `Places::close`.
     fn table_with_few_leaving(&self) -> Option<MutexGuard<'_, Table>> {
         let table = lock(&self.table);
         // The threads of the oldest had most time to tell their peers, or wait for ones that do not read.
@@ -354,11 +355,11 @@ mod tests {
         let another = enter();
         assert!(held[1].0.eviction().is_some(), "it has given way");
         another.0.gives_way();
-        places.close(Shutdown::Read);
-        for (place, _silent) in held.iter().chain([&another]) {
-            let socket = place.socket();
-            socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a bound for reads");
-            assert_eq!((&*socket).read(&mut [0]).expect("the end"), 0);
+        // Of one that was only told to leave the peer sees no end.
+        places.close(Shutdown::Both);
+        for (_, mut peer) in held.into_iter().chain([another]) {
+            peer.set_read_timeout(Some(Duration::from_secs(30))).expect("a bound for reads");
+            assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
         }
     }
 }

@@ -33,7 +33,7 @@ use thiserror::Error;
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
 /// The most memory that is kept for the rows of a connection whose read buffer has not grown, in bytes.
 const ROWS_KEPT_BYTES_MAX: usize = 32 << 10;
-/// The most memory that is kept for its answers, in bytes: enough for those of a whole window of batches.
+/// The most memory that is kept for the answers of such a connection, in bytes: enough for a whole window of batches.
 const ANSWERS_KEPT_BYTES_MAX: usize = 8 << 10;
 /// The time without any bytes after which the read buffer of a connection shrinks.
 const SILENT_AFTER: Duration = Duration::from_millis(100);

@@ -72,7 +72,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// Sends a message to which there is one reply, which is left to be read.
+    /// Sends a message that has one reply. Does not read the reply.
     ///
     /// # Errors
     ///

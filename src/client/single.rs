@@ -41,7 +41,7 @@ pub fn place(
                     let sent = sent.and_then(|()| conversation.expect_stored(1));
                     if matches!(sent, Err(Error::Refused(..))) {
                         // The server did not store the bet, so bets that are stored by now are those of other clients.
-                        (before, may_be_stored) = (None, false);
+                        (before, may_be_stored, progress.in_doubt) = (None, false, false);
                     }
                     sent?;
                 }

@@ -19,7 +19,8 @@ const NOT_FINISHED: &str = "is missing, because the draw is not finished; start 
 ///
 /// # Errors
 ///
-/// [`OpenError::Refused`] if there is no finished draw; the errors of [`Ledger::open`](super::Ledger::open).
+/// [`OpenError::Refused`] if there is no finished draw, or if a file has its old name while another one has the new name;
+/// the errors of [`Ledger::open`](super::Ledger::open).
 pub fn set_aside(settings: &Settings, stop: &Stop) -> Result<Paths, OpenError> {
     set_aside_on(FileSystem, settings, stop)
 }

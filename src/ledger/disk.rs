@@ -119,14 +119,13 @@ impl Disk for FileSystem {
 
     fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
         let directory = directory_of(path);
-        let synced = patiently(|| File::open(directory)).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| {
+        let failed = |error: io::Error, way_out| {
             let directory = directory.display();
-            let what = format!(
-                "the directory {directory} cannot be synced: {error}; put the files on another file system"
-            );
+            let what = format!("the directory {directory} cannot be synced: {error}{way_out}");
             io::Error::new(error.kind(), what)
-        })
+        };
+        let opened = patiently(|| File::open(directory)).map_err(|error| failed(error, ""))?;
+        opened.sync_all().map_err(|error| failed(error, "; put the files on another file system"))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::system::if_denied;
 use std::io;
-use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+use std::io::ErrorKind::{
+    FileTooLarge, NotADirectory, NotFound, PermissionDenied, QuotaExceeded, StorageFull,
+};
 use std::path::{Path, PathBuf};
 
 /// Returns `outcome` with an error that names the file at `path`.
@@ -21,6 +23,9 @@ fn way_out(error: &io::Error) -> String {
         PermissionDenied => if_denied(error, "use it and its directory"),
         NotFound | NotADirectory => {
             "; --bets and --draw name others, in directories that exist".into()
+        }
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            "; make room, or name files elsewhere with --bets and --draw".into()
         }
         _ => "; --bets and --draw name other files".into(),
     }
@@ -85,7 +90,8 @@ mod tests {
             (ErrorKind::PermissionDenied, denied),
             (ErrorKind::NotFound, others),
             (ErrorKind::NotADirectory, others),
-            (ErrorKind::StorageFull, "; --bets and --draw name other files"),
+            (ErrorKind::StorageFull, "; make room, or name files elsewhere with --bets and --draw"),
+            (ErrorKind::Other, "; --bets and --draw name other files"),
         ] {
             let failed = at::<()>(Path::new("bets.csv"), Err(io::Error::from(kind)));
             let told = failed.expect_err("it fails").to_string();

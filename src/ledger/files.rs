@@ -33,7 +33,7 @@ impl Paths {
         let follow = |path: &Path| at(path, disk::follow_links(disk, path));
         let bets = follow(&settings.bets)?;
         if bets.file_name().is_none() {
-            // The journal beside it would have no other name.
+            // Its journal would have the same path.
             return at(&bets, Err(io::Error::other("not a regular file, but a directory")));
         }
         let journal = follow(&journal_of(&bets))?;

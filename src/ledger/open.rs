@@ -52,7 +52,8 @@ pub(super) fn open<D: Disk>(
     };
     at(&paths.result, ready)?;
     if journal.is_none() {
-        // Without both, the settings are to blame, which name `bets.csv`, unless a link leads to the journal elsewhere.
+        // If both files are missing, the error names `bets.csv`, as the settings do, unless a link leads the journal to
+        // another directory.
         let is_beside = paths.journal.parent() == paths.bets.parent();
         let path = if bets.is_none() && is_beside { &paths.bets } else { &paths.journal };
         at(path, disk::try_replace(&disk, &paths.journal))?;

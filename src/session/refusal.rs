@@ -31,8 +31,9 @@ impl From<Eviction> for Refusal {
                 .with(format_args!("limit of {max} connections without an agency reached")),
             Eviction::Connections(max) => ErrorCode::TooManyConnections
                 .with(format_args!("limit of {max} connections reached")),
-            Eviction::Agency(max) => ErrorCode::Superseded
-                .with(format_args!("limit of {max} connections of the agency reached")),
+            Eviction::Agency(max) => ErrorCode::Superseded.with(format_args!(
+                "limit of {max} connections of the agency or certificate reached"
+            )),
         }
     }
 }

@@ -1264,7 +1264,11 @@ fn the_server_s_board_and_a_client_s_status_say_who_has_more_and_who_waits() {
             "agency   1            9 bets, waiting for the draw",
             "agency   2            0 bets, open",
         ),
-        (21, "all 21: 9 bets, 20 open, 1 waiting for the draw", "all 21: 0 bets, 21 open"),
+        (
+            21,
+            "all 21 agencies: 9 bets, 20 open, 1 waiting for the draw",
+            "all 21 agencies: 0 bets, 21 open",
+        ),
     ] {
         let scratch = Scratch::new();
         let bets = bets(1, 9);

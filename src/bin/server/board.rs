@@ -64,9 +64,9 @@ fn lines(summary: &Summary, listed: usize, number: fn(u64) -> String) -> Vec<Str
         let more = if listed == 0 { String::new() } else { format!("{} more; ", all - listed) };
         let count = |state| agencies.iter().filter(|agency| agency.state == state).count();
         let (open, waiting) = (count(AgencyState::Open), count(AgencyState::Waiting));
-        let bets = number(summary.bets());
+        let (bets, noun) = (number(summary.bets()), noun_for(summary.bets(), "bet"));
         lines.push(format!(
-            "{more}all {all}: {bets} bets, {open} open, {waiting} waiting for the draw"
+            "{more}all {all} agencies: {bets} {noun}, {open} open, {waiting} waiting for the draw"
         ));
     }
     lines.push(words::draw(summary, number));
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(one[0], "agency   1            1 bet, waiting for the draw");
         let held = board(&lottery(500, Some(1)), 10);
         assert_eq!(held.len(), 8);
-        let total = "all 500: 617,283,500 bets, 500 open, 0 waiting for the draw";
+        let total = "all 500 agencies: 617,283,500 bets, 500 open, 0 waiting for the draw";
         assert_eq!(held[6], format!("494 more; {total}"));
         assert_eq!(held[7], "draw: held over 617,283,500 bets, 1 won");
     }
