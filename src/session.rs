@@ -33,8 +33,6 @@ use thiserror::Error;
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
 /// The most memory that is kept for the rows of a connection whose read buffer has not grown, in bytes.
 const ROWS_KEPT_BYTES_MAX: usize = 32 << 10;
-/// The most memory that is kept for the answers of such a connection, in bytes: enough for a whole window of batches.
-const ANSWERS_KEPT_BYTES_MAX: usize = 8 << 10;
 /// The time without any bytes after which the read buffer of a connection shrinks.
 const SILENT_AFTER: Duration = Duration::from_millis(100);
 /// The longest time that sending a refusal to a peer may take.
@@ -182,7 +180,6 @@ impl Session<'_, '_> {
             if !lines.has_grown() && self.batches.open == Open::Nothing {
                 // The rows of a large buffer take as much memory as the buffer.
                 self.batches.rows.shrink_to(ROWS_KEPT_BYTES_MAX);
-                self.answers.shrink_to(ANSWERS_KEPT_BYTES_MAX);
             }
             let silent = Instant::now() + SILENT_AFTER;
             let may_shrink = lines.has_grown() && silent < deadline;
@@ -390,7 +387,6 @@ mod tests {
             let many_lines = b"ECO|to and fro\n".repeat(4_000);
             let deadline = Instant::now() + TIME;
             session.batches.rows = Vec::with_capacity(1 << 20);
-            session.answers = Vec::with_capacity(1 << 20);
             let mut lines = LineBuffer::growing(100, &budget);
             peer.write_all(&many_lines).expect("the system has room for it");
             while !lines.has_grown() {
@@ -418,7 +414,6 @@ mod tests {
             });
             assert!(has_room, "it keeps the memory");
             assert!(session.batches.rows.capacity() < 1 << 20, "it keeps that of its rows");
-            assert!(session.answers.capacity() < 1 << 20, "it keeps that of its answers");
         });
     }
 
